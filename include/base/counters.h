@@ -1,0 +1,218 @@
+/* All metrics in one table: it makes the exposition, its help texts and --describe-metrics. Each worker counts into an
+ * array of its own without locks (one writer, relaxed atomics); the reader sums the arrays.
+ *
+ * To add one: a FAMILY row if the name is new, and METRIC rows right behind each other for its label sets. */
+#ifndef HOLDFAST_BASE_COUNTERS_H
+#define HOLDFAST_BASE_COUNTERS_H
+
+#include "base/clock.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* METRIC_INFO is for counters_add_header() alone: the table has none. */
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO };
+
+/* name without the prefix `holdfast_` and without the suffix `_total` of counters; type; help without quotes and
+ * backslashes. A name that ends in _seconds or _bytes tells its unit by that. */
+#define METRIC_FAMILIES(F)                                                                         \
+    F(connections, GAUGE, "Client connections that are open now, by transport")                    \
+    F(connections_opened, COUNTER, "Client connections accepted, by transport")                    \
+    F(legs_closed, COUNTER, "Connections ended, by leg and reason")                                \
+    F(logins, COUNTER, "Ends of SASL or XEP-0078 exchanges relayed to the server, by result")      \
+    F(tls_handshakes, COUNTER, "TLS handshakes with clients, by result")                           \
+    F(sessions, GAUGE, "Sessions by state; unmanaged ones have no stream management")              \
+    F(sessions_started, COUNTER, "Sessions begun (resource bound)")                                \
+    F(sessions_ended, COUNTER, "Sessions ended, by reason")                                        \
+    F(resumes, COUNTER, "Resume requests, by result")                                              \
+    F(stanzas, COUNTER, "Stanzas received, by direction and kind")                                 \
+    F(stanza_bytes, COUNTER, "Bytes of the stanzas received, by direction")                        \
+    F(acks_sent, COUNTER, "XEP-0198 answers sent to clients")                                      \
+    F(acks_received, COUNTER, "XEP-0198 answers received from clients")                            \
+    F(ack_requests_sent, COUNTER, "XEP-0198 requests sent to clients")                             \
+    F(ack_requests_received, COUNTER, "XEP-0198 requests received from clients")                   \
+    F(stanzas_replayed, COUNTER, "Unacked stanzas written again after a resumption")               \
+    F(unacked_stanzas, GAUGE, "Downlink stanzas that clients have not acked yet")                  \
+    F(unacked_bytes, GAUGE, "Bytes of these stanzas")                                              \
+    F(parked_stanzas, GAUGE, "Presence and chat states kept beside the queues of detached sessions") \
+    F(unconfirmed_stanzas, GAUGE, "Uplink stanzas that the server has not confirmed yet")          \
+    F(unconfirmed_bytes, GAUGE, "Bytes of these stanzas")                                          \
+    F(downlink_fates, COUNTER, "What became of downlink stanzas")                                  \
+    F(uplink_fates, COUNTER, "What became of uplink stanzas")                                      \
+    F(mailbox_taken, COUNTER, "Messages of mailboxes put into a session's queue; downlink fates count them again") \
+    F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
+    F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
+    F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
+    F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
+    F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
+    F(backpressure, COUNTER, "Times that reading was stopped because the other side was slow, by leg") \
+    F(ack_round_trip_seconds, HISTOGRAM, "From an ack request leaving to the client's answer")     \
+    F(barrier_seconds, HISTOGRAM, "From a barrier ping leaving to the server's answer")            \
+    F(login_seconds, HISTOGRAM, "From the connection of a client to its session")                  \
+    F(resume_seconds, HISTOGRAM, "From a resume request to its answer")                            \
+    F(turn_seconds, HISTOGRAM, "How long one turn of an event loop took")
+
+/* enum constant, family, labels */
+#define METRIC_ROWS(M)                                                                             \
+    M(connections_tcp, connections, "transport=\"tcp\"")                                           \
+    M(connections_tls, connections, "transport=\"tls\"")                                           \
+    M(connections_opened_tcp, connections_opened, "transport=\"tcp\"")                             \
+    M(connections_opened_tls, connections_opened, "transport=\"tls\"")                             \
+    M(logins_success, logins, "result=\"success\"")                                                \
+    M(logins_failure, logins, "result=\"failure\"")                                                \
+    M(tls_handshakes_ok, tls_handshakes, "result=\"ok\"")                                          \
+    M(tls_handshakes_failed, tls_handshakes, "result=\"failed\"")                                  \
+    M(sessions_attached, sessions, "state=\"attached\"")                                           \
+    M(sessions_detached, sessions, "state=\"detached\"")                                           \
+    M(sessions_unmanaged, sessions, "state=\"unmanaged\"")                                         \
+    M(sessions_started, sessions_started, "")                                                      \
+    M(resumes_local, resumes, "result=\"local\"")                                                  \
+    M(resumes_moved, resumes, "result=\"moved\"")                                                  \
+    M(resumes_expired, resumes, "result=\"expired\"")                                              \
+    M(resumes_unknown, resumes, "result=\"unknown\"")                                              \
+    M(resumes_refused, resumes, "result=\"refused\"")                                              \
+    M(stanzas_up_message, stanzas, "direction=\"uplink\",kind=\"message\"")                        \
+    M(stanzas_up_presence, stanzas, "direction=\"uplink\",kind=\"presence\"")                      \
+    M(stanzas_up_iq, stanzas, "direction=\"uplink\",kind=\"iq\"")                                  \
+    M(stanzas_down_message, stanzas, "direction=\"downlink\",kind=\"message\"")                    \
+    M(stanzas_down_presence, stanzas, "direction=\"downlink\",kind=\"presence\"")                  \
+    M(stanzas_down_iq, stanzas, "direction=\"downlink\",kind=\"iq\"")                              \
+    M(stanza_bytes_up, stanza_bytes, "direction=\"uplink\"")                                       \
+    M(stanza_bytes_down, stanza_bytes, "direction=\"downlink\"")                                   \
+    M(acks_sent, acks_sent, "")                                                                    \
+    M(acks_received, acks_received, "")                                                            \
+    M(ack_requests_sent, ack_requests_sent, "")                                                    \
+    M(ack_requests_received, ack_requests_received, "")                                            \
+    M(stanzas_replayed, stanzas_replayed, "")                                                      \
+    M(unacked_stanzas, unacked_stanzas, "")                                                        \
+    M(unacked_bytes, unacked_bytes, "")                                                            \
+    M(parked_stanzas, parked_stanzas, "")                                                          \
+    M(unconfirmed_stanzas, unconfirmed_stanzas, "")                                                \
+    M(unconfirmed_bytes, unconfirmed_bytes, "")                                                    \
+    M(down_acked, downlink_fates, "fate=\"acked\"")                                                \
+    M(down_relayed, downlink_fates, "fate=\"relayed\"")                                            \
+    M(down_mailbox, downlink_fates, "fate=\"mailbox\"")                                            \
+    M(down_bounced, downlink_fates, "fate=\"bounced\"")                                            \
+    M(down_swallowed, downlink_fates, "fate=\"swallowed\"")                                        \
+    M(down_discarded_presence, downlink_fates, "fate=\"discarded_presence\"")                      \
+    M(down_discarded_chat_state, downlink_fates, "fate=\"discarded_chat_state\"")                  \
+    M(down_discarded_groupchat, downlink_fates, "fate=\"discarded_groupchat\"")                    \
+    M(down_discarded_iq, downlink_fates, "fate=\"discarded_iq\"")                                  \
+    M(down_discarded_message, downlink_fates, "fate=\"discarded_message\"")                        \
+    M(up_confirmed, uplink_fates, "fate=\"confirmed\"")                                            \
+    M(up_relayed, uplink_fates, "fate=\"relayed\"")                                                \
+    M(up_returned, uplink_fates, "fate=\"returned\"")                                              \
+    M(up_bounced, uplink_fates, "fate=\"bounced\"")                                                \
+    M(mailbox_taken, mailbox_taken, "")                                                            \
+    M(mailbox_delivered, mailbox_fates, "fate=\"delivered\"")                                      \
+    M(barriers_answered, barriers, "result=\"answered\"")                                          \
+    M(barriers_timeout, barriers, "result=\"timeout\"")                                            \
+    M(barriers_lost, barriers, "result=\"lost\"")                                                  \
+    M(answered_for_client, answered_for_client, "")                                                \
+    M(upstream_dials_ok, upstream_dials, "result=\"ok\"")                                          \
+    M(upstream_dials_failed, upstream_dials, "result=\"failed\"")                                  \
+    M(limit_connections, limits_hit, "limit=\"connections\"")                                      \
+    M(limit_connections_per_ip, limits_hit, "limit=\"connections_per_ip\"")                        \
+    M(limit_stanza_bytes, limits_hit, "limit=\"stanza_bytes\"")                                    \
+    M(limit_stanza_depth, limits_hit, "limit=\"stanza_depth\"")                                    \
+    M(limit_login_timeout, limits_hit, "limit=\"login_timeout\"")                                  \
+    M(limit_queue, limits_hit, "limit=\"queue\"")                                                  \
+    M(limit_memory, limits_hit, "limit=\"memory\"")                                                \
+    M(limit_sessions_per_account, limits_hit, "limit=\"sessions_per_account\"")                    \
+    M(limit_descriptors, limits_hit, "limit=\"descriptors\"")                                      \
+    M(backpressure_client, backpressure, "leg=\"client\"")                                         \
+    M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
+    M(ack_round_trip, ack_round_trip_seconds, "")                                                  \
+    M(barrier_lag, barrier_seconds, "")                                                            \
+    M(login_time, login_seconds, "")                                                               \
+    M(resume_time, resume_seconds, "")                                                             \
+    M(turn_time, turn_seconds, "")
+
+/* Why a leg or a session ended: a closed set, the same words in logs and metrics. R(enum constant, word) */
+#define CLOSE_REASONS(R)                                                                           \
+    R(CLIENT_END, client_end)           /* the client's </stream:stream> */                        \
+    R(SERVER_END, server_end)           /* the server's </stream:stream> or stream error */        \
+    R(PEER_FIN, peer_fin)                                                                          \
+    R(PEER_RESET, peer_reset)                                                                      \
+    R(PEER_TIMEOUT, peer_timeout)       /* the kernel gave up */                                   \
+    R(TLS_FAILED, tls_failed)                                                                      \
+    R(ACK_TIMEOUT, ack_timeout)         /* sm.ack_timeout */                                       \
+    R(LOGIN_TIMEOUT, login_timeout)     /* limits.login_timeout */                                 \
+    R(BAD_STREAM, bad_stream)           /* not XMPP, or XMPP out of place; see the stream error */ \
+    R(LIMIT, limit)                     /* a limit of section limits.* */                          \
+    R(HANDLED_TOO_HIGH, handled_too_high)                                                          \
+    R(REPLACED, replaced)               /* the session was resumed by another connection */        \
+    R(RESUMED, resumed)                 /* a fresh upstream leg that a resumption did not need */  \
+    R(UPSTREAM_UNREACHABLE, upstream_unreachable)                                                  \
+    R(UPSTREAM_LOST, upstream_lost)     /* the upstream leg broke */                               \
+    R(UPSTREAM_CONFLICT, upstream_conflict) /* someone else bound the same resource */             \
+    R(CONFIRM_TIMEOUT, confirm_timeout) /* sm.confirm_timeout */                                   \
+    R(EXPIRED, expired)                 /* not resumed within max */                               \
+    R(QUEUE_FULL, queue_full)           /* detached, and full for sm.full_grace */                 \
+    R(EVICTED, evicted)                 /* sm.sessions_per_account */                              \
+    R(CLIENT_GONE, client_gone)         /* its client leg ended and it was not resumable */        \
+    R(SESSION_END, session_end)         /* a leg: its session ended */                             \
+    R(DRAIN, drain)                     /* the proxy wants the client elsewhere */                 \
+    R(ADMIN, admin)                                                                                \
+    R(SHUTDOWN, shutdown)                                                                          \
+    R(INTERNAL, internal)
+
+#define CLOSE_REASON_ENUM_(upper, lower) CLOSE_##upper,
+enum close_reason { CLOSE_REASONS(CLOSE_REASON_ENUM_) CLOSE_REASON_COUNT };
+
+/* Three rows for each reason. X-macros do not nest over M, so these are lists of their own; the enum and the tables below
+ * put them between the others. */
+#define CLOSE_CLIENT_ENUM_(upper, lower) METRIC_close_client_##lower,
+#define CLOSE_UPSTREAM_ENUM_(upper, lower) METRIC_close_upstream_##lower,
+#define CLOSE_SESSION_ENUM_(upper, lower) METRIC_session_end_##lower,
+#define METRIC_ENUM_(id, family, labels) METRIC_##id,
+
+enum metric {
+    METRIC_ROWS(METRIC_ENUM_)
+    /* in the order of enum close_reason */
+    CLOSE_REASONS(CLOSE_CLIENT_ENUM_) CLOSE_REASONS(CLOSE_UPSTREAM_ENUM_) CLOSE_REASONS(CLOSE_SESSION_ENUM_) METRICS
+};
+
+const char *close_reason_name(enum close_reason reason); /* "peer_fin" */
+
+#define METRIC_BUCKETS 19 /* upper bounds from 100 us to 60 s (table in counters.c), the last is +Inf */
+
+struct counters; /* one for each worker */
+
+struct counters *counters_new(void);
+void counters_free(struct counters *c);
+
+/* By the owning thread only. */
+void count_add(struct counters *c, enum metric m, int64_t n); /* counters and gauges; gauges take n < 0 */
+static inline void count(struct counters *c, enum metric m)
+{
+    count_add(c, m, 1);
+}
+void count_observe(struct counters *c, enum metric m, usec value); /* histograms */
+static inline enum metric metric_close_client(enum close_reason r)
+{
+    return (enum metric)(METRIC_close_client_client_end + (int)r);
+}
+static inline enum metric metric_close_upstream(enum close_reason r)
+{
+    return (enum metric)(METRIC_close_upstream_client_end + (int)r);
+}
+static inline enum metric metric_session_end(enum close_reason r)
+{
+    return (enum metric)(METRIC_session_end_client_end + (int)r);
+}
+
+/* From any thread: the sum over n arrays; of a histogram how many values it has observed. */
+int64_t counters_sum(struct counters *const *c, size_t n, enum metric m);
+
+struct buf;
+/* The metadata lines of one family, for those who expose figures of their own beside the table: `name` in full but
+ * without `_total` or `_info`; help without quotes and backslashes. The TYPE line is the first. */
+void counters_add_header(struct buf *out, const char *name, enum metric_type type, const char *help);
+/* OpenMetrics text of all families (without the closing `# EOF`), summed over n arrays. */
+void counters_expose(struct buf *out, struct counters *const *c, size_t n);
+/* JSON object members `"name{labels}":value` of all counters and gauges, without the braces; names as in the table. */
+void counters_expose_json(struct buf *out, struct counters *const *c, size_t n);
+/* One line per family for people: name and label names, type, help. */
+void counters_describe(struct buf *out);
+
+#endif

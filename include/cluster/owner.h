@@ -1,0 +1,39 @@
+/* Who owns a session: which worker runs it (later: which node). One directory for the process, behind a lock that is taken
+ * when a session begins, ends, detaches or is looked for; never on the stanza path. */
+#ifndef HOLDFAST_CLUSTER_OWNER_H
+#define HOLDFAST_CLUSTER_OWNER_H
+
+#include "base/slice.h"
+#include "store/store.h"
+
+struct owner;
+
+/* A copy of what the directory knows; account and proof are the caller's to free (owner_place_clear). */
+struct owner_place {
+    char sid[SID_SIZE];
+    int worker;
+    char *account; /* bare JID */
+    char *proof;   /* of the account, comparable; NULL when nothing but a bind can prove it */
+};
+
+struct owner *owner_new(void);
+void owner_free(struct owner *o);
+void owner_place_clear(struct owner_place *p);
+
+/* A session begins; strings are copied. proof may be NULL. */
+void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof);
+void owner_remove(struct owner *o, const char *sid); /* harmless when unknown */
+/* False when no such session lives here. */
+bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r);
+
+/* Detached sessions of an account, in the order in which they detached. Returns true with the oldest one when there are more
+ * than limit of them now: it is to expire. */
+bool owner_detached(struct owner *o, const char *sid, unsigned limit, struct owner_place *oldest_r);
+void owner_attached(struct owner *o, const char *sid);
+
+/* Sessions whose client can get messages of the mailbox now (available presence of non-negative priority). */
+void owner_set_available(struct owner *o, const char *sid, bool available);
+/* One of the account's available sessions; false when there is none. */
+bool owner_find_available(struct owner *o, struct slice account, struct owner_place *place_r);
+
+#endif

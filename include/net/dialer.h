@@ -1,0 +1,32 @@
+/* Outgoing connections: resolves without blocking the loop (c-ares), tries the addresses in order (both
+ * families, RFC 8305 without the race: next one on failure or after a share of the time), connects without blocking. */
+#ifndef HOLDFAST_NET_DIALER_H
+#define HOLDFAST_NET_DIALER_H
+
+#include "base/clock.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "net/transport.h"
+
+struct dialer; /* one per loop: the resolver's channel and its cache-free state */
+
+struct dialer *dialer_new(struct loop *l);
+void dialer_free(struct dialer *d); /* open dials must have been freed */
+
+/* Asks these name servers, "192.0.2.1:53,[2001:db8::1]:53", instead of the system's; false if they cannot be parsed. */
+bool dialer_set_servers(struct dialer *d, const char *servers);
+
+struct dial_target {
+    const char *host; /* name or literal address, without brackets */
+    int port;
+    struct tls_context *tls; /* direct TLS when set; STARTTLS is the owner's business */
+    const char *tls_name;    /* SNI and the name to verify; NULL = host */
+    usec timeout;            /* for all of it: resolving, connecting, the handshake */
+};
+
+/* A transport at once, not usable before `ready`; failures come as `closed` with TRANSPORT_REFUSED, TRANSPORT_TIMEOUT or
+ * TRANSPORT_TLS and a text such as "connect 127.0.0.1:5222: Connection refused" or "resolve xmpp.example: not found". Never
+ * calls up before it has returned. Writing before `ready` is kept and sent then. The target's strings are copied. */
+struct transport *dialer_dial(struct dialer *d, const struct dial_target *target);
+
+#endif

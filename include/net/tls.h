@@ -1,0 +1,29 @@
+/* TLS settings shared by transports: certificates of a listener, verification of an upstream. A context is used by one
+ * loop only (OpenSSL contends on shared ones): each worker makes its own. */
+#ifndef HOLDFAST_NET_TLS_H
+#define HOLDFAST_NET_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct tls_context;
+
+struct tls_pair {
+    const char *certificate; /* PEM file with the chain */
+    const char *key;         /* PEM file; NULL = the certificate's file */
+};
+
+/* Server side: TLS 1.2 and 1.3, ALPN `xmpp-client` where the client offers ALPN (XEP-0368; a client that offers only
+ * others is refused with no_application_protocol), tickets on, released buffers, no renegotiation, no compression. The
+ * first pair is the default, the others are chosen by SNI (by the names in the certificates, wildcards too).
+ * NULL with *error_r (free it) telling which file and why. */
+struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char **error_r);
+/* Client side, for upstreams. ca: PEM file or NULL for the system's; verify: whether an unverified peer is refused. */
+struct tls_context *tls_client_new(const char *ca, bool verify, char **error_r);
+/* Transports that use it keep what they need; the caller's reference ends. NULL is fine. */
+void tls_free(struct tls_context *tls);
+
+/* Earliest notAfter of its certificates, seconds since 1970; 0 without certificates. */
+long long tls_expiry(const struct tls_context *tls);
+
+#endif

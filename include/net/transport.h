@@ -1,0 +1,118 @@
+/* A transport moves bytes both ways between a leg and its peer: a TCP socket, TLS over it, later a WebSocket or a relay
+ * from another node. Header only: session/ sees this interface and nothing else of net/.
+ *
+ * Lifetime: the owner makes it (or gets it from a listener or dialer), sets its events, and calls transport_free once.
+ * No upcall comes after transport_free, nor after `closed`. The memory is released after the callbacks of this loop
+ * turn have returned, so an owner may free a transport inside any upcall.
+ */
+#ifndef HOLDFAST_NET_TRANSPORT_H
+#define HOLDFAST_NET_TRANSPORT_H
+
+#include "base/slice.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct transport;
+
+enum transport_end {
+    TRANSPORT_FIN,     /* the peer closed in order (TCP FIN, TLS close_notify) */
+    TRANSPORT_RESET,   /* RST, broken pipe, any socket error */
+    TRANSPORT_TIMEOUT, /* the kernel gave up (TCP_USER_TIMEOUT), or a connect or handshake took too long */
+    TRANSPORT_TLS,     /* TLS failure: handshake refused, bad record, peer not verified */
+    TRANSPORT_REFUSED, /* could not connect at all (dialled transports) */
+};
+
+/* Upcalls to the owner, with the ctx given to transport_set_events. */
+struct transport_events {
+    /* Usable: connected, and where TLS was asked for, the handshake is done. Once per transport, and once more after
+     * a STARTTLS on it. */
+    void (*ready)(void *ctx);
+    /* Bytes of the peer, valid during the call only. The owner takes them all (it may keep what it cannot use yet). */
+    void (*bytes)(void *ctx, const char *p, size_t n);
+    /* All that was written has left the transport's own buffer, after it had not in some earlier turn. */
+    void (*drained)(void *ctx);
+    /* The peer is gone; why, and a short text for the log (valid during the call). All that could be read has been
+     * delivered, if reading was not stopped. */
+    void (*closed)(void *ctx, enum transport_end end, const char *detail);
+};
+
+enum transport_kind { TRANSPORT_TCP, TRANSPORT_KIND_TLS, TRANSPORT_WEBSOCKET, TRANSPORT_RELAY, TRANSPORT_MEMORY };
+
+struct transport_ops {
+    /* Takes a copy; what is written in one loop turn leaves with one system call (one TLS record where it fits) at its end. */
+    void (*write)(struct transport *t, const char *p, size_t n);
+    /* Stops and starts the upcall `bytes`. Transports start with reading stopped. A peer's FIN or RST may be
+     * noticed late while reading is stopped. */
+    void (*read_stop)(struct transport *t);
+    void (*read_start)(struct transport *t);
+    /* Bytes accepted by write that are still in the transport's own buffer. Cheap. */
+    size_t (*buffered)(const struct transport *t);
+    /* buffered plus what the kernel holds that the peer has not acknowledged yet (SIOCOUTQ; with TLS in its own larger
+     * bytes). A system call. */
+    size_t (*outstanding)(const struct transport *t);
+    /* Ends it. No upcall comes any more; t is gone for the owner.
+     *   graceful: flushes what was written, says goodbye (TLS close_notify, FIN) and waits for the peer's, all of it bounded
+     *     in time; what the peer still sends is dropped. Also right after `closed` with TRANSPORT_FIN: a last answer leaves.
+     *   not graceful: reset at once (TCP RST), both what was buffered here and what the kernel still held are lost. */
+    void (*free)(struct transport *t, bool graceful);
+    /* Takes it off its loop, so that another thread can put it on its own: between the two calls there are no upcalls and
+     * no system calls; what is buffered goes along. Reading is stopped by detach; after attach the owner starts it, and
+     * bytes that wait inside (TLS) are delivered then. `loop` is a struct loop *. Not before `ready` of a dialled one.
+     * In between it may be freed as well; it is then closed at once, without the graces of its loop. */
+    void (*detach)(struct transport *t);
+    void (*attach)(struct transport *t, void *loop);
+};
+
+/* What every transport begins with. */
+struct transport {
+    const struct transport_ops *ops;
+    const struct transport_events *events;
+    void *ctx; /* the owner's, for the upcalls */
+    enum transport_kind kind;
+    char peer[64]; /* "192.0.2.1:5222", "[2001:db8::1]:5222" of the peer, for logs and limits per address */
+};
+
+static inline void transport_set_events(struct transport *t, const struct transport_events *events, void *ctx)
+{
+    t->events = events;
+    t->ctx = ctx;
+}
+static inline void transport_write(struct transport *t, struct slice s)
+{
+    t->ops->write(t, s.p, s.n);
+}
+static inline void transport_read_stop(struct transport *t)
+{
+    t->ops->read_stop(t);
+}
+static inline void transport_read_start(struct transport *t)
+{
+    t->ops->read_start(t);
+}
+static inline size_t transport_buffered(const struct transport *t)
+{
+    return t->ops->buffered(t);
+}
+static inline void transport_detach(struct transport *t)
+{
+    t->ops->detach(t);
+}
+static inline void transport_attach(struct transport *t, void *loop)
+{
+    t->ops->attach(t, loop);
+}
+static inline size_t transport_outstanding(const struct transport *t)
+{
+    return t->ops->outstanding(t);
+}
+/* NULL is fine; clears the caller's pointer first. */
+static inline void transport_free(struct transport **t, bool graceful)
+{
+    struct transport *gone = *t;
+    *t = NULL;
+    if (gone)
+        gone->ops->free(gone, graceful);
+}
+
+#endif

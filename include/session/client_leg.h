@@ -1,0 +1,79 @@
+/* The leg towards a client: its stream from the first header to the session, and everything that is negotiated on the way
+ * (design: TLS, SASL, bind, or a resumption). From bind on it passes what it hears to its session. */
+#ifndef HOLDFAST_SESSION_CLIENT_LEG_H
+#define HOLDFAST_SESSION_CLIENT_LEG_H
+
+#include "session/leg.h"
+#include "xmpp/stream_error.h"
+
+struct login;
+struct session;
+
+/* OPENING --header--> [STARTTLS --<starttls/>--> HANDSHAKE --ready--> OPENING] --header--> DIALING
+ * DIALING --server's header and features--> NEGOTIATING --SASL success--> RESTARTING --header--> REOPENING
+ * REOPENING --features--> AUTHENTICATED --bind--> BINDING --result--> BOUND
+ * AUTHENTICATED --resume--> [PROVING -->] RESUMING --> BOUND, or back to AUTHENTICATED
+ * NEGOTIATING --XEP-0078 set--> BINDING; any --> CLOSED */
+enum client_phase {
+    CLIENT_ACCEPTED,      /* the transport is not ready yet (direct TLS) */
+    CLIENT_OPENING,       /* the client's first header is awaited, in clear or inside TLS */
+    CLIENT_STARTTLS,      /* we answered that header ourselves and wait for <starttls/> */
+    CLIENT_HANDSHAKE,     /* STARTTLS goes on */
+    CLIENT_DIALING,       /* the upstream leg is being opened; its header and features are awaited */
+    CLIENT_NEGOTIATING,   /* features were relayed: SASL, registration, XEP-0078 */
+    CLIENT_RESTARTING,    /* SASL succeeded: the client's new header is awaited */
+    CLIENT_REOPENING,     /* that was relayed: the server's header and features are awaited */
+    CLIENT_AUTHENTICATED, /* bind or resume may come */
+    CLIENT_BINDING,       /* the answer to the client's bind (or XEP-0078 set) is awaited */
+    CLIENT_PROVING,       /* the answer to a throw-away bind of ours is awaited */
+    CLIENT_RESUMING,      /* the session is asked, perhaps on another worker */
+    CLIENT_BOUND,         /* has a session */
+    CLIENT_CLOSED,
+    CLIENT_PHASES
+};
+
+struct client_leg {
+    struct grave grave;
+    struct leg leg;
+    struct list in_clients;
+    struct list in_deferred; /* context.deferred: client_leg_settle wants to be called at the end of the turn */
+    int moving_to;           /* then: the worker to go to, -1 to begin TLS */
+    enum client_phase phase;
+    uint64_t number;         /* in the logs of this worker: "leg" */
+    usec born;
+    bool header_sent;        /* a stream header of ours or the server's went out */
+    bool presented;          /* counted in the gauge of its transport kind */
+    enum transport_kind counted_as;
+    struct timer timer;      /* limits.login_timeout */
+    struct login *login;     /* what only negotiation needs; NULL once bound */
+    struct session *session; /* when BOUND, or the one that is asked when RESUMING */
+};
+
+/* Takes the transport over. Nothing is called up before it has returned. */
+struct client_leg *client_leg_new(struct context *cx, struct transport *t);
+
+/* How it ends towards the client: decides whether the client keeps its session (XEP-0198 5 and 7). */
+enum client_goodbye {
+    GOODBYE_CUT, /* the connection breaks without an end tag: clients resume */
+    GOODBYE_END, /* </stream:stream> */
+};
+/* Closes and buries it. A session it still has is told first that it lost its client. */
+void client_leg_close(struct client_leg *c, enum close_reason reason, enum client_goodbye goodbye);
+/* A stream error, then the end (RFC 6120 4.9). extra: an application's own condition or NULL. A session it has ends. */
+void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream_error error, const char *text,
+                     const char *extra);
+
+/* Called by sessions. */
+void client_leg_resumed(struct client_leg *c, struct session *s); /* it has the session now; negotiation is over */
+void client_leg_resume_failed(struct client_leg *c);              /* back to where a bind may come */
+
+/* What could not be done while its stream was on the stack: STARTTLS, or the move to another worker. */
+void client_leg_settle(struct client_leg *c);
+struct client_leg *client_leg_of_deferred(struct list *link);
+/* Off this worker, on to another; in between nobody touches it. */
+void client_leg_leave(struct client_leg *c);
+void client_leg_arrive(struct client_leg *c, struct context *cx);
+
+const char *client_phase_name(enum client_phase phase);
+
+#endif

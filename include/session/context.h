@@ -1,0 +1,101 @@
+/* What a worker lends to the legs and sessions that live on it. session/ knows nothing of sockets, threads or TLS: what it
+ * needs of them it asks for here. Simulations lend a context without any of that. */
+#ifndef HOLDFAST_SESSION_CONTEXT_H
+#define HOLDFAST_SESSION_CONTEXT_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/counters.h"
+#include "base/list.h"
+#include "base/timers.h"
+#include "cluster/owner.h"
+#include "net/transport.h"
+#include "session/settings.h"
+#include "store/store.h"
+#include "xmpp/stream.h"
+#include <stdatomic.h>
+
+struct client_leg;
+struct session;
+struct registry;
+struct context;
+
+/* Facts about the upstream server that all workers share. */
+enum order_probe { ORDER_UNTRIED, ORDER_TRYING, ORDER_GOOD, ORDER_BAD };
+struct upstream_facts {
+    _Atomic int order;         /* enum order_probe: does an answer to a ping prove that all before it was processed */
+    _Atomic bool reported;     /* a configuration fault of the server was logged */
+    _Atomic bool tried;        /* a connection was made or failed */
+    _Atomic bool down;         /* the last one failed */
+    _Atomic int64_t down_since; /* wall clock */
+};
+
+struct context_ops {
+    /* A transport towards the upstream that becomes ready or closed later (never before this returns). */
+    struct transport *(*dial)(struct context *cx);
+    /* TLS over a transport that lives on this worker (RFC 6120 5). */
+    void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
+    void (*starttls_upstream)(struct context *cx, struct transport *t);
+    /* A new secret session id for <enabled/>, and the sid that stands for a previd in keys, logs and figures. */
+    void (*previd_new)(struct context *cx, char *out, size_t size);
+    void (*sid_of)(struct context *cx, struct slice previd, char sid[SID_SIZE]);
+    /* Hands a client leg (detached by client_leg_leave) to another worker, where client_leg_arrive follows. */
+    void (*move)(struct context *cx, struct client_leg *leg, int worker);
+    /* To the session of that id on that worker, if it still is there: expire it; deliver its account's mail. */
+    void (*post_evict)(struct context *cx, const char *sid, int worker);
+    void (*post_mail)(struct context *cx, const char *sid, int worker);
+    /* A client leg of that peer has ended. */
+    void (*client_left)(struct context *cx, const char *peer);
+};
+
+#define PREVID_SIZE 64
+
+struct context {
+    const struct context_ops *ops;
+    const struct settings *settings; /* may be replaced between turns; old ones stay valid */
+    const struct clock *clock;
+    struct timers *timers;
+    struct counters *counters;
+    struct store *store;
+    struct owner *owner;
+    struct parser_pool *parsers;
+    struct registry *registry;
+    struct upstream_facts *upstream;
+    _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
+    int worker;              /* index */
+    void *loop;              /* opaque here: handed to transports that arrive from another worker */
+
+    struct list dirty;     /* sessions that want session_turn at the end of this turn */
+    struct list graveyard; /* objects to free when the callbacks of this turn have returned */
+    struct list clients;   /* all client legs */
+    uint64_t last_leg;     /* numbers for logs */
+    struct buf scratch;    /* for one stanza that must be changed on its way */
+    struct list deferred;  /* client legs with something to do when no callback is on the stack */
+};
+
+/* An object that is freed at the end of the turn. */
+struct grave {
+    struct list link;
+    void (*free)(struct grave *g);
+};
+
+void context_init(struct context *cx);
+/* Once per turn, when all callbacks have returned: settles the sessions, then frees what died. */
+void context_turn_end(struct context *cx);
+static inline void context_bury(struct context *cx, struct grave *g, void (*free_)(struct grave *g))
+{
+    g->free = free_;
+    list_append(&cx->graveyard, &g->link);
+}
+/* Bytes held for sessions went up or down. */
+static inline void context_memory(struct context *cx, int64_t n)
+{
+    atomic_fetch_add_explicit(cx->memory, n, memory_order_relaxed);
+}
+static inline bool context_memory_full(const struct context *cx)
+{
+    return cx->settings->limits.memory &&
+           atomic_load_explicit(cx->memory, memory_order_relaxed) > (int64_t)cx->settings->limits.memory;
+}
+
+#endif

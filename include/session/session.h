@@ -1,0 +1,88 @@
+/* A session: what outlives its legs. Its id, full JID, counters and queues; attach, detach, resume, end.
+ *
+ * The path of a stanza:
+ *
+ *   client -> upstream                                     upstream -> client
+ *   net      tcp: bytes                                    net      tcp: bytes
+ *   session  leg_input                                     session  leg_input
+ *   xmpp     stream_feed: one whole stanza                 xmpp     stream_feed: one whole stanza
+ *   session  client_leg: negotiation, or on to the session session  upstream_leg: on to its owner
+ *   session  session_from_client   (uplink.c)              session  session_from_upstream  (downlink.c)
+ *              counted, kept until confirmed                          classified, numbered, kept until acked
+ *   net      upstream: transport_write                     session  session_turn: written if a client is attached
+ *   session  session_turn: barrier, <a/>                   net      client: transport_write, with <r/> behind
+ */
+#ifndef HOLDFAST_SESSION_SESSION_H
+#define HOLDFAST_SESSION_SESSION_H
+
+#include "session/client_leg.h"
+#include "session/upstream_leg.h"
+#include "xmpp/sm.h"
+
+/* UNMANAGED --enable--> ATTACHED <--resume, cut--> DETACHED; UNMANAGED, ATTACHED --end tag--> ENDING; any --> ENDED */
+enum session_state {
+    SESSION_UNMANAGED, /* the client has not enabled stream management: relayed as it is */
+    SESSION_ATTACHED,
+    SESSION_DETACHED,
+    SESSION_ENDING,    /* the client has said goodbye: the last confirmation is awaited for a moment */
+    SESSION_ENDED,
+};
+const char *session_state_name(enum session_state state);
+
+struct session_origin {
+    struct slice jid;    /* full, as bound; empty if unknown (XEP-0078) */
+    struct slice domain;
+    const char *proof;   /* of the account, or NULL */
+    bool resumable;      /* whether stream management may promise resumption */
+};
+
+/* Begins with the legs; the client leg has it from now on. */
+struct session *session_new(struct context *cx, struct client_leg *client, struct upstream_leg *up,
+                            const struct session_origin *origin);
+
+/* From the client leg. */
+void session_from_client(struct session *s, const struct element *e);
+void session_client_drained(struct session *s);
+void session_client_ended(struct session *s);                         /* </stream:stream> */
+void session_client_lost(struct session *s, enum close_reason reason); /* its connection is gone */
+void session_client_heard(struct session *s);                         /* bytes came */
+
+/* Asks to attach the leg in the place of whatever the session has. False: refused, nothing changed. True: the session will call
+ * client_leg_resumed or client_leg_resume_failed, unless session_resume_cancel comes first. */
+bool session_resume(struct session *s, struct client_leg *c, uint32_t h);
+void session_resume_cancel(struct session *s, struct client_leg *c);
+
+/* Ends it: every stanza in it meets its fate, upstream is told, the client leg (if any) is closed with this goodbye. */
+void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye);
+/* Mail for its account may be waiting. */
+void session_fetch_mail(struct session *s);
+
+/* End-of-turn work; called by the context for dirty sessions. */
+void session_turn(struct session *s);
+struct session *session_of_dirty(struct list *link);
+
+/* For the stats port. */
+struct session_info {
+    char sid[SID_SIZE];
+    enum session_state state;
+    const char *jid, *peer, *transport; /* valid until the next turn; NULL if none */
+    usec age, since_attach; /* since bind; since it was attached or detached last */
+    size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
+    uint64_t received, sent, resumes;
+    usec oldest_unacked; /* age, 0 when none */
+};
+void session_info(const struct session *s, struct session_info *out);
+
+/* The sessions of one worker, by sid. */
+struct registry *registry_new(void);
+void registry_free(struct registry *r); /* must be empty */
+struct session *registry_find(const struct registry *r, const char *sid);
+size_t registry_count(const struct registry *r);
+void registry_add(struct registry *r, struct session *s);
+void registry_remove(struct registry *r, struct session *s);
+/* Calls visit for each session until it returns false; visit may end the current session. */
+void registry_each(struct registry *r, bool (*visit)(void *ctx, struct session *s), void *ctx);
+const char *session_sid(const struct session *s);
+struct client_leg *session_client(const struct session *s);
+
+#endif

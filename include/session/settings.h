@@ -1,0 +1,47 @@
+/* The numbers and words that sessions go by; filled by run/config, immutable while sessions look at them. */
+#ifndef HOLDFAST_SESSION_SETTINGS_H
+#define HOLDFAST_SESSION_SETTINGS_H
+
+#include "base/clock.h"
+#include "xmpp/stream.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+enum upstream_tls { UPSTREAM_TLS_NONE, UPSTREAM_TLS_STARTTLS, UPSTREAM_TLS_DIRECT };
+enum confirm_mode { CONFIRM_PING, CONFIRM_NONE };
+enum detached_presence { PRESENCE_KEEP, PRESENCE_AWAY };
+
+struct settings {
+    char **domains; /* NULL-terminated; a "*" serves any */
+    char *upstream_host;
+    int upstream_port;
+    char *upstream; /* "host:port" as written, for logs and as part of the account proof */
+    enum upstream_tls upstream_tls;
+    bool tls_required; /* clear streams must STARTTLS before anything else */
+    bool tls_available; /* a certificate is set: STARTTLS can be offered */
+
+    struct { /* section sm of the configuration */
+        usec max, max_cap;
+        char *location; /* NULL = not told */
+        unsigned request_every;
+        usec request_delay, ack_timeout, answer_delay, probe;
+        enum confirm_mode confirm;
+        unsigned confirm_every;
+        usec confirm_delay, confirm_timeout;
+        size_t queue_stanzas, queue_bytes;
+        usec full_grace;
+        enum detached_presence detached_presence;
+        unsigned sessions_per_account;
+        usec mailbox_ttl, tombstone_ttl;
+    } sm;
+
+    struct { /* section limits */
+        struct stream_limits stream; /* stanza_bytes, stanza_depth; tag_bytes and attributes are fixed */
+        size_t login_bytes;          /* of one client before login; fixed */
+        usec login_timeout;
+        size_t memory; /* bytes of queues and mailboxes of the node; 0 = no limit */
+        size_t connections, connections_per_ip;
+    } limits;
+};
+
+#endif

@@ -1,0 +1,25 @@
+/* The store of one node without Redis: all in memory behind one lock, which is never taken on the stanza path. What it
+ * holds is gone with the process. */
+#ifndef HOLDFAST_STORE_MEMORY_H
+#define HOLDFAST_STORE_MEMORY_H
+
+#include "store/store.h"
+#include <stdatomic.h>
+
+struct memory_store;
+
+/* memory: the node's account of bytes in queues and mailboxes, which mailboxes add to; NULL is fine. */
+struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory);
+void memory_store_free(struct memory_store *m);
+struct store *memory_store_get(struct memory_store *m); /* the same for all workers */
+void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombstone_ttl);
+
+/* Drops what is past its time; any thread, now and then. Returns the number of messages that ended so. */
+size_t memory_store_sweep(struct memory_store *m, usec wall);
+
+struct memory_store_figures {
+    size_t messages, bytes, doubled, tombstones;
+};
+struct memory_store_figures memory_store_figures(struct memory_store *m);
+
+#endif

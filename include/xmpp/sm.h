@@ -1,0 +1,85 @@
+/* XEP-0198 Stream Management, the arithmetic and the policy, towards a client: no sockets, no clock of its own.
+ *
+ * Counters inside are 64-bit, start at 0 (nothing counted yet) and never wrap; on the wire h is the counter modulo 2^32
+ * (XEP-0198 4). Two halves that do not touch each other:
+ *   sm_in   what the client sends: counted, and told as h once it is safe
+ *   sm_out  what the client gets: the unacked queue, and when to ask for acks
+ * What belongs to a connection and not to the session is reset by sm_in_attach and sm_out_attach (XEP-0198 5: only the
+ * sequence values are carried over). */
+#ifndef HOLDFAST_XMPP_SM_H
+#define HOLDFAST_XMPP_SM_H
+
+#include "base/clock.h"
+#include "xmpp/queue.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Strict xs:unsignedInt in decimal: 1 to 10 digits, at most 4294967295. */
+bool sm_parse_h(struct slice text, uint32_t *h_r);
+/* xs:boolean `resume` of <enable/>. */
+bool sm_parse_bool(struct slice text);
+static inline uint32_t sm_wire(uint64_t count)
+{
+    return (uint32_t)count;
+}
+
+/* ---- from the client ---- */
+
+struct sm_in {
+    uint64_t received; /* stanzas handled by us since <enable/> */
+    uint64_t safe;     /* of these, those that no single crash can lose: what h may tell */
+    uint64_t told;     /* the highest h that was written; never goes back */
+    /* of this connection: */
+    bool asked;        /* an <r/> waits for its answer; further ones share it */
+    uint64_t asked_at; /* received at that time: what the answer should cover */
+    usec answer_by;    /* then it is answered with what is safe */
+    uint64_t owed;     /* an answer went out short: an unasked <a/> follows when this much is safe; 0 = nothing owed */
+};
+
+void sm_in_attach(struct sm_in *in);
+/* <r/> arrived. */
+void sm_in_request(struct sm_in *in, usec now, usec answer_delay);
+/* Whether an <a/> is to be written now; if so its count is in->safe, and sm_in_told must follow. */
+bool sm_in_due(const struct sm_in *in, usec now);
+void sm_in_told(struct sm_in *in);
+
+/* ---- to the client ---- */
+
+enum sm_ack { SM_ACK_OK, SM_ACK_OLD, SM_ACK_TOO_HIGH };
+
+struct sm_out {
+    struct queue queue; /* unacked; queue.last_number is the newest number */
+    uint64_t acked;     /* everything up to it was acked and is gone from the queue */
+    uint64_t written;   /* the highest number that was ever written to a client */
+    /* of this connection: */
+    struct entry *next;  /* first entry not yet written on this connection; NULL = all are */
+    uint64_t sent;       /* the highest number written on this connection */
+    uint64_t asked;      /* the highest number that an <r/> of ours has covered */
+    bool asking;         /* an <r/> is outstanding */
+    usec asked_time;     /* when it was written */
+    usec unasked_since;  /* when the first stanza beyond `asked` was written */
+    usec ask_again_at;   /* the answer was short: ask again then; 0 = no */
+    usec ask_again_wait; /* doubles */
+};
+
+/* A new connection: nothing of the queue is written on it yet. */
+void sm_out_attach(struct sm_out *out);
+void sm_out_append(struct sm_out *out, struct entry *e);
+/* The next entry to write on this connection, NULL when there is none; sm_out_wrote must follow. */
+struct entry *sm_out_next(const struct sm_out *out);
+void sm_out_wrote(struct sm_out *out, usec now);
+/* Turns an h from the wire into a count, relative to what was acked: OK is acked < *count_r <= written, or equal; OLD is lower than
+ * what was acked (*count_r = acked); TOO_HIGH acknowledges what was never written. Changes nothing. */
+enum sm_ack sm_out_check(const struct sm_out *out, uint32_t h, uint64_t *count_r);
+/* The client has everything up to count. Entries come out by sm_out_take until NULL; the caller owns them. */
+void sm_out_acked(struct sm_out *out, uint64_t count);
+struct entry *sm_out_take(struct sm_out *out);
+/* An <a/> arrived on this connection (after sm_out_acked): closes the open request, plans the next if it was short. */
+void sm_out_answered(struct sm_out *out, usec now, usec request_delay, usec longest);
+/* Whether an <r/> is due now: behind `every` stanzas or `delay` after the first that none covers yet, at most one open. */
+bool sm_out_due(const struct sm_out *out, usec now, unsigned every, usec delay);
+/* When sm_out_due may become true by time alone, -1 if it cannot. */
+usec sm_out_due_at(const struct sm_out *out, usec delay);
+void sm_out_asked(struct sm_out *out, usec now);
+
+#endif

@@ -1,0 +1,192 @@
+#include "cluster/owner.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include <pthread.h>
+#include <stdlib.h>
+
+struct account {
+    char *name;
+    struct list sessions; /* all */
+    struct list detached; /* the oldest first */
+    unsigned detached_count;
+};
+
+struct place {
+    struct list in_account, in_detached;
+    struct account *account;
+    char *proof;
+    int worker;
+    bool available;
+    char sid[SID_SIZE];
+};
+
+struct owner {
+    pthread_mutex_t lock;
+    struct map *places;   /* sid -> struct place */
+    struct map *accounts; /* bare JID -> struct account */
+};
+
+struct owner *owner_new(void)
+{
+    struct owner *o = MEM_NEW(struct owner);
+    pthread_mutex_init(&o->lock, NULL);
+    o->places = map_new();
+    o->accounts = map_new();
+    return o;
+}
+
+void owner_place_clear(struct owner_place *p)
+{
+    free(p->account);
+    free(p->proof);
+    *p = (struct owner_place){0};
+}
+
+static struct account *account_of(struct owner *o, struct slice name)
+{
+    struct account *a = map_get(o->accounts, name);
+    if (!a) {
+        a = MEM_NEW(struct account);
+        a->name = mem_dup(name);
+        list_init(&a->sessions);
+        list_init(&a->detached);
+        map_put(o->accounts, name, a);
+    }
+    return a;
+}
+
+void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof)
+{
+    struct place *p = MEM_NEW(struct place);
+    memcpy(p->sid, sid, SID_SIZE);
+    p->worker = worker;
+    p->proof = mem_strdup(proof);
+    list_init(&p->in_detached);
+    pthread_mutex_lock(&o->lock);
+    p->account = account_of(o, account);
+    list_append(&p->account->sessions, &p->in_account);
+    map_put(o->places, slice_str(sid), p);
+    pthread_mutex_unlock(&o->lock);
+}
+
+static void leave_detached(struct place *p)
+{
+    if (list_is_linked(&p->in_detached)) {
+        list_remove(&p->in_detached);
+        p->account->detached_count--;
+    }
+}
+
+static void forget(struct owner *o, struct place *p)
+{
+    struct account *a = p->account;
+    leave_detached(p);
+    list_remove(&p->in_account);
+    if (list_is_empty(&a->sessions)) {
+        map_remove(o->accounts, slice_str(a->name));
+        free(a->name);
+        free(a);
+    }
+    free(p->proof);
+    free(p);
+}
+
+void owner_remove(struct owner *o, const char *sid)
+{
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_remove(o->places, slice_str(sid));
+    if (p)
+        forget(o, p);
+    pthread_mutex_unlock(&o->lock);
+}
+
+static void copy_place(const struct place *p, struct owner_place *out)
+{
+    memcpy(out->sid, p->sid, SID_SIZE);
+    out->worker = p->worker;
+    out->account = mem_strdup(p->account->name);
+    out->proof = mem_strdup(p->proof);
+}
+
+bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r)
+{
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_get(o->places, slice_str(sid));
+    if (p)
+        copy_place(p, place_r);
+    pthread_mutex_unlock(&o->lock);
+    return p != NULL;
+}
+
+bool owner_detached(struct owner *o, const char *sid, unsigned limit, struct owner_place *oldest_r)
+{
+    bool over = false;
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_get(o->places, slice_str(sid));
+    if (p && !list_is_linked(&p->in_detached)) {
+        list_append(&p->account->detached, &p->in_detached);
+        p->account->detached_count++;
+    }
+    if (p && p->account->detached_count > limit) {
+        struct place *oldest = CONTAINER_OF(list_first(&p->account->detached), struct place, in_detached);
+        leave_detached(oldest); /* named once */
+        copy_place(oldest, oldest_r);
+        over = true;
+    }
+    pthread_mutex_unlock(&o->lock);
+    return over;
+}
+
+void owner_attached(struct owner *o, const char *sid)
+{
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_get(o->places, slice_str(sid));
+    if (p)
+        leave_detached(p);
+    pthread_mutex_unlock(&o->lock);
+}
+
+void owner_set_available(struct owner *o, const char *sid, bool available)
+{
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_get(o->places, slice_str(sid));
+    if (p)
+        p->available = available;
+    pthread_mutex_unlock(&o->lock);
+}
+
+bool owner_find_available(struct owner *o, struct slice account, struct owner_place *place_r)
+{
+    bool found = false;
+    pthread_mutex_lock(&o->lock);
+    struct account *a = map_get(o->accounts, account);
+    if (a) {
+        LIST_FOREACH_SAFE(it, next, &a->sessions)
+        {
+            struct place *p = CONTAINER_OF(it, struct place, in_account);
+            if (!found && p->available) {
+                copy_place(p, place_r);
+                found = true;
+            }
+        }
+    }
+    pthread_mutex_unlock(&o->lock);
+    return found;
+}
+
+static bool free_place(void *ctx, struct slice key, void *value)
+{
+    (void)key;
+    forget(ctx, value);
+    return true;
+}
+
+void owner_free(struct owner *o)
+{
+    map_each(o->places, free_place, o);
+    map_free(o->places);
+    map_free(o->accounts);
+    pthread_mutex_destroy(&o->lock);
+    free(o);
+}

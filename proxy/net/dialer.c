@@ -1,0 +1,268 @@
+#include "net/dialer.h"
+#include "address.h"
+#include "base/mem.h"
+#include "resolver.h"
+#include "tcp_private.h"
+#include <errno.h>
+#include <ev.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct dialer {
+    struct loop *loop;
+    struct resolver *resolver;
+};
+
+/* One dial: resolve, then one address after the other, until a socket is connected and handed to the transport.
+ * It outlives a transport that was freed early while the resolver still owes its answer. */
+struct dial {
+    struct dialer *dialer;
+    struct transport *transport; /* NULL: abandoned */
+    char *host, *tls_name;
+    int port;
+    struct tls_context *tls;
+    bool resolving;
+
+    struct address *addresses;
+    size_t n, next; /* next: the address that is tried after the present one */
+    int fd;         /* of the present attempt, -1 = none */
+    ev_io io;
+
+    usec deadline;
+    struct timer timer;      /* the end of it all, or of the present attempt's share */
+    enum transport_end end;  /* how the last attempt failed, and in words */
+    char *detail;
+};
+
+struct dialer *dialer_new(struct loop *l)
+{
+    struct dialer *d = MEM_NEW(struct dialer);
+    d->loop = l;
+    d->resolver = resolver_new(l);
+    return d;
+}
+
+void dialer_free(struct dialer *d)
+{
+    if (d) {
+        resolver_free(d->resolver);
+        free(d);
+    }
+}
+
+bool dialer_set_servers(struct dialer *d, const char *servers)
+{
+    return resolver_set_servers(d->resolver, servers);
+}
+
+static void drop_attempt(struct dial *dial)
+{
+    if (dial->fd >= 0) {
+        ev_io_stop(loop_ev(dial->dialer->loop), &dial->io);
+        close(dial->fd);
+        dial->fd = -1;
+    }
+}
+
+static void dial_free(struct dial *dial)
+{
+    drop_attempt(dial);
+    timers_cancel(loop_timers(dial->dialer->loop), &dial->timer);
+    tls_free(dial->tls);
+    free(dial->host);
+    free(dial->tls_name);
+    free(dial->addresses);
+    free(dial->detail);
+    free(dial);
+}
+
+static void note_failure(struct dial *dial, enum transport_end end, char *detail)
+{
+    free(dial->detail);
+    dial->end = end;
+    dial->detail = detail;
+}
+
+/* Tells the owner how the last attempt failed. */
+static void give_up(struct dial *dial)
+{
+    tcp_dial_failed(dial->transport, dial->end, dial->detail);
+    dial->detail = NULL;
+    dial->transport = NULL;
+    if (dial->resolving)
+        timers_cancel(loop_timers(dial->dialer->loop), &dial->timer);
+    else
+        dial_free(dial);
+}
+
+static void on_abandoned(void *ctx)
+{
+    struct dial *dial = ctx;
+    dial->transport = NULL;
+    if (dial->resolving)
+        timers_cancel(loop_timers(dial->dialer->loop), &dial->timer);
+    else
+        dial_free(dial);
+}
+
+/* --- Connecting --- */
+
+static void note_connect_failure(struct dial *dial, const struct address *a, int error)
+{
+    char text[ADDRESS_TEXT];
+    address_text(a, text);
+    if (error == ETIMEDOUT)
+        note_failure(dial, TRANSPORT_TIMEOUT, mem_printf("connect %s: timed out", text));
+    else
+        note_failure(dial, TRANSPORT_REFUSED, mem_printf("connect %s: %s", text, strerror(error)));
+}
+
+/* Dialling a port of this machine that nobody listens on can connect the socket to itself, when the kernel happens to
+ * choose that port as the source. */
+static bool is_connected_to_itself(int fd)
+{
+    struct sockaddr_storage here = {0}, there = {0};
+    socklen_t here_n = sizeof here, there_n = sizeof there;
+    return getsockname(fd, (struct sockaddr *)&here, &here_n) == 0 &&
+           getpeername(fd, (struct sockaddr *)&there, &there_n) == 0 && here_n == there_n &&
+           memcmp(&here, &there, here_n) == 0;
+}
+
+static void connected(struct dial *dial)
+{
+    int fd = dial->fd;
+    ev_io_stop(loop_ev(dial->dialer->loop), &dial->io);
+    dial->fd = -1;
+    tcp_dialled(dial->transport, fd, dial->tls, dial->tls_name, dial->deadline);
+    dial_free(dial);
+}
+
+/* Each attempt may take its share of the time that is left; the last one all of it. */
+static usec attempt_deadline(const struct dial *dial)
+{
+    usec now = loop_clock(dial->dialer->loop)->mono;
+    return now + (dial->deadline - now) / (usec)(dial->n - dial->next + 1);
+}
+
+/* Starts the attempt at addresses[next - 1]: 0 = connected, EINPROGRESS = on its way, else why not. */
+static int try_connect(struct dial *dial, const struct address *a)
+{
+    dial->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (dial->fd < 0)
+        return errno;
+    if (connect(dial->fd, &a->sa, a->n) == 0)
+        return is_connected_to_itself(dial->fd) ? ECONNREFUSED : 0;
+    return errno;
+}
+
+static void try_next(struct dial *dial)
+{
+    struct loop *l = dial->dialer->loop;
+    while (dial->next < dial->n) {
+        const struct address *a = &dial->addresses[dial->next++];
+        int error = try_connect(dial, a);
+        if (error == 0) {
+            connected(dial);
+            return;
+        }
+        if (error == EINPROGRESS) {
+            ev_io_set(&dial->io, dial->fd, EV_WRITE);
+            ev_io_start(loop_ev(l), &dial->io);
+            timers_arm(loop_timers(l), &dial->timer, attempt_deadline(dial));
+            return;
+        }
+        note_connect_failure(dial, a, error);
+        drop_attempt(dial);
+    }
+    give_up(dial);
+}
+
+static void attempt_failed(struct dial *dial, int error)
+{
+    note_connect_failure(dial, &dial->addresses[dial->next - 1], error);
+    drop_attempt(dial);
+    try_next(dial);
+}
+
+static void on_io(struct ev_loop *ev, ev_io *w, int revents)
+{
+    (void)ev, (void)revents;
+    struct dial *dial = w->data;
+    int error = 0;
+    socklen_t n = sizeof error;
+    if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0)
+        error = errno;
+    if (!error && is_connected_to_itself(dial->fd))
+        error = ECONNREFUSED;
+    if (error)
+        attempt_failed(dial, error);
+    else
+        connected(dial);
+}
+
+static void on_timer(void *ctx)
+{
+    struct dial *dial = ctx;
+    if (dial->resolving) {
+        note_failure(dial, TRANSPORT_TIMEOUT, mem_printf("resolve %s: timed out", dial->host));
+        give_up(dial);
+    } else {
+        attempt_failed(dial, ETIMEDOUT);
+    }
+}
+
+/* --- Resolving --- */
+
+static void on_resolved(void *ctx, enum resolve_result result, const struct address *addresses, size_t n,
+                        const char *text)
+{
+    struct dial *dial = ctx;
+    dial->resolving = false;
+    if (!dial->transport) {
+        dial_free(dial);
+        return;
+    }
+    if (result == RESOLVE_OK) {
+        dial->addresses = mem_copy(addresses, n * sizeof *addresses);
+        dial->n = n;
+        try_next(dial);
+        return;
+    }
+    const char *why = result == RESOLVE_NOT_FOUND ? "not found" : result == RESOLVE_TIMEOUT ? "timed out" : text;
+    note_failure(dial, result == RESOLVE_TIMEOUT ? TRANSPORT_TIMEOUT : TRANSPORT_REFUSED,
+                 mem_printf("resolve %s: %s", dial->host, why));
+    give_up(dial);
+}
+
+struct transport *dialer_dial(struct dialer *d, const struct dial_target *target)
+{
+    struct dial *dial = MEM_NEW(struct dial);
+    struct transport *t = tcp_dialling(d->loop, on_abandoned, dial);
+    snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
+    *dial = (struct dial){
+        .dialer = d,
+        .transport = t,
+        .host = mem_strdup(target->host),
+        .tls_name = mem_strdup(target->tls_name ? target->tls_name : target->host),
+        .port = target->port,
+        .tls = tls_ref(target->tls),
+        .fd = -1,
+        .deadline = loop_clock(d->loop)->mono + target->timeout,
+        .timer = {.fire = on_timer, .ctx = dial},
+    };
+    ev_init(&dial->io, on_io);
+    dial->io.data = dial;
+
+    struct address literal;
+    if (address_parse(&literal, target->host, target->port)) {
+        on_resolved(dial, RESOLVE_OK, &literal, 1, NULL);
+    } else {
+        dial->resolving = true;
+        timers_arm(loop_timers(d->loop), &dial->timer, dial->deadline);
+        resolver_lookup(d->resolver, target->host, target->port, on_resolved, dial);
+    }
+    return t;
+}

@@ -1,0 +1,48 @@
+/* What the files of net/ ask of a loop beyond its public face: work put off to a certain point of the turn, and
+ * memory that is shared by all transports of a loop.
+ *
+ *   a turn:  clock | NEXT tasks of the turn before | sockets, then timers | turn_end | FLUSH tasks | FREE tasks | sleep
+ *
+ * The loop does not sleep while NEXT or FLUSH hold tasks. */
+#ifndef HOLDFAST_NET_LOOP_WORK_H
+#define HOLDFAST_NET_LOOP_WORK_H
+
+#include "base/buf.h"
+#include "net/loop.h"
+
+enum loop_queue {
+    LOOP_NEXT,    /* in the next turn, whatever the sockets say: the place for upcalls that cannot be made now */
+    LOOP_FLUSH,   /* once at the end of this turn; must not call up */
+    LOOP_FREE,    /* when all callbacks of this turn have returned */
+    LOOP_CLOSING, /* not run by turns: waits to say goodbye in peace; loop_free runs it to end it at once */
+    LOOP_QUEUES
+};
+
+struct loop_task {
+    struct list link;
+    void (*run)(struct loop_task *task);
+};
+
+static inline void loop_task_init(struct loop_task *task, void (*run)(struct loop_task *task))
+{
+    list_init(&task->link);
+    task->run = run;
+}
+/* Harmless when the task is queued already (anywhere). Each task runs once and leaves its queue first. */
+void loop_queue(struct loop *l, enum loop_queue queue, struct loop_task *task);
+static inline void loop_unqueue(struct loop_task *task)
+{
+    list_remove(&task->link);
+}
+
+unsigned long long loop_turn(const struct loop *l); /* counts the turns */
+
+/* Scratch memory for one read; valid until the callback that uses it returns. */
+#define LOOP_READ_SIZE ((size_t)64 * 1024)
+char *loop_read_buffer(struct loop *l);
+
+/* An empty buffer with some room for whoever has bytes waiting, and its way back: connections without any own none. */
+struct buf loop_take_buf(struct loop *l);
+void loop_give_buf(struct loop *l, struct buf *b);
+
+#endif

@@ -1,0 +1,509 @@
+#include "net/tcp.h"
+#include "address.h"
+#include "base/mem.h"
+#include "tcp_private.h"
+#include <assert.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* --- What the present state waits for, and what is due --- */
+
+void tcp_watch(struct tcp *t)
+{
+    int want = 0;
+    if (t->state == TCP_HANDSHAKE || (t->state == TCP_UP && t->reading))
+        want = t->read_needs;
+    else if (t->state == TCP_GOODBYE && !t->peer_finished)
+        want = EV_READ;
+    if (t->blocked && t->state != TCP_HANDSHAKE)
+        want |= t->write_needs;
+    if (!t->loop || want == (ev_is_active(&t->io) ? t->io.events & (EV_READ | EV_WRITE) : 0))
+        return;
+    ev_io_stop(loop_ev(t->loop), &t->io);
+    if (want) {
+        ev_io_set(&t->io, t->fd, want);
+        ev_io_start(loop_ev(t->loop), &t->io);
+    }
+}
+
+static void tcp_add_due(struct tcp *t, unsigned due)
+{
+    t->due |= due;
+    if (t->due && t->loop)
+        loop_queue(t->loop, LOOP_NEXT, &t->next);
+}
+
+static void tcp_drop_out(struct tcp *t)
+{
+    t->clear = 0;
+    t->blocked = t->late = false;
+    if (t->loop)
+        loop_give_buf(t->loop, &t->out);
+    else
+        buf_free(&t->out);
+}
+
+/* The peer is gone, end and detail tell why. After its FIN a last answer can still leave. */
+static void tcp_end(struct tcp *t)
+{
+    t->state = TCP_ENDED;
+    t->due = 0;
+    t->deadline = 0;
+    timers_cancel(loop_timers(t->loop), &t->timer);
+    if (t->end != TRANSPORT_FIN)
+        tcp_drop_out(t);
+    tcp_watch(t);
+    tcp_add_due(t, TCP_DUE_CLOSED);
+}
+
+static bool tcp_can_write(const struct tcp *t)
+{
+    return t->state == TCP_ENDED ? t->end == TRANSPORT_FIN && !t->write_failed
+                                 : t->state != TCP_GONE && !t->write_failed;
+}
+
+/* --- Bytes out --- */
+
+/* All that waits, as far as the socket takes it; before STARTTLS no further than what leaves in clear. */
+static enum io tcp_send(struct tcp *t)
+{
+    enum io result = IO_OK;
+    size_t left;
+    while (result == IO_OK && (left = t->state == TCP_STARTTLS ? t->clear : t->out.n) > 0) {
+        size_t sent;
+        result = tcp_io_write(t, t->out.data + t->out.off, left, &sent);
+        buf_consume(&t->out, sent);
+        t->clear -= t->state == TCP_STARTTLS ? sent : 0;
+    }
+    if (result == IO_END)
+        return result;
+    t->blocked = result == IO_WAIT;
+    if (t->out.n) {
+        t->late = true;
+        return result;
+    }
+    if (t->late && (t->state == TCP_UP || t->state == TCP_STARTTLS))
+        tcp_add_due(t, TCP_DUE_DRAINED);
+    tcp_drop_out(t);
+    return result;
+}
+
+/* The peer may have sent its last words before the connection broke: they are read first. While the owner has stopped
+ * reading, `closed` waits for it; lest it waits for `drained` in turn, that is told. */
+static void tcp_write_failed(struct tcp *t)
+{
+    bool late = t->late;
+    t->write_failed = true;
+    tcp_drop_out(t);
+    if (t->state == TCP_ENDED)
+        return;
+    if (t->state == TCP_UP && t->reading)
+        tcp_add_due(t, TCP_DUE_READ);
+    else if (t->state == TCP_UP && tcp_io_has_unread(t))
+        tcp_add_due(t, late ? TCP_DUE_DRAINED : 0);
+    else
+        tcp_end(t);
+}
+
+static void tcp_write_out(struct tcp *t)
+{
+    enum io result = tcp_send(t);
+    if (t->state == TCP_GOODBYE) {
+        if (result == IO_END)
+            tcp_close(t, false);
+        else
+            tcp_goodbye_step(t);
+        return;
+    }
+    if (result == IO_END) {
+        tcp_write_failed(t);
+    } else if (t->state == TCP_STARTTLS && !t->clear) {
+        t->state = TCP_HANDSHAKE;
+        tcp_add_due(t, TCP_DUE_HANDSHAKE);
+    }
+    tcp_watch(t);
+}
+
+static void tcp_flush(struct loop_task *task)
+{
+    struct tcp *t = CONTAINER_OF(task, struct tcp, flush);
+    if (t->state == TCP_DIALLING || t->state == TCP_HANDSHAKE)
+        t->late = t->out.n > 0;
+    else if (tcp_can_write(t))
+        tcp_write_out(t);
+}
+
+/* --- Bytes in --- */
+
+/* One upcall for all that fits the loop's buffer. Never leaves bytes inside SSL without coming back for them. */
+static void tcp_read(struct tcp *t)
+{
+    if (t->state != TCP_UP || !t->reading || t->read_turn == loop_turn(t->loop))
+        return;
+    t->read_turn = loop_turn(t->loop);
+    char *p = loop_read_buffer(t->loop);
+    size_t n = 0, got;
+    enum io result;
+    do {
+        result = tcp_io_read(t, p + n, LOOP_READ_SIZE - n, &got);
+        n += got;
+    } while (result == IO_OK && n < LOOP_READ_SIZE && tcp_io_holds(t));
+    if (result == IO_END || (result == IO_WAIT && t->write_failed))
+        tcp_end(t);
+    else if (result == IO_OK && tcp_io_holds(t))
+        tcp_add_due(t, TCP_DUE_READ);
+    tcp_watch(t);
+    if (n)
+        t->base.events->bytes(t->base.ctx, p, n);
+}
+
+/* --- TLS --- */
+
+static void tcp_handshake(struct tcp *t)
+{
+    if (t->state != TCP_HANDSHAKE)
+        return;
+    switch (tcp_io_handshake(t)) {
+    case IO_OK:
+        t->state = TCP_UP;
+        t->deadline = 0;
+        timers_cancel(loop_timers(t->loop), &t->timer);
+        tls_free(t->tls);
+        t->tls = NULL;
+        if (t->out.n)
+            loop_queue(t->loop, LOOP_FLUSH, &t->flush);
+        tcp_add_due(t, TCP_DUE_READY | (t->reading ? TCP_DUE_READ : 0));
+        break;
+    case IO_END:
+        tcp_end(t);
+        break;
+    case IO_WAIT:
+        break;
+    }
+    tcp_watch(t);
+}
+
+/* Goes to the handshake, or first to the rest of what leaves in clear. */
+static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *name, bool direct, usec deadline)
+{
+    char *error;
+    t->ssl = tls_session_new(tls, t->fd, name, direct, &error);
+    if (!t->ssl) {
+        tcp_io_note_end(t, TRANSPORT_TLS, error);
+        tcp_end(t);
+        return;
+    }
+    t->tls = tls_ref(tls);
+    t->deadline = deadline;
+    timers_arm(loop_timers(t->loop), &t->timer, deadline);
+    t->due &= ~(unsigned)TCP_DUE_READ;
+    t->state = t->clear ? TCP_STARTTLS : TCP_HANDSHAKE;
+    if (t->state == TCP_HANDSHAKE)
+        tcp_add_due(t, TCP_DUE_HANDSHAKE);
+    tcp_watch(t);
+}
+
+void tcp_starttls(struct transport *base, struct tls_context *tls, const char *name, usec handshake_timeout)
+{
+    struct tcp *t = tcp_of(base);
+    if (t->state != TCP_UP || t->write_failed)
+        return; /* `closed` is on its way */
+    assert(!t->ssl);
+    if (tls_is_server(tls) && tcp_io_has_unread(t)) {
+        /* Whoever could put bytes before the handshake would have them taken for bytes of the authenticated peer. */
+        tcp_io_note_end(t, TRANSPORT_TLS, mem_strdup("bytes in clear before the TLS handshake"));
+        tcp_end(t);
+        return;
+    }
+    t->clear = t->out.n;
+    tcp_begin_tls(t, tls, name, false, loop_clock(t->loop)->mono + handshake_timeout);
+}
+
+bool tcp_is_tls(const struct transport *base)
+{
+    return tcp_of(base)->tls_up;
+}
+
+const char *tcp_tls_version(const struct transport *base)
+{
+    const struct tcp *t = tcp_of(base);
+    return t->tls_up ? SSL_get_version(t->ssl) : "";
+}
+
+const char *tcp_tls_cipher(const struct transport *base)
+{
+    const struct tcp *t = tcp_of(base);
+    return t->tls_up ? SSL_get_cipher_name(t->ssl) : "";
+}
+
+/* --- Callbacks of the loop --- */
+
+/* What is due, one upcall a turn, in the order of the bits: each upcall may be the end of t for this thread. */
+static void tcp_next(struct loop_task *task)
+{
+    struct tcp *t = CONTAINER_OF(task, struct tcp, next);
+    if (t->due & TCP_DUE_HANDSHAKE) {
+        t->due &= ~(unsigned)TCP_DUE_HANDSHAKE;
+        tcp_handshake(t);
+    }
+    unsigned one = t->due & -t->due;
+    t->due &= ~one;
+    loop_unqueue(&t->next);
+    tcp_add_due(t, 0);
+    switch (one) {
+    case TCP_DUE_READY:
+        t->base.events->ready(t->base.ctx);
+        break;
+    case TCP_DUE_DRAINED:
+        t->base.events->drained(t->base.ctx);
+        break;
+    case TCP_DUE_CLOSED:
+        t->base.events->closed(t->base.ctx, t->end, t->detail);
+        break;
+    case TCP_DUE_READ:
+        tcp_read(t);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_io(struct ev_loop *ev, ev_io *w, int revents)
+{
+    (void)ev;
+    struct tcp *t = w->data;
+    if (t->state == TCP_HANDSHAKE) {
+        tcp_handshake(t);
+        return;
+    }
+    if (t->blocked && (revents & t->write_needs))
+        tcp_write_out(t);
+    if (t->state == TCP_GOODBYE && (revents & EV_READ))
+        tcp_goodbye_read(t);
+    else if (t->state == TCP_UP && (revents & t->read_needs))
+        tcp_read(t);
+}
+
+static void on_timer(void *ctx)
+{
+    struct tcp *t = ctx;
+    if (t->state == TCP_GOODBYE) {
+        tcp_close(t, false);
+        return;
+    }
+    t->tls_broken = true;
+    tcp_io_note_end(t, TRANSPORT_TIMEOUT, mem_strdup("TLS handshake: timed out"));
+    tcp_end(t);
+}
+
+/* --- The interface of transports --- */
+
+static void op_write(struct transport *base, const char *p, size_t n)
+{
+    struct tcp *t = tcp_of(base);
+    if (!n || !tcp_can_write(t))
+        return;
+    if (!t->out.data && t->loop)
+        t->out = loop_take_buf(t->loop);
+    buf_append(&t->out, p, n);
+    if (!t->blocked && t->loop)
+        loop_queue(t->loop, LOOP_FLUSH, &t->flush);
+}
+
+static void op_read_stop(struct transport *base)
+{
+    struct tcp *t = tcp_of(base);
+    t->reading = false;
+    t->due &= ~(unsigned)TCP_DUE_READ;
+    tcp_watch(t);
+}
+
+static void op_read_start(struct transport *base)
+{
+    struct tcp *t = tcp_of(base);
+    if (t->reading)
+        return;
+    t->reading = true;
+    if (t->state == TCP_UP && (tcp_io_holds(t) || t->write_failed))
+        tcp_add_due(t, TCP_DUE_READ);
+    tcp_watch(t);
+}
+
+static size_t op_buffered(const struct transport *base)
+{
+    return tcp_of(base)->out.n;
+}
+
+static size_t op_outstanding(const struct transport *base)
+{
+    const struct tcp *t = tcp_of(base);
+    int queued = 0;
+    if (t->fd < 0 || ioctl(t->fd, SIOCOUTQ, &queued) < 0)
+        queued = 0;
+    return t->out.n + (size_t)queued;
+}
+
+static void tcp_release(struct loop_task *last)
+{
+    struct tcp *t = CONTAINER_OF(last, struct tcp, last);
+    SSL_free(t->ssl);
+    tls_free(t->tls);
+    tcp_drop_out(t);
+    free(t->detail);
+    free(t);
+}
+
+void tcp_close(struct tcp *t, bool reset)
+{
+    t->state = TCP_GONE;
+    t->base.events = NULL;
+    t->due = 0;
+    if (t->fd >= 0) {
+        if (t->loop)
+            ev_io_stop(loop_ev(t->loop), &t->io);
+        const struct linger now = {.l_onoff = 1, .l_linger = 0};
+        if (reset)
+            (void)setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        close(t->fd);
+        t->fd = -1;
+    }
+    loop_unqueue(&t->next);
+    loop_unqueue(&t->flush);
+    loop_unqueue(&t->last);
+    if (!t->loop) {
+        tcp_release(&t->last);
+        return;
+    }
+    timers_cancel(loop_timers(t->loop), &t->timer);
+    t->last.run = tcp_release;
+    loop_queue(t->loop, LOOP_FREE, &t->last);
+}
+
+static void op_free(struct transport *base, bool graceful)
+{
+    struct tcp *t = tcp_of(base);
+    bool can_talk = t->state == TCP_STARTTLS || (t->state == TCP_UP && !t->write_failed) ||
+                    (t->state == TCP_ENDED && (t->end == TRANSPORT_FIN || t->end == TRANSPORT_TLS));
+    if (t->state == TCP_DIALLING)
+        t->abandoned(t->abandoned_ctx);
+    if (t->state == TCP_STARTTLS)
+        t->out.n = t->clear; /* the rest was meant for TLS */
+    if (graceful && can_talk && t->loop && t->fd >= 0)
+        tcp_goodbye_start(t);
+    else
+        tcp_close(t, !graceful);
+}
+
+static void op_detach(struct transport *base)
+{
+    struct tcp *t = tcp_of(base);
+    assert(t->loop && t->state != TCP_DIALLING);
+    t->reading = false;
+    t->due &= ~(unsigned)TCP_DUE_READ;
+    ev_io_stop(loop_ev(t->loop), &t->io);
+    timers_cancel(loop_timers(t->loop), &t->timer);
+    loop_unqueue(&t->next);
+    loop_unqueue(&t->flush);
+    t->loop = NULL;
+}
+
+static void op_attach(struct transport *base, void *loop)
+{
+    struct tcp *t = tcp_of(base);
+    assert(!t->loop);
+    t->loop = loop;
+    t->read_turn = 0;
+    t->blocked = false; /* the flush finds out anew */
+    if (t->deadline)
+        timers_arm(loop_timers(t->loop), &t->timer, t->deadline);
+    if (t->out.n)
+        loop_queue(t->loop, LOOP_FLUSH, &t->flush);
+    tcp_add_due(t, t->state == TCP_HANDSHAKE ? TCP_DUE_HANDSHAKE : 0);
+    tcp_watch(t);
+}
+
+static const struct transport_ops tcp_ops = {
+    .write = op_write,
+    .read_stop = op_read_stop,
+    .read_start = op_read_start,
+    .buffered = op_buffered,
+    .outstanding = op_outstanding,
+    .free = op_free,
+    .detach = op_detach,
+    .attach = op_attach,
+};
+
+void tcp_bytes(const struct transport *base, unsigned long long *in, unsigned long long *out)
+{
+    const struct tcp *t = tcp_of(base);
+    BIO *bio = t->ssl ? SSL_get_rbio(t->ssl) : NULL;
+    *in = t->in + (bio ? BIO_number_read(bio) : 0);
+    *out = t->out_total + (bio ? BIO_number_written(bio) : 0);
+}
+
+/* --- Beginnings --- */
+
+static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
+{
+    struct tcp *t = MEM_NEW(struct tcp);
+    t->base.ops = &tcp_ops;
+    t->base.kind = TRANSPORT_TCP;
+    t->loop = l;
+    t->fd = -1;
+    t->state = state;
+    t->read_needs = EV_READ;
+    t->write_needs = EV_WRITE;
+    loop_task_init(&t->next, tcp_next);
+    loop_task_init(&t->flush, tcp_flush);
+    loop_task_init(&t->last, tcp_release);
+    t->timer.fire = on_timer;
+    t->timer.ctx = t;
+    ev_init(&t->io, on_io);
+    t->io.data = t;
+    return t;
+}
+
+static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, usec deadline)
+{
+    t->fd = fd;
+    tcp_io_set_options(fd);
+    address_of_peer(fd, t->base.peer);
+    if (tls) {
+        tcp_begin_tls(t, tls, name, true, deadline);
+        return;
+    }
+    t->state = TCP_UP;
+    if (t->out.n)
+        loop_queue(t->loop, LOOP_FLUSH, &t->flush);
+    tcp_add_due(t, TCP_DUE_READY);
+}
+
+struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout)
+{
+    struct tcp *t = tcp_new(l, TCP_UP);
+    tcp_begin(t, fd, tls, NULL, loop_clock(l)->mono + handshake_timeout);
+    return &t->base;
+}
+
+struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
+{
+    struct tcp *t = tcp_new(l, TCP_DIALLING);
+    t->abandoned = abandoned;
+    t->abandoned_ctx = ctx;
+    return &t->base;
+}
+
+void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline)
+{
+    tcp_begin(tcp_of(base), fd, tls, name, deadline);
+}
+
+void tcp_dial_failed(struct transport *base, enum transport_end end, char *detail)
+{
+    tcp_io_note_end(tcp_of(base), end, detail);
+    tcp_end(tcp_of(base));
+}

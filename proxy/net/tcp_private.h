@@ -1,0 +1,114 @@
+/* The inside of a TCP transport, shared by the files that make it up:
+ *   tcp.c          its life, its place on a loop, the upcalls
+ *   tcp_io.c       one read, write or handshake step, with or without TLS, and what its failure means
+ *   tcp_goodbye.c  after a graceful free: flush, say goodbye, wait for the peer's
+ *
+ * Upcalls are made from two places alone, tcp_next and tcp_read, each as the last thing these do: the owner may free the
+ * transport in them, or hand it to another thread. Whatever finds out something the owner must hear of notes it in `due`. */
+#ifndef HOLDFAST_NET_TCP_PRIVATE_H
+#define HOLDFAST_NET_TCP_PRIVATE_H
+
+#include "base/buf.h"
+#include "loop_work.h"
+#include "net/tcp.h"
+#include "tls_session.h"
+#include <ev.h>
+
+/*  dialling --> handshake <--> up <--> starttls      all but dialling --> ended (the peer is gone, or TLS failed)
+ *      |           ^            ^        |             after free: goodbye, gone
+ *      +-----------|------------+        |
+ *                  +---------------------+  */
+enum tcp_state {
+    TCP_DIALLING,  /* no socket yet: the dialer is at work */
+    TCP_STARTTLS,  /* the last bytes in clear are on their way out, nothing is read */
+    TCP_HANDSHAKE,
+    TCP_UP,
+    TCP_ENDED,     /* `closed` is due or was called */
+    TCP_GOODBYE,   /* freed by its owner, still flushing or waiting for the peer */
+    TCP_GONE,      /* closed; the memory goes at the end of the turn */
+};
+
+enum tcp_due {
+    TCP_DUE_HANDSHAKE = 1, /* a step of it */
+    TCP_DUE_READY = 2,
+    TCP_DUE_DRAINED = 4,
+    TCP_DUE_CLOSED = 8,
+    TCP_DUE_READ = 16, /* whatever the socket says: bytes may wait inside SSL */
+};
+
+struct tcp {
+    struct transport base;
+    struct loop *loop; /* NULL while detached */
+    int fd;            /* -1 while dialling and after the end */
+    enum tcp_state state;
+    unsigned due;
+    struct loop_task next, flush, last; /* last: LOOP_CLOSING, then LOOP_FREE */
+    ev_io io;
+
+    SSL *ssl;
+    struct tls_context *tls; /* held until the handshake is over */
+    bool tls_up, tls_broken; /* broken: SSL must not be used any more, not even for a goodbye */
+
+    bool reading;                 /* what the owner wants */
+    int read_needs, write_needs;  /* what a read or write (handshake: read_needs) waits for; TLS may need the other one */
+    bool blocked;                 /* `out` waits for write_needs */
+    unsigned long long read_turn; /* one read per turn */
+
+    struct buf out;
+    size_t clear;      /* bytes at the front of `out` that leave before STARTTLS */
+    bool late;         /* `out` outlived a turn: `drained` is owed */
+    bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
+    bool said_goodbye, peer_finished;
+
+    struct timer timer; /* handshake, goodbye */
+    usec deadline;      /* of the handshake; outlives a move between loops */
+    unsigned long long in, out_total; /* bytes in clear; SSL counts its own */
+
+    enum transport_end end;
+    char *detail; /* the first failure; NULL before */
+
+    void (*abandoned)(void *ctx); /* the dialer's: the owner has freed the transport while dialling */
+    void *abandoned_ctx;
+};
+
+static inline struct tcp *tcp_of(const struct transport *t)
+{
+    return (struct tcp *)t;
+}
+
+/* --- tcp_io.c --- */
+enum io {
+    IO_OK,
+    IO_WAIT, /* read_needs or write_needs says for what */
+    IO_END,  /* end and detail say why */
+};
+enum io tcp_io_read(struct tcp *t, char *p, size_t size, size_t *n_r);
+enum io tcp_io_write(struct tcp *t, const char *p, size_t n, size_t *n_r);
+enum io tcp_io_handshake(struct tcp *t);
+/* Says the TLS goodbye. IO_WAIT: once more when write_needs is there. */
+enum io tcp_io_goodbye(struct tcp *t);
+bool tcp_io_holds(const struct tcp *t);       /* bytes that the socket does not tell of wait inside SSL */
+bool tcp_io_has_unread(const struct tcp *t);  /* inside SSL or in the kernel */
+void tcp_io_set_options(int fd);
+/* Keeps the first reason. Takes over detail. */
+void tcp_io_note_end(struct tcp *t, enum transport_end end, char *detail);
+
+/* --- tcp.c --- */
+void tcp_watch(struct tcp *t); /* tells libev what the present state waits for */
+void tcp_close(struct tcp *t, bool reset); /* the end of everything; memory goes when the turn is over */
+
+/* --- tcp_goodbye.c --- */
+void tcp_goodbye_start(struct tcp *t);
+void tcp_goodbye_step(struct tcp *t); /* whenever bytes have left */
+void tcp_goodbye_read(struct tcp *t);
+void tcp_goodbye_end(struct loop_task *last);
+
+/* --- for the dialer --- */
+/* A transport without a socket; `abandoned` is called if the owner frees it while dialling. */
+struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx);
+/* The socket is connected; with tls the handshake begins, until deadline. */
+void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline);
+/* Dialling has failed; `closed` is called in the next turn. Takes over detail. */
+void tcp_dial_failed(struct transport *base, enum transport_end end, char *detail);
+
+#endif

@@ -1,0 +1,21 @@
+/* From a context to the SSL of one connection, and OpenSSL's errors as text. */
+#ifndef HOLDFAST_NET_TLS_SESSION_H
+#define HOLDFAST_NET_TLS_SESSION_H
+
+#include "net/tls.h"
+#include <openssl/ssl.h>
+
+/* One more reference, ended by tls_free; on any thread. NULL stays NULL. */
+struct tls_context *tls_ref(struct tls_context *tls);
+bool tls_is_server(const struct tls_context *tls);
+
+/* name: for clients, SNI (unless it is an address) and what the certificate must be for. direct: TLS from the first
+ * byte, where a client tells its protocol by ALPN (XEP-0368); STARTTLS does not. The context must outlive the handshake.
+ * NULL with *error_r (free it). */
+SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r);
+
+#define TLS_TEXT 256
+/* Why the last OpenSSL call failed; empties the thread's error queue. Returns out. */
+char *tls_error_text(char out[TLS_TEXT]);
+
+#endif

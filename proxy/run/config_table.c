@@ -1,0 +1,178 @@
+/* The keys, in the order of the sample. The sample (deploy/holdfast.conf) has each of them; a test compares both. */
+#include "config_row.h"
+
+/* The offset of a field, if it has that C type: a wrong one does not compile. */
+#define FIELD(ctype, field)                                                                                            \
+    (offsetof(struct config, field) + 0 * sizeof(char[_Generic(((struct config *)0)->field, ctype : 1)]))
+
+#define KEY_(section_, name_, initial_, help_, ...)                                                                    \
+    .key = {.section = (section_), .name = (name_), .initial = (initial_), .help = (help_), .built = true, __VA_ARGS__}
+
+/* section, name, type, C type, field, default, help, then what the key has besides */
+#define ROW(section, name, type_, ctype, field, initial, help, ...)                                                    \
+    {                                                                                                                  \
+        KEY_(section, name, initial, help, __VA_ARGS__), .type = &(type_), .offset = FIELD(ctype, field)               \
+    }
+#define FILES(section, name, type_, ctype, field, initial, help, ...)                                                  \
+    {                                                                                                                  \
+        KEY_(section, name, initial, help, __VA_ARGS__), .type = &(type_), .offset = FIELD(ctype, field),              \
+                                                         .is_file = true                                               \
+    }
+#define NUMBER_(section, name, type_, ctype, field, initial, min_, max_, help, ...)                                    \
+    {                                                                                                                  \
+        KEY_(section, name, initial, help, __VA_ARGS__), .type = (type_), .offset = FIELD(ctype, field),               \
+                                                         .min = (min_), .max = (max_)                                  \
+    }
+#define DURATION(section, name, field, initial, min, max, help, ...)                                                   \
+    NUMBER_(section, name, &config_duration, usec, field, initial, min, max, help, __VA_ARGS__)
+#define SIZE(section, name, field, initial, min, max, help, ...)                                                       \
+    NUMBER_(section, name, &config_size, size_t, field, initial, min, max, help, __VA_ARGS__)
+#define COUNT(section, name, field, initial, min, max, help, ...)                                                      \
+    NUMBER_(section, name, &config_count, unsigned, field, initial, min, max, help, __VA_ARGS__)
+#define LARGE_COUNT(section, name, field, initial, min, max, help, ...)                                                \
+    NUMBER_(section, name, &config_large_count, size_t, field, initial, min, max, help, __VA_ARGS__)
+/* GCC's and Clang's enums without negative constants are compatible with unsigned. */
+#define WORD(section, name, field, words_, initial, help, ...)                                                         \
+    {                                                                                                                  \
+        KEY_(section, name, initial, help, __VA_ARGS__), .type = &config_word, .offset = FIELD(unsigned, field),       \
+                                                         .words = (words_)                                             \
+    }
+#define LATER(section_, name_, initial_, only_, help_)                                                                 \
+    {                                                                                                                  \
+        .key = {.section = (section_), .name = (name_), .initial = (initial_), .help = (help_)},                       \
+        .type = &config_later, .only = (only_)                                                                         \
+    }
+
+#define RELOAD .reloadable = true
+#define FIXED  .reloadable = false
+
+#define MINUTE (60 * USEC_S)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define K      1024LL
+#define M      (K * K)
+#define G      (K * M)
+
+const struct config_row config_rows[] = {
+    ROW("proxy", "domain", config_domains, char **, settings.domains, NULL,
+        "domains served, comma separated; * for any (required)", FIXED),
+    ROW("proxy", "upstream", config_upstream, char *, settings.upstream, NULL,
+        "the XMPP server behind: host:port, an IPv6 address in brackets; port 5222 if left out (required)", FIXED),
+    WORD("proxy", "upstream_tls", settings.upstream_tls, "none|starttls|direct", "none", "TLS towards the server",
+         FIXED),
+    FILES("proxy", "upstream_ca", config_file, char *, proxy.upstream_ca, "none",
+          "PEM file with the authorities that sign the server's certificate; none = the system's", FIXED),
+    ROW("proxy", "upstream_verify", config_bool, bool, proxy.upstream_verify, "yes",
+        "refuse a server whose certificate does not verify", FIXED),
+    LATER("proxy", "upstream_proxy_protocol", "off", "off",
+          "send a PROXY protocol header to the server: off, v1 or v2"),
+    LATER("proxy", "upstream_source", "none", NULL, "source addresses for connections to the server"),
+    ROW("proxy", "node", config_node, char *, proxy.node, NULL, "this node's name (default: host name and process id)",
+        FIXED),
+    COUNT("proxy", "workers", proxy.workers, NULL, 1, 1024, "threads (default: number of processors)", FIXED),
+    DURATION("proxy", "drain", proxy.drain, "60s", 0, DAY, "at a stop, clients are asked away within this time",
+             RELOAD),
+    DURATION("proxy", "drain_grace", proxy.drain_grace, "5s", 0, HOUR,
+             "at a stop, time between /readyz failing and new streams being refused", RELOAD),
+    COUNT("proxy", "drain_rate", proxy.drain_rate, "500", 1, 1000000, "at a stop, clients cut per second", RELOAD),
+    LATER("proxy", "login_rate", "500", NULL, "logins let through per second after a pause or an outage of the server"),
+    LATER("proxy", "secret_file", "none", NULL, "file with the secret that all nodes of a cluster share"),
+
+    ROW("listen", "starttls", config_addresses, char **, listen.starttls, "none",
+        "address:port for clients that start in clear and upgrade by STARTTLS; *:port for all addresses", FIXED),
+    ROW("listen", "tls", config_addresses, char **, listen.tls, "none",
+        "address:port for clients that start with TLS (XEP-0368)", FIXED),
+    LATER("listen", "ws", "none", NULL, "address:port for WebSocket (RFC 7395)"),
+    LATER("listen", "wss", "none", NULL, "address:port for WebSocket over TLS"),
+    ROW("listen", "stats", config_addresses, char **, listen.stats, "127.0.0.1:9280",
+        "address:port of the stats port (HTTP); none turns it off", FIXED),
+    LATER("listen", "control", "none", NULL, "path of the control socket"),
+    LATER("listen", "peer", "none", NULL, "address:port for the other nodes of the cluster"),
+    LATER("listen", "peer_advertise", "none", NULL, "address:port under which the other nodes reach listen.peer"),
+    LATER("listen", "proxy_protocol", "off", "off", "take the client's address from a PROXY protocol header"),
+    LATER("listen", "proxy_from", "none", NULL, "networks whose PROXY protocol headers are believed"),
+
+    FILES("tls", "certificate", config_paths, char **, tls.certificate, "none",
+          "PEM files with certificate and chain, comma separated; the first is the default, the others go by SNI",
+          RELOAD),
+    FILES("tls", "key", config_paths, char **, tls.key, "none",
+          "PEM files with the keys, in the order of the certificates; none = in the certificates' files", RELOAD),
+    ROW("tls", "required", config_bool, bool, settings.tls_required, "yes",
+        "clients on listen.starttls must start TLS before anything else", FIXED),
+    LATER("tls", "ticket_key_file", "none", NULL, "file with the key for TLS tickets that all nodes share"),
+
+    {KEY_("store", "url", "memory:", "where sessions are kept; only memory: is built yet", FIXED), .type = &config_text,
+     .offset = FIELD(char *, store.url), .only = "memory:", .secret = true},
+    LATER("store", "file", "none", NULL, "file that carries memory: over a clean stop"),
+    LATER("store", "password_file", "none", NULL, "file with the password for store.url"),
+    LATER("store", "sentinel_password_file", "none", NULL, "file with the password for Redis Sentinel"),
+    LATER("store", "encryption_key_file", "none", NULL, "file with the key that seals stored stanzas"),
+    LATER("store", "wait_replicas", "0", NULL, "a commit waits for that many Redis replicas"),
+
+    DURATION("sm", "max", settings.sm.max, "10m", USEC_S, 30 * DAY, "how long a cut session waits for its client",
+             RELOAD),
+    DURATION("sm", "max_cap", settings.sm.max_cap, "1h", USEC_S, 30 * DAY, "the most that a client may ask for",
+             RELOAD),
+    ROW("sm", "location", config_location, char *, settings.sm.location, "none",
+        "host:port told to clients as the place to resume at", FIXED),
+    COUNT("sm", "request_every", settings.sm.request_every, "5", 1, 10000,
+          "ask a client for an ack behind that many stanzas", RELOAD),
+    DURATION("sm", "request_delay", settings.sm.request_delay, "1s", 10 * USEC_MS, HOUR,
+             "or this long behind the first one that is unacked", RELOAD),
+    DURATION("sm", "ack_timeout", settings.sm.ack_timeout, "60s", USEC_S, HOUR,
+             "a client that does not answer for this long is taken for cut off", RELOAD),
+    DURATION("sm", "answer_delay", settings.sm.answer_delay, "1s", 0, MINUTE,
+             "the longest that an answer to a client's ack request waits for confirmation", RELOAD),
+    DURATION("sm", "probe", settings.sm.probe, "5m", USEC_S, DAY, "ask a client that was silent for this long", RELOAD),
+    WORD("sm", "confirm", settings.sm.confirm, "ping|none", "ping",
+         "how the server's processing is confirmed: by a ping behind the stanzas, or not at all", FIXED),
+    COUNT("sm", "confirm_every", settings.sm.confirm_every, "50", 1, 100000, "confirm behind that many stanzas",
+          RELOAD),
+    DURATION("sm", "confirm_delay", settings.sm.confirm_delay, "1s", USEC_MS, HOUR,
+             "or this long behind the first one that is unconfirmed", RELOAD),
+    DURATION("sm", "confirm_timeout", settings.sm.confirm_timeout, "30s", USEC_S, HOUR,
+             "a server that does not answer for this long is taken for dead", RELOAD),
+    LATER("sm", "confirm_linger", "0", NULL,
+          "keep confirmed stanzas that much longer, and send them again if the server dies"),
+    LATER("sm", "upstream", "auto", NULL, "use the server's own stream management where it has some"),
+    LARGE_COUNT("sm", "queue_stanzas", settings.sm.queue_stanzas, "5000", 10, 10000000, "stanzas kept for one session",
+                RELOAD),
+    SIZE("sm", "queue_bytes", settings.sm.queue_bytes, "8m", 64 * K, 4 * G, "bytes kept for one session", RELOAD),
+    DURATION("sm", "full_grace", settings.sm.full_grace, "30s", 0, DAY,
+             "a detached session whose queue is full for this long expires", RELOAD),
+    WORD("sm", "detached_presence", settings.sm.detached_presence, "keep|away", "keep",
+         "presence shown for a client that is cut off", RELOAD),
+    COUNT("sm", "sessions_per_account", settings.sm.sessions_per_account, "10", 1, 10000,
+          "detached sessions of one account; the oldest expires first", RELOAD),
+    DURATION("sm", "mailbox_ttl", settings.sm.mailbox_ttl, "7d", USEC_S, 365 * DAY,
+             "how long messages of an expired session are kept for the account", RELOAD),
+    DURATION("sm", "tombstone_ttl", settings.sm.tombstone_ttl, "1d", USEC_S, 365 * DAY,
+             "how long the counters of an expired session are known", RELOAD),
+
+    LATER("receipts", "synthesize", "on", NULL, "send delivery receipts for clients that send none"),
+    LATER("receipts", "grace", "2s", NULL, "how long a client's own receipt is waited for"),
+    LATER("receipts", "to", "contacts", NULL, "who gets them: contacts or anyone"),
+    LATER("receipts", "confirm_legacy_clients", "off", NULL,
+          "confirm by ping what clients without stream management got"),
+
+    SIZE("limits", "stanza_bytes", settings.limits.stream.stanza_bytes, "256k", 10000, 64 * M,
+         "bytes of one stanza (RFC 6120 wants 10000 or more)", RELOAD),
+    COUNT("limits", "stanza_depth", settings.limits.stream.depth, "64", 8, 1000, "nesting of elements in a stanza",
+          RELOAD),
+    DURATION("limits", "login_timeout", settings.limits.login_timeout, "30s", USEC_S, HOUR,
+             "time from the connection to the session", RELOAD),
+    SIZE("limits", "memory", settings.limits.memory, "1g", 0, 1024 * G,
+         "bytes of all queues and mailboxes of the node; 0 = no limit", RELOAD),
+    LARGE_COUNT("limits", "connections", settings.limits.connections, "100000", 0, 100000000,
+                "client connections of the node; 0 = no limit", RELOAD),
+    LARGE_COUNT("limits", "connections_per_ip", settings.limits.connections_per_ip, "0", 0, 100000000,
+                "client connections from one address; 0 = no limit", RELOAD),
+    LATER("limits", "bytes_per_second", "0", NULL, "a client that sends more is slowed down"),
+    LATER("limits", "stanzas_per_second", "0", NULL, "a client that sends more is slowed down"),
+    LATER("limits", "login_failures_per_ip", "0", NULL, "failed logins a minute from one address"),
+
+    WORD("log", "level", log.level, "error|warn|info|debug", "info", "what is logged", RELOAD),
+    WORD("log", "format", log.format, "logfmt|json", "logfmt", "form of the lines on stderr", RELOAD),
+};
+
+const size_t config_row_count = sizeof config_rows / sizeof *config_rows;

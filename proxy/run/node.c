@@ -1,0 +1,382 @@
+/* The node: starts the workers, then waits for signals; reload, drain and stop. */
+#include "run/node.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/listener.h"
+#include "node_stats.h"
+#include "run/systemd.h"
+#include "run/worker.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define TICK_MS     100              /* how often the main thread looks around while nothing is signalled */
+#define SWEEP_EVERY (10 * USEC_S)    /* rubbish collection of the store */
+
+struct running {
+    struct proxy_node node;
+    struct stats_http **stats; /* NULL-terminated */
+    struct config **old;       /* replaced by reloads: workers may still look at their settings */
+    size_t old_count;
+    usec swept, fed;
+};
+
+static usec mono_now(void)
+{
+    struct clock now;
+    clock_read(&now);
+    return now.mono;
+}
+
+/* ---- start ---- */
+
+/* The configuration line that an error comes from. */
+static void tell(const struct config *config, const char *section, const char *key, char *error)
+{
+    char *origin = NULL;
+    config_value(config, section, key, &origin);
+    const char *cure = strstr(error, "in use") ? "; choose another port, or stop what uses it" : "";
+    fprintf(stderr, "%s: %s.%s: %s%s\n", origin ? origin : "default", section, key, error, cure);
+    free(origin);
+    free(error);
+}
+
+static bool add_port(struct proxy_node *node, const char *address, bool tls, char **error_r)
+{
+    struct listener *first = listener_open(address, error_r);
+    if (!first)
+        return false;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        struct listener *l = i == 0 ? first : listener_clone(first, error_r);
+        if (!l)
+            return false;
+        worker_add_listener(node->workers[i], l, tls);
+    }
+    LOG(LOG_INFO, "listening", LF("address", address), LF_INT("port", listener_port(first)),
+        LF("for", tls ? "direct TLS" : "STARTTLS and clear"));
+    return true;
+}
+
+static bool add_ports(struct proxy_node *node, char **addresses, const char *key, bool tls)
+{
+    for (char **a = addresses; *a; a++) {
+        char *error = NULL;
+        if (!add_port(node, *a, tls, &error)) {
+            tell(node->config, "listen", key, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool make_workers(struct proxy_node *node)
+{
+    node->workers = mem_zalloc(node->config->proxy.workers * sizeof *node->workers);
+    for (unsigned i = 0; i < node->config->proxy.workers; i++) {
+        char *error = NULL;
+        node->workers[i] = worker_new(node, i, &error);
+        if (!node->workers[i]) {
+            tell(node->config, "tls", "certificate", error);
+            return false;
+        }
+        node->worker_count++;
+    }
+    return true;
+}
+
+static bool start_stats(struct running *r)
+{
+    size_t n = 0;
+    char **addresses = r->node.config->listen.stats;
+    while (addresses[n])
+        n++;
+    r->stats = mem_zalloc((n + 1) * sizeof *r->stats);
+    struct stats_source source = node_stats_source(&r->node);
+    for (size_t i = 0; i < n; i++) {
+        char *error = NULL;
+        r->stats[i] = stats_http_start(addresses[i], &source, &error);
+        if (!r->stats[i]) {
+            tell(r->node.config, "listen", "stats", error);
+            return false;
+        }
+        LOG(LOG_INFO, "stats port", LF("address", addresses[i]), LF_INT("port", stats_http_port(r->stats[i])));
+    }
+    return true;
+}
+
+/* A session takes two descriptors. As many as the system lets us have. */
+static void raise_descriptors(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    getrlimit(RLIMIT_NOFILE, &files);
+    LOG(LOG_INFO, "descriptors", LF_INT("limit", files.rlim_cur), LF_INT("sessions_at_most", files.rlim_cur / 2));
+}
+
+static void note_config(struct proxy_node *node, struct config *config)
+{
+    node->config = config;
+    node->memory_limit = config->settings.limits.memory;
+    node->connections_limit = config->settings.limits.connections;
+    node->confirm_none = config->settings.sm.confirm == CONFIRM_NONE;
+    if (node->confirm_none)
+        LOG(LOG_WARN, "sm.confirm = none: a stanza is acked when the server's TCP has it; a crash of the server can lose it");
+}
+
+static void note_certificates(struct proxy_node *node)
+{
+    char *error = NULL;
+    struct tls_context *server, *upstream;
+    if (worker_tls(node->config, &server, &upstream, &error)) {
+        atomic_store(&node->certificate_expiry, server ? tls_expiry(server) : 0);
+        tls_free(server);
+        tls_free(upstream);
+    }
+    free(error);
+}
+
+static bool start(struct running *r)
+{
+    struct proxy_node *node = &r->node;
+    const struct config *config = node->config;
+    raise_descriptors();
+    node->owner = owner_new();
+    node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, &node->memory);
+    node->admission = admission_new();
+    node->name = mem_strdup(config->proxy.node);
+    node->upstream_name = mem_strdup(config->settings.upstream);
+    note_certificates(node);
+    if (!make_workers(node) || !add_ports(node, config->listen.starttls, "starttls", false) ||
+        !add_ports(node, config->listen.tls, "tls", true))
+        return false;
+    if (!start_stats(r))
+        return false;
+    for (unsigned i = 0; i < node->worker_count; i++)
+        worker_start(node->workers[i]);
+    return true;
+}
+
+/* ---- while it runs ---- */
+
+static void each_worker(struct proxy_node *node, void (*tell_worker)(struct worker *w))
+{
+    for (unsigned i = 0; i < node->worker_count; i++)
+        tell_worker(node->workers[i]);
+}
+
+static size_t sum(const struct proxy_node *node, size_t (*of)(const struct worker *w))
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < node->worker_count; i++)
+        n += of(node->workers[i]);
+    return n;
+}
+
+/* New TLS contexts for all workers, or none: a bad certificate changes nothing. */
+static bool reload_workers(struct proxy_node *node, const struct config *config, char **error_r)
+{
+    struct tls_context **server = mem_zalloc(node->worker_count * sizeof *server);
+    struct tls_context **upstream = mem_zalloc(node->worker_count * sizeof *upstream);
+    unsigned made = 0;
+    while (made < node->worker_count && worker_tls(config, &server[made], &upstream[made], error_r))
+        made++;
+    bool good = made == node->worker_count;
+    for (unsigned i = 0; i < made; i++) {
+        if (good) {
+            worker_reload(node->workers[i], &config->settings, server[i], upstream[i]);
+        } else {
+            tls_free(server[i]);
+            tls_free(upstream[i]);
+        }
+    }
+    free(server);
+    free(upstream);
+    return good;
+}
+
+static void log_problems(struct config_problems *problems)
+{
+    for (size_t i = 0; i < problems->n; i++)
+        LOG(problems->list[i].warning ? LOG_WARN : LOG_ERROR, "configuration", LF("detail", problems->list[i].text));
+    config_problems_free(problems);
+}
+
+static void reload(struct running *r)
+{
+    struct config *config;
+    struct config_problems problems = {0};
+    char *error = NULL;
+    systemd_notify_reloading();
+    bool good = config_reload(r->node.config, &config, &problems);
+    log_problems(&problems);
+    if (good && !reload_workers(&r->node, config, &error)) {
+        LOG(LOG_ERROR, "configuration", LF("detail", error));
+        config_free(config);
+        good = false;
+    }
+    free(error);
+    if (good) {
+        r->old = mem_realloc(r->old, (r->old_count + 1) * sizeof *r->old);
+        r->old[r->old_count++] = r->node.config;
+        note_config(&r->node, config);
+        note_certificates(&r->node);
+        memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
+        log_configure(config->log.level, config->log.format);
+        LOG(LOG_INFO, "configuration reloaded");
+    } else {
+        LOG(LOG_ERROR, "reload failed, nothing has changed");
+    }
+    systemd_notify_ready(good ? "reloaded" : "running; the last reload failed, see the log");
+}
+
+static void housekeeping(struct running *r)
+{
+    usec now = mono_now();
+    if (now - r->swept >= SWEEP_EVERY) {
+        struct clock clock;
+        clock_read(&clock);
+        r->swept = now;
+        atomic_fetch_add(&r->node.mail_expired, (int64_t)memory_store_sweep(r->node.store, clock.wall));
+    }
+    usec watchdog = systemd_watchdog_interval();
+    struct buf reasons = {0};
+    if (watchdog && now - r->fed >= watchdog / 2 && node_is_alive(&r->node, &reasons)) {
+        r->fed = now;
+        systemd_watchdog_feed();
+    }
+    buf_free(&reasons);
+}
+
+/* The next signal of the set, 0 when none came within a tick. */
+static int next_signal(const sigset_t *set)
+{
+    struct timespec tick = {.tv_nsec = TICK_MS * 1000000L};
+    int signal = sigtimedwait(set, NULL, &tick);
+    return signal > 0 ? signal : 0;
+}
+
+static bool is_stop(int signal)
+{
+    return signal == SIGTERM || signal == SIGINT;
+}
+
+static bool run_until_stop(struct running *r, const sigset_t *set)
+{
+    for (;;) {
+        int signal = next_signal(set);
+        if (is_stop(signal))
+            return true;
+        if (signal == SIGHUP)
+            reload(r);
+        housekeeping(r);
+    }
+}
+
+/* ---- the end ---- */
+
+/* Waits until `until`, or for a second signal: then false. */
+static bool linger(struct running *r, const sigset_t *set, usec until)
+{
+    while (mono_now() < until) {
+        if (is_stop(next_signal(set)))
+            return false;
+        housekeeping(r);
+    }
+    return true;
+}
+
+/* Clients leave at proxy.drain_rate, so that the nodes that they go to, and the legacy server, are not overrun. */
+static void shed_all(struct running *r, const sigset_t *set, usec until)
+{
+    struct proxy_node *node = &r->node;
+    double due = 0, told = 0;
+    for (size_t left; (left = admission_count(node->admission)) > 0 && mono_now() < until;) {
+        due += (double)node->config->proxy.drain_rate * TICK_MS / 1000 / node->worker_count;
+        size_t now = (size_t)(due - told);
+        told += (double)now;
+        for (unsigned i = 0; now && i < node->worker_count; i++)
+            worker_shed(node->workers[i], now);
+        if (is_stop(next_signal(set)))
+            return;
+        housekeeping(r);
+    }
+}
+
+static void drain(struct running *r, const sigset_t *set)
+{
+    struct proxy_node *node = &r->node;
+    const struct config *config = node->config;
+    usec until = mono_now() + config->proxy.drain;
+    atomic_store(&node->draining, true);
+    systemd_notify_stopping("draining");
+    LOG(LOG_INFO, "draining", LF_INT("clients", admission_count(node->admission)),
+        LF_INT("sessions", sum(node, worker_sessions)), LF_INT("grace_ms", config->proxy.drain_grace / USEC_MS),
+        LF_INT("rate", config->proxy.drain_rate));
+    if (!linger(r, set, mono_now() + config->proxy.drain_grace))
+        return;
+    each_worker(node, worker_close_listeners);
+    shed_all(r, set, until);
+    LOG(LOG_INFO, "drained", LF_INT("clients_left", admission_count(node->admission)));
+}
+
+static void stop(struct running *r)
+{
+    struct proxy_node *node = &r->node;
+    for (struct stats_http **h = r->stats; h && *h; h++)
+        stats_http_stop(*h);
+    each_worker(node, worker_stop);
+    each_worker(node, worker_join);
+    struct memory_store_figures mail = memory_store_figures(node->store);
+    if (mail.messages)
+        LOG(LOG_WARN, "messages lost: the memory store ends with the process", LF_INT("messages", mail.messages));
+    LOG(LOG_INFO, "stopped");
+}
+
+static void free_all(struct running *r)
+{
+    struct proxy_node *node = &r->node;
+    memory_store_free(node->store);
+    owner_free(node->owner);
+    admission_free(node->admission);
+    free(node->workers);
+    free(node->name);
+    free(node->upstream_name);
+    free(r->stats);
+    for (size_t i = 0; i < r->old_count; i++)
+        config_free(r->old[i]);
+    free(r->old);
+    config_free(node->config);
+}
+
+int node_run(int argc, char **argv, struct config *config)
+{
+    struct running r = {0};
+    sigset_t set;
+    (void)argc;
+    (void)argv;
+    /* blocked before any thread begins, so that only next_signal() gets them */
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    note_config(&r.node, config);
+    if (!start(&r))
+        return 1; /* the process ends: nothing to put in order */
+    LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name), LF_INT("workers", r.node.worker_count),
+        LF("upstream", r.node.upstream_name), LF("store", "memory"));
+    systemd_notify_ready("running");
+    if (run_until_stop(&r, &set))
+        drain(&r, &set);
+    stop(&r);
+    free_all(&r);
+    return 0;
+}

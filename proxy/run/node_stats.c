@@ -1,0 +1,358 @@
+#include "node_stats.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "run/process_metrics.h"
+#include "run/versions.h"
+#include "session/session.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define STUCK_AFTER (5 * USEC_S) /* a loop turns once a second */
+#define ANSWER_TIME 1            /* seconds that workers get to tell of their sessions */
+
+static usec mono_now(void)
+{
+    struct clock now;
+    clock_read(&now);
+    return now.mono;
+}
+
+/* ---- health ---- */
+
+bool node_is_alive(struct proxy_node *node, struct buf *reasons)
+{
+    bool alive = true;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        usec ago = mono_now() - worker_last_turn(node->workers[i]);
+        if (ago > STUCK_AFTER) {
+            buf_printf(reasons, "worker %u: stuck for %lld s\n", i, (long long)(ago / USEC_S));
+            alive = false;
+        }
+    }
+    return alive;
+}
+
+static bool alive(void *ctx, struct buf *reasons)
+{
+    return node_is_alive(ctx, reasons);
+}
+
+static bool ready(void *ctx, struct buf *reasons)
+{
+    struct proxy_node *node = ctx;
+    bool good = node_is_alive(node, reasons);
+    if (atomic_load(&node->draining)) {
+        BUF_LIT(reasons, "draining\n");
+        good = false;
+    }
+    if (atomic_load(&node->upstream.down)) {
+        struct clock now;
+        clock_read(&now);
+        buf_printf(reasons, "upstream: %s unreachable for %lld s\n", node->upstream_name,
+                   (long long)((now.wall - atomic_load(&node->upstream.down_since)) / USEC_S));
+        good = false;
+    } else if (!atomic_load(&node->upstream.tried)) {
+        buf_printf(reasons, "upstream: %s not tried yet\n", node->upstream_name);
+        good = false;
+    }
+    return good;
+}
+
+/* ---- figures ---- */
+
+static struct counters **all_counters(const struct proxy_node *node)
+{
+    struct counters **c = mem_alloc(node->worker_count * sizeof *c);
+    for (unsigned i = 0; i < node->worker_count; i++)
+        c[i] = worker_counters(node->workers[i]);
+    return c;
+}
+
+struct figure {
+    const char *name, *help;
+    enum metric_type type;
+    int64_t value;
+};
+
+#define FIGURES 12
+
+static size_t node_figures(struct proxy_node *node, struct figure f[FIGURES])
+{
+    struct memory_store_figures mail = memory_store_figures(node->store);
+    struct rlimit files = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    const struct figure all[] = {
+        {"holdfast_mailbox_messages", "Messages kept in mailboxes of accounts", METRIC_GAUGE, (int64_t)mail.messages},
+        {"holdfast_mailbox_bytes", "Bytes of these messages", METRIC_GAUGE, (int64_t)mail.bytes},
+        {"holdfast_tombstones", "Ended sessions whose last h is remembered", METRIC_GAUGE, (int64_t)mail.tombstones},
+        {"holdfast_mailbox_doubled", "Messages given to a mailbox that had them already", METRIC_COUNTER, (int64_t)mail.doubled},
+        {"holdfast_mailbox_expired", "Messages whose time in a mailbox was up (sm.mailbox_ttl)", METRIC_COUNTER,
+         atomic_load(&node->mail_expired)},
+        {"holdfast_memory_bytes", "Bytes in queues and mailboxes", METRIC_GAUGE, atomic_load(&node->memory)},
+        {"holdfast_memory_limit_bytes", "limits.memory, 0 for none", METRIC_GAUGE, (int64_t)node->memory_limit},
+        {"holdfast_connections_limit", "limits.connections, 0 for none", METRIC_GAUGE, (int64_t)node->connections_limit},
+        {"holdfast_upstream_up", "1 if the last connection to the server worked", METRIC_GAUGE,
+         !atomic_load(&node->upstream.down)},
+        {"holdfast_promise_weak", "1 if acks rest on the server's TCP alone (sm.confirm)", METRIC_GAUGE,
+         node->confirm_none || atomic_load(&node->upstream.order) == ORDER_BAD},
+        {"holdfast_draining", "1 while the node sends its clients away", METRIC_GAUGE, atomic_load(&node->draining)},
+        {"holdfast_certificate_expiry_timestamp_seconds", "When the first certificate ends, 0 without certificates",
+         METRIC_GAUGE, atomic_load(&node->certificate_expiry)},
+    };
+    _Static_assert(sizeof all == FIGURES * sizeof *all, "FIGURES");
+    memcpy(f, all, sizeof all);
+    return FIGURES;
+}
+
+static void metrics(void *ctx, struct buf *out)
+{
+    struct proxy_node *node = ctx;
+    struct counters **c = all_counters(node);
+    struct figure f[FIGURES];
+    counters_expose(out, c, node->worker_count);
+    free(c);
+    node_figures(node, f);
+    for (size_t i = 0; i < FIGURES; i++) {
+        counters_add_header(out, f[i].name, f[i].type, f[i].help);
+        buf_printf(out, "%s%s %" PRId64 "\n", f[i].name, f[i].type == METRIC_COUNTER ? "_total" : "", f[i].value);
+    }
+    struct build_versions versions = {HOLDFAST_VERSION, versions_openssl(), versions_expat()};
+    process_metrics_expose(out, &versions);
+}
+
+static void figures(void *ctx, struct buf *out)
+{
+    struct proxy_node *node = ctx;
+    struct counters **c = all_counters(node);
+    struct figure f[FIGURES];
+    counters_expose_json(out, c, node->worker_count);
+    free(c);
+    node_figures(node, f);
+    for (size_t i = 0; i < FIGURES; i++)
+        buf_printf(out, ",\"%s\":%" PRId64, f[i].name + sizeof "holdfast_" - 1, f[i].value);
+    buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION, node->worker_count);
+}
+
+/* ---- sessions: each worker writes down its own, the HTTP thread waits ---- */
+
+struct row {
+    struct session_info info;
+    char *jid, *peer, *transport;
+};
+
+/* Shared by the HTTP thread and the workers; freed by the last of them. */
+struct gathering {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    unsigned refs, missing;
+    enum stats_state state;
+    char sid[SID_SIZE]; /* "" = all */
+    struct row *rows;
+    size_t n, cap;
+};
+
+static void release(struct gathering *g)
+{
+    pthread_mutex_lock(&g->lock);
+    bool last = --g->refs == 0;
+    pthread_mutex_unlock(&g->lock);
+    if (!last)
+        return;
+    for (size_t i = 0; i < g->n; i++) {
+        free(g->rows[i].jid);
+        free(g->rows[i].peer);
+        free(g->rows[i].transport);
+    }
+    free(g->rows);
+    pthread_mutex_destroy(&g->lock);
+    pthread_cond_destroy(&g->done);
+    free(g);
+}
+
+static bool wanted(const struct gathering *g, const struct session_info *info)
+{
+    if (g->sid[0])
+        return strcmp(g->sid, info->sid) == 0;
+    switch (g->state) {
+    case STATS_ANY:
+        return true;
+    case STATS_ATTACHED:
+        return info->state == SESSION_ATTACHED;
+    case STATS_DETACHED:
+        return info->state == SESSION_DETACHED;
+    case STATS_UNMANAGED:
+        return info->state == SESSION_UNMANAGED;
+    }
+    return false;
+}
+
+static bool add_row(void *ctx, struct session *s)
+{
+    struct gathering *g = ctx;
+    struct row row = {0};
+    session_info(s, &row.info);
+    if (!wanted(g, &row.info))
+        return true;
+    row.jid = mem_strdup(row.info.jid);
+    row.peer = mem_strdup(row.info.peer);
+    row.transport = mem_strdup(row.info.transport);
+    if (g->n == g->cap) {
+        g->cap = g->cap ? g->cap * 2 : 64;
+        g->rows = mem_realloc(g->rows, g->cap * sizeof *g->rows);
+    }
+    g->rows[g->n++] = row;
+    return true;
+}
+
+static void gather(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    struct gathering *g = arg;
+    pthread_mutex_lock(&g->lock);
+    registry_each(worker_context(w)->registry, add_row, g);
+    if (--g->missing == 0)
+        pthread_cond_signal(&g->done);
+    pthread_mutex_unlock(&g->lock);
+    release(g);
+}
+
+/* NULL if the workers did not answer in time. */
+static struct gathering *gather_sessions(struct proxy_node *node, enum stats_state state, struct slice sid)
+{
+    struct gathering *g = MEM_NEW(struct gathering);
+    struct timespec until;
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_cond_init(&g->done, NULL);
+    g->state = state;
+    if (sid.n)
+        memcpy(g->sid, sid.p, sid.n < SID_SIZE ? sid.n : SID_SIZE - 1);
+    g->refs = 1 + node->worker_count;
+    g->missing = node->worker_count;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        if (!inbox_post(worker_inbox(node->workers[i]), gather, g)) {
+            pthread_mutex_lock(&g->lock);
+            g->missing--;
+            g->refs--;
+            pthread_mutex_unlock(&g->lock);
+        }
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ANSWER_TIME;
+    pthread_mutex_lock(&g->lock);
+    int late = 0;
+    while (g->missing && !late)
+        late = pthread_cond_timedwait(&g->done, &g->lock, &until);
+    bool complete = g->missing == 0;
+    pthread_mutex_unlock(&g->lock);
+    if (complete)
+        return g;
+    release(g);
+    return NULL;
+}
+
+static int by_unacked(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    return (x->info.unacked < y->info.unacked) - (x->info.unacked > y->info.unacked);
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    return (x->info.age < y->info.age) - (x->info.age > y->info.age);
+}
+
+static int by_sid(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    return strcmp(x->info.sid, y->info.sid);
+}
+
+static void json_text(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, ",\"%s\":", name);
+    if (!text) {
+        BUF_LIT(out, "null");
+        return;
+    }
+    BUF_LIT(out, "\"");
+    for (const char *p = text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            buf_printf(out, "\\%c", *p);
+        else if ((unsigned char)*p < 0x20)
+            buf_printf(out, "\\u%04x", (unsigned char)*p);
+        else
+            buf_append(out, p, 1);
+    }
+    BUF_LIT(out, "\"");
+}
+
+static void row_json(struct buf *out, const struct row *r)
+{
+    const struct session_info *i = &r->info;
+    buf_printf(out, "{\"sid\":\"%s\",\"state\":\"%s\"", i->sid, session_state_name(i->state));
+    json_text(out, "jid", r->jid);
+    json_text(out, "peer", r->peer);
+    json_text(out, "transport", r->transport);
+    buf_printf(out,
+               ",\"age_seconds\":%.3f,\"state_seconds\":%.3f,\"unacked\":%zu,\"unacked_bytes\":%zu,"
+               "\"oldest_unacked_seconds\":%.3f,\"unconfirmed\":%zu,\"unconfirmed_bytes\":%zu,\"parked\":%zu,"
+               "\"received\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"resumes\":%" PRIu64 "}",
+               (double)i->age / 1e6, (double)i->since_attach / 1e6, i->unacked, i->unacked_bytes,
+               (double)i->oldest_unacked / 1e6, i->unconfirmed, i->unconfirmed_bytes, i->parked, i->received, i->sent,
+               i->resumes);
+}
+
+static void row_text(struct buf *out, const struct row *r)
+{
+    const struct session_info *i = &r->info;
+    buf_printf(out, "%-32s %-9s %8lld %7zu %9zu %11zu %6zu %7" PRIu64 " %-4s %-24s %s\n", i->sid,
+               session_state_name(i->state), (long long)(i->age / USEC_S), i->unacked, i->unacked_bytes, i->unconfirmed,
+               i->parked, i->resumes, r->transport ? r->transport : "-", r->peer ? r->peer : "-", r->jid ? r->jid : "-");
+}
+
+static bool sessions(void *ctx, const struct stats_query *q, struct buf *out)
+{
+    static int (*const order[])(const void *, const void *) = {
+        [STATS_BY_UNACKED] = by_unacked, [STATS_BY_AGE] = by_age, [STATS_BY_SID] = by_sid};
+    struct gathering *g = gather_sessions(ctx, q->state, SLICE_NONE);
+    if (!g)
+        return false;
+    if (g->n)
+        qsort(g->rows, g->n, sizeof *g->rows, order[q->sort]);
+    if (q->json)
+        BUF_LIT(out, "[");
+    else
+        BUF_LIT(out, "SID                              STATE          AGE UNACKED     BYTES UNCONFIRMED PARKED RESUMES VIA  "
+                     "PEER                     JID\n");
+    for (size_t i = 0; i < g->n && i < q->limit; i++) {
+        if (q->json && i)
+            BUF_LIT(out, ",\n");
+        (q->json ? row_json : row_text)(out, &g->rows[i]);
+    }
+    if (q->json)
+        BUF_LIT(out, "]\n");
+    release(g);
+    return true;
+}
+
+static bool session(void *ctx, struct slice sid, struct buf *out)
+{
+    if (sid.n != SID_SIZE - 1)
+        return true;
+    struct gathering *g = gather_sessions(ctx, STATS_ANY, sid);
+    if (!g)
+        return false;
+    if (g->n)
+        row_json(out, &g->rows[0]);
+    release(g);
+    return true;
+}
+
+struct stats_source node_stats_source(struct proxy_node *node)
+{
+    return (struct stats_source){node, ready, alive, metrics, figures, sessions, session};
+}

@@ -1,0 +1,495 @@
+#include "run/worker.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "health.h"
+#include "net/dialer.h"
+#include "net/tcp.h"
+#include "run/digest.h"
+#include "session/client_leg.h"
+#include "session/session.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HANDSHAKE_TIMEOUT (15 * USEC_S)
+#define DIAL_TIMEOUT      (10 * USEC_S)
+#define BEAT              USEC_S       /* the loop turns at least that often */
+#define STOP_TIME         (3 * USEC_S) /* for goodbyes to leave, at the end */
+
+struct port {
+    struct list link;
+    struct worker *worker;
+    struct listener *listener;
+    bool tls;
+    unsigned long long exhausted; /* as counted so far */
+};
+
+struct worker {
+    struct context cx; /* first: its ops find the worker by it */
+    struct proxy_node *node;
+    unsigned index;
+    pthread_t thread;
+    struct loop *loop;
+    struct dialer *dialer;
+    struct inbox *inbox;
+    struct tls_context *tls_server, *tls_upstream;
+    struct list ports;
+    struct health *health; /* of worker 0 */
+    struct timer beat;
+    usec stop_by; /* stopping: the latest end; 0 = running */
+    _Atomic int64_t last_turn;
+    _Atomic size_t clients, sessions;
+};
+
+static struct worker *self(struct context *cx)
+{
+    return CONTAINER_OF(cx, struct worker, cx);
+}
+
+/* ---- what sessions ask for ---- */
+
+static struct transport *dial(struct context *cx)
+{
+    struct worker *w = self(cx);
+    const struct settings *set = cx->settings;
+    struct dial_target target = {
+        .host = set->upstream_host,
+        .port = set->upstream_port,
+        .tls = set->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
+        .timeout = DIAL_TIMEOUT,
+    };
+    return dialer_dial(w->dialer, &target);
+}
+
+static void starttls_client(struct context *cx, struct transport *t)
+{
+    tcp_starttls(t, self(cx)->tls_server, NULL, HANDSHAKE_TIMEOUT);
+}
+
+static void starttls_upstream(struct context *cx, struct transport *t)
+{
+    tcp_starttls(t, self(cx)->tls_upstream, cx->settings->upstream_host, HANDSHAKE_TIMEOUT);
+}
+
+static void previd_new(struct context *cx, char *out, size_t size)
+{
+    (void)cx;
+    (void)size; /* PREVID_SIZE holds it */
+    random_hex(out, 16);
+}
+
+static void sid_of(struct context *cx, struct slice previd, char sid[SID_SIZE])
+{
+    (void)cx;
+    digest_hex(previd, sid, (SID_SIZE - 1) / 2);
+}
+
+static void client_arrives(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    client_leg_arrive(arg, &w->cx);
+}
+
+static void move(struct context *cx, struct client_leg *leg, int worker)
+{
+    struct worker *target = self(cx)->node->workers[worker];
+    if (!inbox_post(target->inbox, client_arrives, leg)) /* that worker has stopped: so will this one, now */
+        client_leg_arrive(leg, cx);
+}
+
+static void evict(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    struct session *s = registry_find(w->cx.registry, arg);
+    struct session_info info;
+    if (s) {
+        session_info(s, &info);
+        if (info.state == SESSION_DETACHED) /* it may have been resumed meanwhile */
+            session_end(s, CLOSE_EVICTED, GOODBYE_CUT);
+    }
+    free(arg);
+}
+
+static void mail(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    struct session *s = registry_find(w->cx.registry, arg);
+    if (s)
+        session_fetch_mail(s);
+    free(arg);
+}
+
+static void post_sid(struct context *cx, const char *sid, int worker, void (*run)(void *owner, void *arg))
+{
+    char *copy = mem_strdup(sid);
+    if (!inbox_post(self(cx)->node->workers[worker]->inbox, run, copy))
+        free(copy);
+}
+
+static void post_evict(struct context *cx, const char *sid, int worker)
+{
+    post_sid(cx, sid, worker, evict);
+}
+
+static void post_mail(struct context *cx, const char *sid, int worker)
+{
+    post_sid(cx, sid, worker, mail);
+}
+
+static void client_left(struct context *cx, const char *peer)
+{
+    admission_leave(self(cx)->node->admission, peer);
+}
+
+static const struct context_ops context_ops = {
+    .dial = dial,
+    .starttls_client = starttls_client,
+    .starttls_upstream = starttls_upstream,
+    .previd_new = previd_new,
+    .sid_of = sid_of,
+    .move = move,
+    .post_evict = post_evict,
+    .post_mail = post_mail,
+    .client_left = client_left,
+};
+
+/* ---- connections ---- */
+
+static bool admit(struct worker *w, const char *peer)
+{
+    const struct settings *set = w->cx.settings;
+    switch (admission_enter(w->node->admission, peer, set->limits.connections, set->limits.connections_per_ip)) {
+    case ADMISSION_OK:
+        return true;
+    case ADMISSION_FULL:
+        count(w->cx.counters, METRIC_limit_connections);
+        break;
+    case ADMISSION_ADDRESS_FULL:
+        count(w->cx.counters, METRIC_limit_connections_per_ip);
+        break;
+    }
+    LOG(LOG_INFO, "connection refused by a limit", LF("peer", peer));
+    return false;
+}
+
+static void on_accepted(void *ctx, int fd, const char *peer)
+{
+    struct port *p = ctx;
+    struct worker *w = p->worker;
+    if (!admit(w, peer)) {
+        close(fd);
+        return;
+    }
+    client_leg_new(&w->cx, tcp_accept(w->loop, fd, p->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT));
+}
+
+static const struct listener_events listener_events = {on_accepted};
+
+void worker_add_listener(struct worker *w, struct listener *l, bool tls)
+{
+    struct port *p = MEM_NEW(struct port);
+    p->worker = w;
+    p->listener = l;
+    p->tls = tls;
+    list_append(&w->ports, &p->link);
+}
+
+static void close_ports(struct worker *w)
+{
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct port *p = CONTAINER_OF(it, struct port, link);
+        list_remove(it);
+        listener_free(p->listener);
+        free(p);
+    }
+}
+
+/* ---- the loop ---- */
+
+static void count_exhausted(struct worker *w)
+{
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct port *p = CONTAINER_OF(it, struct port, link);
+        unsigned long long now = listener_exhausted(p->listener);
+        count_add(w->cx.counters, METRIC_limit_descriptors, (int64_t)(now - p->exhausted));
+        p->exhausted = now;
+    }
+}
+
+static size_t count_list(const struct list *l)
+{
+    size_t n = 0;
+    for (const struct list *it = l->next; it != l; it = it->next)
+        n++;
+    return n;
+}
+
+static void on_beat(void *ctx)
+{
+    struct worker *w = ctx;
+    usec now = w->cx.clock->mono;
+    count_exhausted(w);
+    atomic_store(&w->clients, count_list(&w->cx.clients));
+    if (w->stop_by && (now >= w->stop_by || loop_closing(w->loop) == 0)) {
+        loop_stop(w->loop);
+        return;
+    }
+    timers_arm(w->cx.timers, &w->beat, now + (w->stop_by ? BEAT / 50 : BEAT));
+}
+
+static void on_turn_end(void *ctx)
+{
+    struct worker *w = ctx;
+    context_turn_end(&w->cx);
+    atomic_store_explicit(&w->last_turn, w->cx.clock->mono, memory_order_relaxed);
+    atomic_store_explicit(&w->sessions, registry_count(w->cx.registry), memory_order_relaxed);
+    count_observe(w->cx.counters, METRIC_turn_time, loop_last_turn(w->loop));
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    char name[16];
+    snprintf(name, sizeof name, "worker %u", w->index);
+    pthread_setname_np(pthread_self(), name);
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct port *p = CONTAINER_OF(it, struct port, link);
+        listener_start(p->listener, w->loop, &listener_events, p);
+    }
+    timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT);
+    if (w->index == 0)
+        w->health = health_new(&w->cx);
+    loop_run(w->loop);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r, char **error_r)
+{
+    *server_r = *upstream_r = NULL;
+    if (config->tls.pair_count && !(*server_r = tls_server_new(config->tls.pairs, config->tls.pair_count, error_r)))
+        return false;
+    if (config->settings.upstream_tls == UPSTREAM_TLS_NONE)
+        return true;
+    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, error_r);
+    if (!*upstream_r)
+        tls_free(*server_r);
+    return *upstream_r != NULL;
+}
+
+struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r)
+{
+    struct tls_context *server, *upstream;
+    if (!worker_tls(node->config, &server, &upstream, error_r))
+        return NULL;
+    struct worker *w = MEM_NEW(struct worker);
+    w->node = node;
+    w->index = index;
+    w->tls_server = server;
+    w->tls_upstream = upstream;
+    w->loop = loop_new();
+    w->dialer = dialer_new(w->loop);
+    w->inbox = inbox_new(w->loop, w);
+    w->beat = (struct timer){.fire = on_beat, .ctx = w};
+    list_init(&w->ports);
+    context_init(&w->cx);
+    w->cx.ops = &context_ops;
+    w->cx.settings = &node->config->settings;
+    w->cx.clock = loop_clock(w->loop);
+    w->cx.timers = loop_timers(w->loop);
+    w->cx.counters = counters_new();
+    w->cx.store = memory_store_get(node->store);
+    w->cx.owner = node->owner;
+    w->cx.parsers = parser_pool_new();
+    w->cx.registry = registry_new();
+    w->cx.upstream = &node->upstream;
+    w->cx.memory = &node->memory;
+    w->cx.worker = (int)index;
+    w->cx.loop = w->loop;
+    atomic_store(&w->last_turn, w->cx.clock->mono);
+    loop_on_turn_end(w->loop, on_turn_end, w);
+    return w;
+}
+
+void worker_start(struct worker *w)
+{
+    if (pthread_create(&w->thread, NULL, run, w) != 0) {
+        LOG(LOG_ERROR, "no thread could be started");
+        abort();
+    }
+}
+
+static void worker_free(struct worker *w)
+{
+    close_ports(w);
+    health_free(w->health);
+    timers_cancel(w->cx.timers, &w->beat);
+    dialer_free(w->dialer);
+    registry_free(w->cx.registry);
+    parser_pool_free(w->cx.parsers);
+    buf_free(&w->cx.scratch);
+    counters_free(w->cx.counters);
+    inbox_free(w->inbox);
+    loop_free(w->loop);
+    tls_free(w->tls_server);
+    tls_free(w->tls_upstream);
+    free(w);
+}
+
+void worker_join(struct worker *w)
+{
+    pthread_join(w->thread, NULL);
+    worker_free(w);
+}
+
+/* ---- from other threads ---- */
+
+struct reload {
+    const struct settings *settings;
+    struct tls_context *server, *upstream;
+};
+
+static void replace(struct tls_context **old, struct tls_context *new)
+{
+    if (new) {
+        tls_free(*old);
+        *old = new;
+    }
+}
+
+static void do_reload(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    struct reload *r = arg;
+    w->cx.settings = r->settings;
+    replace(&w->tls_server, r->server);
+    replace(&w->tls_upstream, r->upstream);
+    free(r);
+}
+
+void worker_reload(struct worker *w, const struct settings *settings, struct tls_context *server,
+                   struct tls_context *upstream)
+{
+    struct reload r = {settings, server, upstream};
+    void *copy = mem_copy(&r, sizeof r);
+    if (!inbox_post(w->inbox, do_reload, copy)) {
+        tls_free(server);
+        tls_free(upstream);
+        free(copy);
+    }
+}
+
+static void do_close_listeners(void *owner, void *arg)
+{
+    (void)arg;
+    close_ports(owner);
+}
+
+void worker_close_listeners(struct worker *w)
+{
+    inbox_post(w->inbox, do_close_listeners, NULL);
+}
+
+static void cut(struct client_leg *c)
+{
+    struct session *s = c->phase == CLIENT_BOUND ? c->session : NULL;
+    struct session_info info;
+    if (s)
+        session_info(s, &info);
+    /* who cannot resume is told properly */
+    if (!s || info.state == SESSION_UNMANAGED)
+        client_leg_fail(c, CLOSE_DRAIN, STREAM_SYSTEM_SHUTDOWN, NULL, NULL);
+    else
+        client_leg_close(c, CLOSE_DRAIN, GOODBYE_CUT);
+}
+
+/* Two passes: those that have been silent for a while, then whoever comes. */
+static void do_shed(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    size_t left = (size_t)(uintptr_t)arg;
+    for (usec quiet = 10 * USEC_S; quiet >= 0 && left; quiet -= 10 * USEC_S) {
+        LIST_FOREACH_SAFE(it, next, &w->cx.clients)
+        {
+            struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
+            if (!left || w->cx.clock->mono - c->leg.last_input < quiet)
+                continue;
+            cut(c);
+            left--;
+        }
+    }
+}
+
+void worker_shed(struct worker *w, size_t legs)
+{
+    inbox_post(w->inbox, do_shed, (void *)(uintptr_t)legs);
+}
+
+static bool end_session(void *ctx, struct session *s)
+{
+    (void)ctx;
+    session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    return true;
+}
+
+static void do_stop(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    (void)arg;
+    if (w->stop_by)
+        return;
+    close_ports(w);
+    health_free(w->health);
+    w->health = NULL;
+    registry_each(w->cx.registry, end_session, NULL);
+    LIST_FOREACH_SAFE(it, next, &w->cx.clients)
+        client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
+    w->stop_by = w->cx.clock->mono + STOP_TIME;
+    inbox_close(w->inbox);
+    /* what the last messages brought */
+    LIST_FOREACH_SAFE(it, next, &w->cx.clients)
+        client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
+    timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT / 50);
+}
+
+void worker_stop(struct worker *w)
+{
+    inbox_post(w->inbox, do_stop, NULL);
+}
+
+usec worker_last_turn(const struct worker *w)
+{
+    return atomic_load_explicit(&w->last_turn, memory_order_relaxed);
+}
+
+struct counters *worker_counters(struct worker *w)
+{
+    return w->cx.counters;
+}
+
+struct inbox *worker_inbox(struct worker *w)
+{
+    return w->inbox;
+}
+
+size_t worker_clients(const struct worker *w)
+{
+    return atomic_load(&w->clients);
+}
+
+size_t worker_sessions(const struct worker *w)
+{
+    return atomic_load(&w->sessions);
+}
+
+struct context *worker_context(struct worker *w)
+{
+    return &w->cx;
+}

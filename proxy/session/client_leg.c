@@ -1,0 +1,424 @@
+#include "session/client_leg.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "login.h"
+#include "session/session.h"
+#include "xmpp/jid.h"
+#include <stdlib.h>
+
+const char *client_phase_name(enum client_phase phase)
+{
+    static const char *const name[CLIENT_PHASES] = {
+        "accepted",  "opening",       "starttls", "handshake", "dialing",  "negotiating", "restarting",
+        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",       "closed"};
+    return name[phase];
+}
+
+void client_set_phase(struct client_leg *c, enum client_phase phase)
+{
+    LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("from", client_phase_name(c->phase)),
+        LF("to", client_phase_name(phase)));
+    c->phase = phase;
+}
+
+void client_write_str(struct client_leg *c, const char *text)
+{
+    leg_write_str(&c->leg, text);
+}
+
+void login_free(struct login **l_r, enum close_reason upstream_reason)
+{
+    struct login *l = *l_r;
+    *l_r = NULL;
+    if (!l)
+        return;
+    upstream_leg_close(&l->up, upstream_reason, true);
+    sasl_reset(&l->identity);
+    free(l->domain);
+    free(l->pending_id);
+    free(l->pending_username);
+    free(l->pending_resource);
+    free(l->bound_jid);
+    free(l->resume_ns);
+    free(l->resume_account);
+    free(l);
+}
+
+/* ---- the end ---- */
+
+static void bury(struct grave *g)
+{
+    struct client_leg *c = CONTAINER_OF(g, struct client_leg, grave);
+    leg_clear(&c->leg);
+    free(c);
+}
+
+static void count_connection(struct client_leg *c, int n)
+{
+    bool tls = c->counted_as == TRANSPORT_KIND_TLS;
+    count_add(c->leg.cx->counters, tls ? METRIC_connections_tls : METRIC_connections_tcp, n);
+}
+
+/* A connection that went from clear to TLS changes its gauge. */
+static void recount_connection(struct client_leg *c)
+{
+    if (c->presented)
+        count_connection(c, -1);
+    c->counted_as = c->leg.transport->kind;
+    c->presented = true;
+    count_connection(c, 1);
+}
+
+void client_leg_close(struct client_leg *c, enum close_reason reason, enum client_goodbye goodbye)
+{
+    if (c->phase == CLIENT_CLOSED)
+        return;
+    struct context *cx = c->leg.cx;
+    struct session *s = c->session;
+    bool asking = c->phase == CLIENT_RESUMING;
+    if (goodbye == GOODBYE_END && c->header_sent)
+        client_write_str(c, "</stream:stream>");
+    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", s ? session_sid(s) : "-"),
+        LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
+        LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+    client_set_phase(c, CLIENT_CLOSED);
+    count_connection(c, -c->presented);
+    count(cx->counters, metric_close_client(reason));
+    timers_cancel(cx->timers, &c->timer);
+    cx->ops->client_left(cx, c->leg.transport->peer);
+    leg_close(&c->leg, true);
+    list_remove(&c->in_clients);
+    list_remove(&c->in_deferred);
+    c->session = NULL;
+    if (s && asking)
+        session_resume_cancel(s, c);
+    else if (s)
+        session_client_lost(s, reason);
+    login_free(&c->login, CLOSE_CLIENT_GONE);
+    context_bury(cx, &c->grave, bury);
+}
+
+/* RFC 6120 4.9.1.2: an error before the header was answered comes behind a header of ours. */
+static void write_own_header(struct client_leg *c, struct slice from)
+{
+    char id[33];
+    random_hex(id, 16);
+    struct stream_header h = {.id = slice_str(id), .from = from, .version = SLICE_LIT("1.0"), .lang = SLICE_LIT("en")};
+    char *header = stream_header_canonical(&h);
+    client_write_str(c, header);
+    c->header_sent = true;
+    free(header);
+}
+
+void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream_error error, const char *text,
+                     const char *extra)
+{
+    if (c->phase == CLIENT_CLOSED)
+        return;
+    struct buf out = {0};
+    struct session *s = c->session;
+    if (!c->header_sent)
+        write_own_header(c, c->login ? slice_str(c->login->domain) : slice_str(c->leg.cx->settings->domains[0]));
+    stream_error_write(&out, error, text, extra);
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("error", stream_error_name(error)),
+        LF("detail", text ? text : ""));
+    if (s && c->phase == CLIENT_BOUND)
+        session_end(s, reason, GOODBYE_END); /* closes this leg too: a stream error is final */
+    client_leg_close(c, reason, GOODBYE_END);
+}
+
+static void on_timer(void *ctx)
+{
+    struct client_leg *c = ctx;
+    count(c->leg.cx->counters, METRIC_limit_login_timeout);
+    client_leg_fail(c, CLOSE_LOGIN_TIMEOUT, STREAM_CONNECTION_TIMEOUT, "login took too long", NULL);
+}
+
+/* ---- the client's headers ---- */
+
+static bool serves(const struct settings *set, struct slice domain)
+{
+    for (char **d = set->domains; *d; d++)
+        if (strcmp(*d, "*") == 0 || jid_domain_eq(slice_str(*d), domain))
+            return true;
+    return false;
+}
+
+/* RFC 6120 4.7.2: `to` should be there; with a single domain there is no doubt what is meant without it. */
+static struct slice wanted_domain(const struct settings *set, const struct stream_header *h)
+{
+    if (h->to.n)
+        return h->to;
+    return set->domains[0] && !set->domains[1] ? slice_str(set->domains[0]) : SLICE_NONE;
+}
+
+static void on_upstream_header(void *ctx, const struct stream_header *h)
+{
+    negotiation_header_from_upstream(ctx, h);
+}
+
+static void on_upstream_element(void *ctx, const struct element *e)
+{
+    negotiation_from_upstream(ctx, e);
+}
+
+static void on_upstream_drained(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
+{
+    struct client_leg *c = ctx;
+    c->login->up = NULL;
+    LOG(LOG_INFO, "upstream leg ended", LF_INT("leg", c->number), LF("reason", close_reason_name(reason)),
+        LF("detail", detail));
+    if (reason == CLOSE_SERVER_END)
+        client_leg_close(c, CLOSE_SERVER_END, GOODBYE_END);
+    else
+        client_leg_fail(c, reason == CLOSE_UPSTREAM_UNREACHABLE ? reason : CLOSE_UPSTREAM_LOST,
+                        STREAM_REMOTE_CONNECTION_FAILED, "the server cannot be reached", NULL);
+}
+
+static const struct upstream_events upstream_events = {on_upstream_header, on_upstream_element, on_upstream_drained,
+                                                       on_upstream_ended};
+
+static char *header_for_upstream(struct client_leg *c, const struct stream_header *h)
+{
+    struct stream_header up = {
+        .to = slice_str(c->login->domain), .from = h->from, .version = h->version, .lang = h->lang};
+    return stream_header_canonical(&up);
+}
+
+static void open_upstream(struct client_leg *c, const struct stream_header *h)
+{
+    client_set_phase(c, CLIENT_DIALING);
+    client_wait(c);
+    c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), c->number, &upstream_events, c);
+    upstream_leg_header(c->login->up, header_for_upstream(c, h));
+}
+
+static bool is_tls(const struct client_leg *c)
+{
+    return c->leg.transport->kind == TRANSPORT_KIND_TLS;
+}
+
+/* The operator wants TLS first: this header is answered by us, and nothing of it reaches the server. */
+static void offer_starttls(struct client_leg *c)
+{
+    write_own_header(c, slice_str(c->login->domain));
+    client_write_str(c, "<stream:features><starttls xmlns='" NS_TLS "'><required/></starttls></stream:features>");
+    client_set_phase(c, CLIENT_STARTTLS);
+}
+
+static void first_header(struct client_leg *c, const struct stream_header *h)
+{
+    const struct settings *set = c->leg.cx->settings;
+    struct slice domain = wanted_domain(set, h);
+    if (!domain.n || !serves(set, domain)) {
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_HOST_UNKNOWN, "this domain is not served here", NULL);
+        return;
+    }
+    free(c->login->domain);
+    c->login->domain = mem_dup(domain);
+    if (set->tls_required && !is_tls(c) && !h->has_version)
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_POLICY_VIOLATION, "TLS is required, and needs version='1.0'", NULL);
+    else if (set->tls_required && !is_tls(c))
+        offer_starttls(c);
+    else
+        open_upstream(c, h);
+}
+
+static void later_header(struct client_leg *c, const struct stream_header *h)
+{
+    if (h->to.n && !jid_domain_eq(h->to, slice_str(c->login->domain))) {
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_HOST_UNKNOWN, "another domain than before", NULL);
+        return;
+    }
+    client_set_phase(c, CLIENT_REOPENING);
+    client_wait(c);
+    upstream_leg_header(c->login->up, header_for_upstream(c, h));
+}
+
+/* ---- the client's stream ---- */
+
+static enum stream_next on_opened(void *ctx, const struct stream_header *h)
+{
+    struct client_leg *c = ctx;
+    if (h->default_ns.n && !slice_eq_str(h->default_ns, NS_CLIENT))
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_INVALID_NAMESPACE, "the default namespace must be jabber:client", NULL);
+    else if (c->phase == CLIENT_OPENING)
+        first_header(c, h);
+    else if (c->phase == CLIENT_RESTARTING)
+        later_header(c, h);
+    return leg_next(&c->leg);
+}
+
+static enum stream_next on_element(void *ctx, const struct element *e)
+{
+    struct client_leg *c = ctx;
+    if (c->phase == CLIENT_BOUND)
+        session_from_client(c->session, e);
+    else if (c->phase != CLIENT_CLOSED)
+        negotiation_from_client(c, e);
+    return leg_next(&c->leg);
+}
+
+static void on_stream_closed(void *ctx)
+{
+    struct client_leg *c = ctx;
+    client_wait(c); /* nothing that follows is looked at */
+    if (c->phase == CLIENT_BOUND)
+        session_client_ended(c->session);
+    else
+        client_leg_close(c, CLOSE_CLIENT_END, GOODBYE_END);
+}
+
+static void count_limit(struct client_leg *c, const char *text)
+{
+    if (strstr(text, "deep"))
+        count(c->leg.cx->counters, METRIC_limit_stanza_depth);
+    else
+        count(c->leg.cx->counters, METRIC_limit_stanza_bytes);
+}
+
+static void on_failed(void *ctx, enum stream_error error, const char *text)
+{
+    struct client_leg *c = ctx;
+    client_wait(c);
+    if (error == STREAM_POLICY_VIOLATION)
+        count_limit(c, text);
+    client_leg_fail(c, error == STREAM_POLICY_VIOLATION ? CLOSE_LIMIT : CLOSE_BAD_STREAM, error, text, NULL);
+}
+
+static const struct stream_events stream_events = {on_opened, on_element, on_stream_closed, on_failed};
+
+/* ---- the transport ---- */
+
+static void on_ready(void *ctx)
+{
+    struct client_leg *c = ctx;
+    struct context *cx = c->leg.cx;
+    if (is_tls(c))
+        count(cx->counters, METRIC_tls_handshakes_ok);
+    recount_connection(c);
+    if (c->phase == CLIENT_ACCEPTED)
+        count(cx->counters, is_tls(c) ? METRIC_connections_opened_tls : METRIC_connections_opened_tcp);
+    client_set_phase(c, CLIENT_OPENING);
+    c->header_sent = false;
+    client_turn(c);
+}
+
+static bool within_login_bytes(struct client_leg *c)
+{
+    return c->phase >= CLIENT_AUTHENTICATED || c->leg.bytes_in <= c->leg.cx->settings->limits.login_bytes;
+}
+
+static void on_bytes(void *ctx, const char *p, size_t n)
+{
+    struct client_leg *c = ctx;
+    if (c->phase == CLIENT_BOUND)
+        session_client_heard(c->session);
+    leg_input(&c->leg, p, n);
+    if (c->phase != CLIENT_CLOSED && !within_login_bytes(c))
+        client_leg_fail(c, CLOSE_LIMIT, STREAM_POLICY_VIOLATION, "too many bytes before login", NULL);
+}
+
+static void on_drained(void *ctx)
+{
+    struct client_leg *c = ctx;
+    if (c->phase == CLIENT_BOUND)
+        session_client_drained(c->session);
+}
+
+static void on_closed(void *ctx, enum transport_end end, const char *detail)
+{
+    struct client_leg *c = ctx;
+    if (c->phase == CLIENT_ACCEPTED || c->phase == CLIENT_HANDSHAKE)
+        count(c->leg.cx->counters, METRIC_tls_handshakes_failed);
+    LOG(LOG_DEBUG, "client connection ended", LF_INT("leg", c->number), LF("detail", detail));
+    client_leg_close(c, leg_reason(end), GOODBYE_CUT);
+}
+
+static const struct transport_events transport_events = {on_ready, on_bytes, on_drained, on_closed};
+
+struct client_leg *client_leg_new(struct context *cx, struct transport *t)
+{
+    struct client_leg *c = MEM_NEW(struct client_leg);
+    c->number = ++cx->last_leg;
+    c->born = cx->clock->mono;
+    c->login = MEM_NEW(struct login);
+    c->timer = (struct timer){.fire = on_timer, .ctx = c};
+    leg_init(&c->leg, cx, t, &stream_events, c);
+    transport_set_events(t, &transport_events, c);
+    leg_stop(&c->leg, STOP_TURN);
+    list_init(&c->in_deferred);
+    list_append(&cx->clients, &c->in_clients);
+    timers_arm(cx->timers, &c->timer, c->born + cx->settings->limits.login_timeout);
+    LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", t->peer));
+    return c;
+}
+
+/* ---- STARTTLS, other workers ---- */
+
+void client_defer(struct client_leg *c, int moving_to)
+{
+    c->moving_to = moving_to;
+    if (!list_is_linked(&c->in_deferred))
+        list_append(&c->leg.cx->deferred, &c->in_deferred);
+}
+
+struct client_leg *client_leg_of_deferred(struct list *link)
+{
+    return CONTAINER_OF(link, struct client_leg, in_deferred);
+}
+
+/* RFC 6120 5.4.2.3. What was read behind <starttls/> came in clear, from whoever sits on the line: an injection. What the kernel
+ * still has will not parse as a handshake. */
+static void begin_tls(struct client_leg *c)
+{
+    if (c->leg.held.n || stream_pending(c->leg.stream)) {
+        LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number), LF("peer", c->leg.transport->peer));
+        client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_CUT);
+        return;
+    }
+    client_write_str(c, "<proceed xmlns='" NS_TLS "'/>");
+    stream_restart(c->leg.stream);
+    c->leg.cx->ops->starttls_client(c->leg.cx, c->leg.transport);
+}
+
+void client_leg_settle(struct client_leg *c)
+{
+    struct context *cx = c->leg.cx;
+    if (c->moving_to < 0) {
+        begin_tls(c);
+        return;
+    }
+    client_leg_leave(c);
+    cx->ops->move(cx, c, c->moving_to);
+}
+
+void client_leg_leave(struct client_leg *c)
+{
+    timers_cancel(c->leg.cx->timers, &c->timer);
+    count_connection(c, -c->presented);
+    list_remove(&c->in_clients);
+    upstream_leg_leave(c->login->up);
+    leg_leave(&c->leg);
+}
+
+void client_leg_arrive(struct client_leg *c, struct context *cx)
+{
+    leg_arrive(&c->leg, cx);
+    upstream_leg_arrive(c->login->up, cx);
+    list_append(&cx->clients, &c->in_clients);
+    count_connection(c, c->presented);
+    c->number = ++cx->last_leg;
+    c->login->up->number = c->number;
+    c->login->moved = true;
+    timers_arm(cx->timers, &c->timer, cx->clock->mono + cx->settings->limits.login_timeout);
+    resumption_here(c);
+}

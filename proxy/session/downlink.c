@@ -1,0 +1,300 @@
+/* Server to client: each stanza is classified, numbered and kept until the client has acked it; what is kept is written when
+ * a client is attached and takes it. The only place that writes stanzas to a client with stream management. */
+#include "base/log.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/stanza.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool is_managed(const struct session *s)
+{
+    return s->state != SESSION_UNMANAGED;
+}
+
+static void count_stanza(struct session *s, const struct element *e)
+{
+    static const enum metric by_kind[] = {[ELEMENT_MESSAGE] = METRIC_stanzas_down_message,
+                                          [ELEMENT_PRESENCE] = METRIC_stanzas_down_presence,
+                                          [ELEMENT_IQ] = METRIC_stanzas_down_iq};
+    count(s->cx->counters, by_kind[e->kind]);
+    count_add(s->cx->counters, METRIC_stanza_bytes_down, (int64_t)e->bytes.n);
+}
+
+/* ---- limits ---- */
+
+bool downlink_is_full(const struct session *s)
+{
+    const struct settings *set = s->cx->settings;
+    size_t times = s->barrier.open ? 2 : 1; /* the answer to a barrier must be read */
+    if (context_memory_full(s->cx))
+        return true;
+    if (s->barrier.open && s->resuming)
+        return false;
+    return s->out.queue.count >= times * set->sm.queue_stanzas || s->out.queue.bytes >= times * set->sm.queue_bytes;
+}
+
+/* An attached client that is slow is met with back-pressure, never with a verdict; a detached one gets sm.full_grace. */
+void downlink_check_full(struct session *s)
+{
+    if (!s->up || !is_managed(s))
+        return;
+    if (!downlink_is_full(s)) {
+        s->full_since = 0;
+        leg_go(&s->up->leg, STOP_QUEUE);
+        return;
+    }
+    if (!(s->up->leg.stopped & STOP_QUEUE)) {
+        count(s->cx->counters, METRIC_limit_queue);
+        count(s->cx->counters, METRIC_backpressure_upstream);
+        LOG(LOG_INFO, "queue full, reading from the server stops", LF("sid", s->sid),
+            LF_INT("unacked", s->out.queue.count), LF_INT("bytes", s->out.queue.bytes));
+    }
+    leg_stop(&s->up->leg, STOP_QUEUE);
+    if (s->state == SESSION_DETACHED && !s->full_since)
+        s->full_since = s->cx->clock->mono;
+}
+
+/* ---- stanzas of the server ---- */
+
+void downlink_append(struct session *s, struct entry *e)
+{
+    sm_out_append(&s->out, e);
+    count(s->cx->counters, METRIC_unacked_stanzas);
+    count_add(s->cx->counters, METRIC_unacked_bytes, (int64_t)entry_cost(e->n));
+    context_memory(s->cx, (int64_t)entry_cost(e->n));
+}
+
+/* Servers kick clients that do not answer pings: while the client is away, or cannot be read, we answer. */
+static bool answer_ping(struct session *s, const struct element *e)
+{
+    if (s->state != SESSION_DETACHED || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) ||
+        !slice_eq_str(e->type, "get"))
+        return false;
+    if (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain)) && !slice_eq(e->from, s->account))
+        return false;
+    struct buf out = {0};
+    stanza_write_pong(&out, e->id, SLICE_NONE, e->from);
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+    count(s->cx->counters, METRIC_answered_for_client);
+    return true;
+}
+
+static void relay(struct session *s, const struct element *e)
+{
+    if (!s->client)
+        return;
+    count(s->cx->counters, METRIC_down_relayed);
+    leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
+    if (transport_buffered(s->client->leg.transport) > HIGH_WATER) {
+        count(s->cx->counters, METRIC_backpressure_upstream);
+        leg_stop(&s->up->leg, STOP_SLOW);
+    }
+}
+
+void session_from_upstream(struct session *s, const struct element *e)
+{
+    if (uplink_take_answer(s, e))
+        return;
+    count_stanza(s, e);
+    if (answer_ping(s, e)) {
+        count(s->cx->counters, METRIC_down_swallowed);
+        return;
+    }
+    if (!is_managed(s)) {
+        relay(s, e);
+        return;
+    }
+    if (s->state == SESSION_DETACHED && parking_wants(e)) {
+        parking_park(s, e);
+        return;
+    }
+    if (s->parked)
+        parking_forget_chat_state(s, e);
+    downlink_append(s, entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall));
+    downlink_check_full(s);
+}
+
+/* ---- acks of the client ---- */
+
+void downlink_release(struct session *s, uint64_t upto)
+{
+    sm_out_acked(&s->out, upto);
+    for (struct entry *e; (e = sm_out_take(&s->out));) {
+        if (e->origin) {
+            s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
+            count(s->cx->counters, METRIC_mailbox_delivered);
+        }
+        count(s->cx->counters, METRIC_down_acked);
+        count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
+        count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        entry_free(e);
+    }
+    downlink_check_full(s);
+}
+
+static void fail_too_high(struct session *s, uint32_t h)
+{
+    char extra[128], text[128];
+    uint32_t sent = sm_wire(s->out.written);
+    snprintf(extra, sizeof extra, "<handled-count-too-high xmlns='" NS_SM3 "' h='%" PRIu32 "' send-count='%" PRIu32 "'/>",
+             h, sent);
+    snprintf(text, sizeof text, "You acknowledged %" PRIu32 " stanzas, but only %" PRIu32 " were sent to you so far.", h,
+             sent);
+    client_leg_fail(s->client, CLOSE_HANDLED_TOO_HIGH, STREAM_UNDEFINED_CONDITION, text, extra);
+}
+
+void downlink_ack(struct session *s, const struct element *e)
+{
+    uint32_t h;
+    uint64_t upto;
+    usec now = s->cx->clock->mono;
+    count(s->cx->counters, METRIC_acks_received);
+    if (!sm_parse_h(node_attr(e->tree, "h"), &h)) {
+        client_leg_fail(s->client, CLOSE_BAD_STREAM, STREAM_BAD_FORMAT, "h of <a/> must be a number of 32 bits", NULL);
+        return;
+    }
+    if (sm_out_check(&s->out, h, &upto) == SM_ACK_TOO_HIGH) {
+        fail_too_high(s, h);
+        return;
+    }
+    if (s->out.asking)
+        count_observe(s->cx->counters, METRIC_ack_round_trip, now - s->out.asked_time);
+    downlink_release(s, upto);
+    sm_out_answered(&s->out, now, s->cx->settings->sm.request_delay, s->cx->settings->sm.ack_timeout);
+}
+
+/* ---- writing ---- */
+
+static bool wants_stamp(const struct session *s, const struct entry *e)
+{
+    bool message = e->class == CLASS_KEEP || e->class == CLASS_MESSAGE || e->class == CLASS_CHAT_STATE ||
+                   e->class == CLASS_GROUPCHAT;
+    return message && !e->delayed && (e->stamp || e->number <= s->stamp_upto);
+}
+
+struct slice downlink_stamped(struct session *s, const struct entry *e)
+{
+    char stamp[CLOCK_STAMP_SIZE];
+    struct stanza_bytes bytes = {entry_slice(e), e->open_end, e->close_at, e->name_end};
+    buf_clear(&s->cx->scratch);
+    stanza_write_delayed(&s->cx->scratch, &bytes, slice_str(s->domain), clock_stamp(stamp, e->arrived));
+    return buf_slice(&s->cx->scratch);
+}
+
+static void write_entry(struct session *s, const struct entry *e)
+{
+    if (!wants_stamp(s, e)) {
+        leg_write(&s->client->leg, entry_slice(e));
+        return;
+    }
+    leg_write(&s->client->leg, downlink_stamped(s, e));
+}
+
+static void write_waiting(struct session *s)
+{
+    for (struct entry *e; (e = sm_out_next(&s->out)) != NULL;) {
+        if (transport_buffered(s->client->leg.transport) > HIGH_WATER)
+            return; /* goes on when drained */
+        if (e->number <= s->replay_upto)
+            count(s->cx->counters, METRIC_stanzas_replayed);
+        write_entry(s, e);
+        sm_out_wrote(&s->out, s->cx->clock->mono);
+    }
+}
+
+static void write_request(struct session *s)
+{
+    char r[64];
+    snprintf(r, sizeof r, "<r xmlns='%s'/>", s->sm_ns);
+    leg_write_str(&s->client->leg, r);
+    sm_out_asked(&s->out, s->cx->clock->mono);
+    s->request_left = false;
+    s->request_behind = SIZE_MAX;
+    s->request_progress = s->cx->clock->mono;
+    count(s->cx->counters, METRIC_ack_requests_sent);
+}
+
+/* ---- is the client still there ---- */
+
+/* When the client's silence began to count: when the <r/> had left the socket's buffer, and not before its last byte; -1 while it
+ * does not count at all. As long as the kernel still gets rid of bytes the request is on its way; a peer that takes none any
+ * more is as good as silent. */
+static usec silent_since(struct session *s)
+{
+    struct leg *leg = &s->client->leg;
+    usec now = s->cx->clock->mono;
+    if (leg->stopped)
+        return -1; /* we do not read it: whatever it says cannot be heard */
+    if (!s->request_left) {
+        size_t behind = transport_outstanding(leg->transport);
+        s->request_left = behind == 0;
+        if (behind && behind < s->request_behind) {
+            s->request_behind = behind;
+            s->request_progress = now;
+        }
+    }
+    return s->request_progress > leg->last_input ? s->request_progress : leg->last_input;
+}
+
+static bool is_dead(struct session *s)
+{
+    usec timeout = s->cx->settings->sm.ack_timeout;
+    if (!s->out.asking || s->cx->clock->mono < s->out.asked_time + timeout)
+        return false;
+    usec since = silent_since(s);
+    return since >= 0 && s->cx->clock->mono - since >= timeout;
+}
+
+/* Something that makes a dead connection show itself. */
+static void probe(struct session *s)
+{
+    struct leg *leg = &s->client->leg;
+    usec quiet = s->cx->settings->sm.probe, now = s->cx->clock->mono;
+    if (now - leg->last_input < quiet)
+        return;
+    if (s->state == SESSION_ATTACHED && !s->out.asking)
+        write_request(s);
+    else if (s->state == SESSION_UNMANAGED && now - leg->last_output >= quiet)
+        leg_write_str(leg, " ");
+}
+
+void downlink_turn(struct session *s)
+{
+    if (!s->client || s->state == SESSION_ENDING)
+        return;
+    if (s->state == SESSION_ATTACHED) {
+        write_waiting(s);
+        if (is_dead(s)) {
+            client_leg_close(s->client, CLOSE_ACK_TIMEOUT, GOODBYE_CUT);
+            return;
+        }
+        if (sm_out_due(&s->out, s->cx->clock->mono, s->cx->settings->sm.request_every, s->cx->settings->sm.request_delay))
+            write_request(s);
+    }
+    probe(s);
+}
+
+usec downlink_due_at(const struct session *s)
+{
+    const struct settings *set = s->cx->settings;
+    usec now = s->cx->clock->mono;
+    /* full because the node is: nobody tells us when that ends */
+    usec at = s->up && (s->up->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx) ? now + USEC_S : -1;
+    if (!s->client || s->state == SESSION_ENDING)
+        return at;
+    if (s->state == SESSION_ATTACHED && s->out.asking) {
+        usec since = s->request_progress > s->client->leg.last_input ? s->request_progress : s->client->leg.last_input;
+        usec due = since + set->sm.ack_timeout;
+        at = earlier(at, due > now ? due : now + set->sm.ack_timeout / 4);
+    } else if (s->state == SESSION_ATTACHED) {
+        at = earlier(at, sm_out_due_at(&s->out, set->sm.request_delay));
+    }
+    if (!s->out.asking) {
+        usec heard = s->client->leg.last_input + set->sm.probe, spoke = s->client->leg.last_output + set->sm.probe;
+        at = earlier(at, s->state == SESSION_UNMANAGED && spoke > heard ? spoke : heard);
+    }
+    return at;
+}

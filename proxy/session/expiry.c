@@ -1,0 +1,92 @@
+/* What becomes of the stanzas in a session that ends. Each meets exactly one fate, counted; one bad stanza cannot stop the rest. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "session_impl.h"
+#include "xmpp/stanza.h"
+#include "xmpp/xml.h"
+#include <inttypes.h>
+
+static void to_mailbox(struct session *s, struct entry *e)
+{
+    count(s->cx->counters, METRIC_down_mailbox);
+    if (!e->origin)
+        e->origin = mem_printf("%s/%" PRIu64, s->sid, e->number);
+    e->stamp = false;
+    s->cx->store->ops->mail_put(s->cx->store, s->account, e); /* takes it over */
+}
+
+/* Its sender waits for an answer: it is told that nobody is here any more (RFC 6120 8.3.3.13). */
+static void bounce(struct session *s, struct entry *e)
+{
+    struct buf out = {0};
+    const struct node *iq;
+    struct xml_tree *tree = xml_tree_parse(entry_slice(e), &iq);
+    bool sent = s->up && tree;
+    if (sent) {
+        stanza_write_iq_error(&out, node_attr(iq, "id"), SLICE_NONE, node_attr(iq, "from"), "wait",
+                              "recipient-unavailable");
+        uplink_write(s, buf_slice(&out));
+    }
+    xml_tree_free(tree);
+    buf_free(&out);
+    count(s->cx->counters, sent ? METRIC_down_bounced : METRIC_down_discarded_iq);
+    entry_free(e);
+}
+
+static void discard(struct session *s, struct entry *e)
+{
+    static const enum metric fate[] = {
+        [CLASS_MESSAGE] = METRIC_down_discarded_message,     [CLASS_CHAT_STATE] = METRIC_down_discarded_chat_state,
+        [CLASS_GROUPCHAT] = METRIC_down_discarded_groupchat, [CLASS_IQ_REPLY] = METRIC_down_discarded_iq,
+        [CLASS_PRESENCE] = METRIC_down_discarded_presence,
+    };
+    count(s->cx->counters, fate[e->class]);
+    entry_free(e);
+}
+
+static void meet_fate(struct session *s, struct entry *e)
+{
+    if (e->class == CLASS_KEEP && s->account.n)
+        to_mailbox(s, e);
+    else if (e->class == CLASS_IQ_REQUEST)
+        bounce(s, e);
+    else
+        discard(s, e);
+}
+
+static void spill_downlink(struct session *s)
+{
+    for (struct entry *e; (e = queue_take(&s->out.queue, UINT64_MAX));) {
+        count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
+        count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        meet_fate(s, e);
+    }
+    s->out.next = NULL;
+}
+
+/* Nothing in here was acked: the client knows that it has to send it again, if the server did not get it. */
+static void drop_uplink(struct session *s)
+{
+    for (struct entry *e; (e = queue_take(&s->unconfirmed, UINT64_MAX));) {
+        count(s->cx->counters, METRIC_up_returned);
+        count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
+        count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        entry_free(e);
+    }
+}
+
+void expiry_spill(struct session *s)
+{
+    if (s->held) { /* a presence that waited for the mailbox: the server has not seen it */
+        entry_free(s->held);
+        s->held = NULL;
+    }
+    if (s->barrier.open)
+        count(s->cx->counters, METRIC_barriers_lost);
+    mail_return(s);
+    spill_downlink(s);
+    parking_discard_all(s);
+    drop_uplink(s);
+}

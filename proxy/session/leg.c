@@ -1,0 +1,189 @@
+#include "session/leg.h"
+#include "base/mem.h"
+#include "xmpp/stanza.h"
+#include <stdio.h>
+
+void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_events *events, void *ctx)
+{
+    leg->cx = cx;
+    leg->transport = t;
+    leg->stream = stream_new(cx->parsers, &cx->settings->limits.stream, events, ctx);
+    leg->last_input = leg->last_output = cx->clock->mono;
+}
+
+static void update_reading(struct leg *leg)
+{
+    bool want = leg->transport && !leg->stopped && !leg->held.n;
+    if (!leg->transport || want == leg->reading)
+        return;
+    leg->reading = want;
+    if (want)
+        transport_read_start(leg->transport);
+    else
+        transport_read_stop(leg->transport);
+}
+
+/* Returns how many bytes the stream took. It stops early when an upcall stopped or closed the leg. */
+static size_t feed(struct leg *leg, const char *p, size_t n)
+{
+    size_t used = 0;
+    leg->feeding = true;
+    while (used < n && leg->transport && !leg->stopped) {
+        size_t took = stream_feed(leg->stream, p + used, n - used);
+        used += took;
+        if (took == 0)
+            break;
+    }
+    leg->feeding = false;
+    return used;
+}
+
+static void feed_held(struct leg *leg)
+{
+    while (leg->held.n && leg->transport && !leg->stopped) {
+        struct buf held = leg->held; /* upcalls may add to leg->held only by leg_input, which they never call */
+        leg->held = (struct buf){0};
+        size_t used = feed(leg, held.data + held.off, held.n);
+        buf_consume(&held, used);
+        if (held.n && leg->transport) {
+            leg->held = held;
+            if (used == 0)
+                break;
+        } else {
+            buf_free(&held);
+        }
+    }
+}
+
+void leg_listen(struct leg *leg)
+{
+    update_reading(leg);
+}
+
+void leg_input(struct leg *leg, const char *p, size_t n)
+{
+    leg->last_input = leg->cx->clock->mono;
+    leg->bytes_in += n;
+    size_t used = 0;
+    if (!leg->stopped && !leg->held.n)
+        used = feed(leg, p, n);
+    if (leg->transport && used < n) {
+        buf_append(&leg->held, p + used, n - used);
+        feed_held(leg); /* an upcall may have stopped and started the leg again */
+    }
+    update_reading(leg);
+}
+
+void leg_stop(struct leg *leg, enum leg_stop why)
+{
+    leg->stopped |= why;
+    if (!leg->feeding)
+        update_reading(leg);
+}
+
+void leg_go(struct leg *leg, enum leg_stop why)
+{
+    if (!(leg->stopped & why))
+        return;
+    leg->stopped &= ~(unsigned)why;
+    if (leg->feeding || leg->stopped)
+        return; /* the feed on the stack goes on by itself */
+    leg->last_input = leg->cx->clock->mono; /* it could not be heard until now */
+    feed_held(leg);
+    update_reading(leg);
+}
+
+void leg_write(struct leg *leg, struct slice s)
+{
+    if (leg->transport && s.n) {
+        leg->last_output = leg->cx->clock->mono;
+        transport_write(leg->transport, s);
+    }
+}
+
+void leg_write_str(struct leg *leg, const char *text)
+{
+    leg_write(leg, slice_str(text));
+}
+
+void leg_close(struct leg *leg, bool graceful)
+{
+    transport_free(&leg->transport, graceful);
+    leg->reading = false;
+}
+
+void leg_clear(struct leg *leg)
+{
+    stream_free(leg->stream);
+    leg->stream = NULL;
+    buf_free(&leg->held);
+}
+
+void leg_leave(struct leg *leg)
+{
+    leg->transport->ops->detach(leg->transport);
+    leg->reading = false;
+    leg->cx = NULL;
+}
+
+void leg_arrive(struct leg *leg, struct context *cx)
+{
+    leg->cx = cx;
+    stream_set_pool(leg->stream, cx->parsers);
+    leg->transport->ops->attach(leg->transport, cx->loop);
+    update_reading(leg);
+}
+
+enum close_reason leg_reason(enum transport_end end)
+{
+    switch (end) {
+    case TRANSPORT_FIN:
+        return CLOSE_PEER_FIN;
+    case TRANSPORT_RESET:
+        return CLOSE_PEER_RESET;
+    case TRANSPORT_TIMEOUT:
+        return CLOSE_PEER_TIMEOUT;
+    case TRANSPORT_TLS:
+        return CLOSE_TLS_FAILED;
+    case TRANSPORT_REFUSED:
+        return CLOSE_UPSTREAM_UNREACHABLE;
+    }
+    return CLOSE_INTERNAL;
+}
+
+/* Whether `prefix:` occurs in the element, for a prefix of the declarations (" xmlns:prefix='…'") that its root tag does not
+ * declare by itself. A match inside text is harmless: a declaration too many changes no meaning. */
+static bool uses_prefix(const struct element *e, struct slice declarations)
+{
+    static const char mark[] = "xmlns:";
+    const char *at = declarations.p, *end = declarations.p + declarations.n;
+    while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)) != NULL) {
+        const char *prefix = at + sizeof mark - 1, *stop = memchr(prefix, '=', (size_t)(end - prefix));
+        if (!stop)
+            return false;
+        bool own = memmem(e->bytes.p, e->open_end, at, (size_t)(stop - at) + 1) != NULL;
+        char colon[128];
+        int n = snprintf(colon, sizeof colon, "%.*s:", (int)(stop - prefix), prefix);
+        if (!own && n > 0 && memmem(e->bytes.p, e->bytes.n, colon, (size_t)n))
+            return true;
+        at = stop;
+    }
+    return false;
+}
+
+struct slice leg_extra_ns(const struct leg *leg, const struct element *e)
+{
+    struct slice extra = stream_extra_ns(leg->stream);
+    return extra.n && uses_prefix(e, extra) ? extra : SLICE_NONE;
+}
+
+struct slice leg_outside(const struct leg *leg, const struct element *e, struct buf *scratch)
+{
+    struct slice extra = leg_extra_ns(leg, e);
+    if (!extra.n)
+        return e->bytes;
+    struct stanza_bytes bytes = stanza_bytes_of(e);
+    buf_clear(scratch);
+    stanza_write_declared(scratch, &bytes, extra);
+    return buf_slice(scratch);
+}

@@ -1,0 +1,58 @@
+/* What a client leg needs until it has a session, and what the files of this folder that negotiate share: client_leg.c (life,
+ * streams), negotiation.c (features, SASL, bind), resumption.c (resume). */
+#ifndef HOLDFAST_SESSION_LOGIN_H
+#define HOLDFAST_SESSION_LOGIN_H
+
+#include "session/client_leg.h"
+#include "session/upstream_leg.h"
+#include "xmpp/sasl.h"
+
+struct login {
+    struct upstream_leg *up;
+    char *domain;                  /* as the client's header named it */
+    struct sasl_identity identity; /* who logs in, as far as the exchange tells */
+    bool authenticated;
+    bool xep0078;                  /* the bind under way is a XEP-0078 set */
+    char *pending_id;              /* of the iq whose answer is awaited */
+    char *pending_username, *pending_resource; /* of a XEP-0078 set */
+    char *bound_jid;               /* of a throw-away bind */
+
+    /* a resumption that is asked for */
+    char *resume_ns;
+    char resume_sid[SID_SIZE];
+    uint32_t resume_h;
+    usec resume_since;
+    char *resume_account; /* of the client, once it is proved; NULL before */
+    bool moved;           /* came from another worker for it */
+};
+
+void client_set_phase(struct client_leg *c, enum client_phase phase);
+void client_write_str(struct client_leg *c, const char *text);
+/* The other side is waited for, or it is the client's turn again. */
+static inline void client_wait(struct client_leg *c)
+{
+    leg_stop(&c->leg, STOP_TURN);
+}
+static inline void client_turn(struct client_leg *c)
+{
+    leg_go(&c->leg, STOP_TURN);
+}
+/* At the end of the turn client_leg_settle goes on. */
+void client_defer(struct client_leg *c, int moving_to);
+void login_free(struct login **l, enum close_reason upstream_reason);
+
+/* negotiation.c */
+void negotiation_from_client(struct client_leg *c, const struct element *e);
+void negotiation_from_upstream(struct client_leg *c, const struct element *e);
+void negotiation_header_from_upstream(struct client_leg *c, const struct stream_header *h);
+/* The session begins on this leg, with this full JID (empty: unknown). */
+void negotiation_bound(struct client_leg *c, struct slice jid);
+/* What can be compared to tell that two logins are of one account; NULL when only a bind can tell. free() it. */
+char *negotiation_proof(const struct client_leg *c);
+/* resumption.c */
+void resumption_begin(struct client_leg *c, const struct element *e);
+void resumption_proved(struct client_leg *c, struct slice jid); /* the throw-away bind has its answer; empty: refused */
+void resumption_here(struct client_leg *c);                     /* the session is, or was, on this worker */
+void write_failed(struct client_leg *c, const char *ns, const char *condition, const uint64_t *h);
+
+#endif

@@ -1,0 +1,112 @@
+/* The account's mailbox, delivered: to a session whose client is available, old messages ahead of new ones. A message leaves the
+ * mailbox when the client has acked it; until then it is only lent to the session. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "session_impl.h"
+#include <stdlib.h>
+
+/* A client without stream management counts as having got what was written, when the leg lived that much longer. */
+#define HANDED_AFTER (5 * USEC_S)
+
+/* The store may answer when the session is gone: it is found again by its id. */
+struct ask {
+    struct context *cx;
+    char sid[SID_SIZE];
+    char *account;
+};
+
+static void hand_over(struct session *s, struct entry *e)
+{
+    leg_write(&s->client->leg, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
+    queue_append(&s->handed, e);
+    s->handed_at = s->cx->clock->mono;
+}
+
+static void deliver(struct session *s, struct entry *e)
+{
+    e->stamp = true;
+    if (s->state == SESSION_UNMANAGED) {
+        hand_over(s, e);
+    } else {
+        count(s->cx->counters, METRIC_mailbox_taken);
+        downlink_append(s, e);
+    }
+}
+
+static void put_back(struct context *cx, struct slice account, struct entry *e)
+{
+    cx->store->ops->mail_put(cx->store, account, e);
+}
+
+static void on_mail(void *ctx, struct entry *first, size_t n)
+{
+    struct ask *ask = ctx;
+    struct session *s = registry_find(ask->cx->registry, ask->sid);
+    for (struct entry *e = first, *next; e; e = next) {
+        next = e->next;
+        e->next = NULL;
+        if (s)
+            deliver(s, e);
+        else
+            put_back(ask->cx, slice_str(ask->account), e);
+    }
+    if (s && n)
+        LOG(LOG_INFO, "mail delivered", LF("sid", s->sid), LF_INT("messages", n));
+    if (s) {
+        s->mail_asked = false;
+        if (s->held)
+            uplink_write(s, entry_slice(s->held));
+        entry_free(s->held);
+        s->held = NULL;
+        if (s->client)
+            leg_go(&s->client->leg, STOP_MAIL);
+        session_dirty(s);
+    }
+    free(ask->account);
+    free(ask);
+}
+
+void session_fetch_mail(struct session *s)
+{
+    if (s->mail_asked || !s->account.n || !s->client || !s->told.available)
+        return;
+    struct ask *ask = MEM_NEW(struct ask);
+    ask->cx = s->cx;
+    memcpy(ask->sid, s->sid, SID_SIZE);
+    ask->account = mem_dup(s->account);
+    s->mail_asked = true;
+    s->cx->store->ops->mail_take(s->cx->store, s->account, on_mail, ask);
+}
+
+/* The presence that makes the client available brings what the server has stored: older mail of ours goes first. */
+bool mail_before_presence(struct session *s, const struct element *e)
+{
+    session_fetch_mail(s);
+    if (!s->mail_asked)
+        return false;
+    s->held = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    leg_stop(&s->client->leg, STOP_MAIL);
+    return true;
+}
+
+void mail_turn(struct session *s)
+{
+    if (!s->handed.count || s->cx->clock->mono < s->handed_at + HANDED_AFTER)
+        return;
+    for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));) {
+        s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
+        count(s->cx->counters, METRIC_mailbox_delivered);
+        entry_free(e);
+    }
+}
+
+void mail_return(struct session *s)
+{
+    for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));)
+        put_back(s->cx, s->account, e);
+}
+
+usec mail_due_at(const struct session *s)
+{
+    return s->handed.count ? s->handed_at + HANDED_AFTER : -1;
+}

@@ -1,0 +1,402 @@
+/* From features to bind, with the server doing the work: what may come when, what is relayed, what the proxy answers itself.
+ *
+ * The client is heard in turns: after each element that the server must answer before it is clear what the next one means, the
+ * client's further bytes are held. So a client may send everything in one packet (XEP-0305), also to a server that cannot take that. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "login.h"
+#include "session/session.h"
+#include "xmpp/features.h"
+#include "xmpp/jid.h"
+#include "xmpp/xml.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+static void to_upstream(struct client_leg *c, const struct element *e)
+{
+    leg_write(&c->login->up->leg, leg_outside(&c->leg, e, &c->leg.cx->scratch));
+}
+
+static void to_client(struct client_leg *c, const struct element *e)
+{
+    leg_write(&c->leg, leg_outside(&c->login->up->leg, e, &c->leg.cx->scratch));
+}
+
+static bool is_tls(const struct client_leg *c)
+{
+    return c->leg.transport->kind == TRANSPORT_KIND_TLS;
+}
+
+static void expect_answer(struct client_leg *c, struct slice id)
+{
+    free(c->login->pending_id);
+    c->login->pending_id = mem_dup(id);
+    client_wait(c);
+}
+
+void write_failed(struct client_leg *c, const char *ns, const char *condition, const uint64_t *h)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<failed xmlns='%s'", ns);
+    if (h)
+        buf_printf(&out, " h='%" PRIu32 "'", sm_wire(*h));
+    buf_printf(&out, "><%s xmlns='" NS_STANZA_ERRORS "'/></failed>", condition);
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+}
+
+/* ---- what the client may say, and when ---- */
+
+static void pass(struct client_leg *c, const struct element *e)
+{
+    to_upstream(c, e);
+}
+
+/* RFC 6120 5.4.2. <proceed/> follows when the stream is off the stack, and it is known that nothing came behind this. */
+static void starttls(struct client_leg *c, const struct element *e)
+{
+    (void)e;
+    if (is_tls(c) || !c->leg.cx->settings->tls_available) {
+        client_write_str(c, "<failure xmlns='" NS_TLS "'/>");
+        client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_END);
+        return;
+    }
+    if (c->login->up)
+        upstream_leg_close(&c->login->up, CLOSE_RESUMED, true); /* a fresh one is opened inside TLS */
+    client_set_phase(c, CLIENT_HANDSHAKE);
+    client_wait(c);
+    client_defer(c, -1);
+}
+
+static void sasl_auth(struct client_leg *c, const struct element *e)
+{
+    sasl_begin(&c->login->identity, node_attr(e->tree, "mechanism"));
+    sasl_feed(&c->login->identity, e->tree->text);
+    to_upstream(c, e);
+    client_wait(c);
+}
+
+static void sasl_response(struct client_leg *c, const struct element *e)
+{
+    sasl_feed(&c->login->identity, e->tree->text);
+    to_upstream(c, e);
+    client_wait(c);
+}
+
+static void sasl_abort(struct client_leg *c, const struct element *e)
+{
+    sasl_reset(&c->login->identity);
+    to_upstream(c, e);
+    client_wait(c);
+}
+
+static void sasl_needs_tls(struct client_leg *c, const struct element *e)
+{
+    (void)e;
+    client_write_str(c, "<failure xmlns='" NS_SASL "'><encryption-required/></failure>");
+}
+
+static void refuse_compression(struct client_leg *c, const struct element *e)
+{
+    (void)e;
+    client_write_str(c, "<failure xmlns='" NS_COMPRESS "'><setup-failed/></failure>");
+}
+
+static void refuse_sm(struct client_leg *c, const struct element *e)
+{
+    char *ns = mem_dup(e->ns);
+    write_failed(c, ns, "unexpected-request", NULL);
+    free(ns);
+}
+
+static void resume(struct client_leg *c, const struct element *e)
+{
+    resumption_begin(c, e);
+}
+
+static struct slice new_id(struct slice id)
+{
+    return id.p ? id : SLICE_LIT("");
+}
+
+/* After a resumption that failed the server has bound a resource already: the client gets that one. */
+static void answer_bind(struct client_leg *c, const struct element *e)
+{
+    struct buf out = {0};
+    char *jid = c->login->bound_jid;
+    c->login->bound_jid = NULL;
+    BUF_LIT(&out, "<iq type='result'");
+    xml_attr(&out, "id", new_id(e->id));
+    BUF_LIT(&out, "><bind xmlns='" NS_BIND "'><jid>");
+    xml_escape(&out, slice_str(jid));
+    BUF_LIT(&out, "</jid></bind></iq>");
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+    negotiation_bound(c, slice_str(jid));
+    free(jid);
+}
+
+static void iq_authenticated(struct client_leg *c, const struct element *e)
+{
+    if (!(e->facts & FACT_BIND) || !slice_eq_str(e->type, "set")) {
+        to_upstream(c, e);
+        return;
+    }
+    if (c->login->bound_jid) {
+        answer_bind(c, e);
+        return;
+    }
+    to_upstream(c, e);
+    expect_answer(c, e->id);
+    client_set_phase(c, CLIENT_BINDING);
+}
+
+static char *query_text(const struct element *e, const char *name)
+{
+    const struct node *query = node_child(e->tree, NS_IQ_AUTH, "query");
+    const struct node *field = node_child(query, NS_IQ_AUTH, name);
+    return field ? mem_dup(field->text) : NULL;
+}
+
+/* XEP-0078: the set is login and bind in one. */
+static void iq_before_login(struct client_leg *c, const struct element *e)
+{
+    to_upstream(c, e);
+    if (!(e->facts & FACT_IQ_AUTH) || !slice_eq_str(e->type, "set"))
+        return;
+    free(c->login->pending_username);
+    free(c->login->pending_resource);
+    c->login->pending_username = query_text(e, "username");
+    c->login->pending_resource = query_text(e, "resource");
+    c->login->xep0078 = true;
+    expect_answer(c, e->id);
+    client_set_phase(c, CLIENT_BINDING);
+}
+
+static void before_tls(struct client_leg *c, const struct element *e)
+{
+    (void)e;
+    client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_NOT_AUTHORIZED, "TLS is required first", NULL);
+}
+
+#define PHASE(p)   (1u << CLIENT_##p)
+#define ANY_PHASE  (~0u)
+#define OPEN_PHASE (PHASE(NEGOTIATING) | PHASE(AUTHENTICATED))
+
+/* The first row that fits decides. NULL fits any namespace or name. */
+static const struct rule {
+    unsigned phases;
+    const char *ns, *name;
+    void (*handle)(struct client_leg *c, const struct element *e);
+} rules[] = {
+    {PHASE(STARTTLS) | PHASE(NEGOTIATING), NS_TLS, "starttls", starttls},
+    {PHASE(AUTHENTICATED), NS_TLS, "starttls", starttls},
+    {PHASE(STARTTLS), NS_SASL, "auth", sasl_needs_tls},
+    {PHASE(STARTTLS), NULL, NULL, before_tls},
+    {PHASE(NEGOTIATING), NS_SASL, "auth", sasl_auth},
+    {PHASE(NEGOTIATING), NS_SASL, "response", sasl_response},
+    {PHASE(NEGOTIATING), NS_SASL, "abort", sasl_abort},
+    {OPEN_PHASE, NS_COMPRESS, "compress", refuse_compression},
+    {PHASE(AUTHENTICATED), NS_SM3, "resume", resume},
+    {PHASE(AUTHENTICATED), NS_SM2, "resume", resume},
+    {OPEN_PHASE, NS_SM3, NULL, refuse_sm},
+    {OPEN_PHASE, NS_SM2, NULL, refuse_sm},
+    {PHASE(NEGOTIATING), NS_CLIENT, "iq", iq_before_login},
+    {PHASE(AUTHENTICATED), NS_CLIENT, "iq", iq_authenticated},
+    {OPEN_PHASE, NULL, NULL, pass},
+};
+
+void negotiation_from_client(struct client_leg *c, const struct element *e)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const struct rule *r = &rules[i];
+        if ((r->phases & (1u << c->phase)) && (!r->ns || slice_eq_str(e->ns, r->ns)) &&
+            (!r->name || slice_eq_str(e->name, r->name))) {
+            r->handle(c, e);
+            return;
+        }
+    }
+}
+
+/* ---- what the server says ---- */
+
+void negotiation_header_from_upstream(struct client_leg *c, const struct stream_header *h)
+{
+    char *header = stream_header_canonical(h);
+    client_write_str(c, header);
+    free(header);
+    c->header_sent = true;
+    if (h->has_version)
+        return; /* features follow */
+    client_set_phase(c, CLIENT_NEGOTIATING);
+    client_turn(c);
+}
+
+static void report_fault(struct client_leg *c, const char *what)
+{
+    if (!atomic_exchange(&c->leg.cx->upstream->reported, true))
+        LOG(LOG_ERROR, what, LF("upstream", c->leg.cx->settings->upstream));
+}
+
+static void features(struct client_leg *c, const struct element *e)
+{
+    const struct settings *set = c->leg.cx->settings;
+    struct features_offer offer;
+    struct buf out = {0};
+    struct features_change change = {
+        .add_starttls = set->tls_available && !is_tls(c) && !c->login->authenticated,
+        .add_sm = c->login->authenticated,
+        .extra_ns = stream_extra_ns(c->login->up->leg.stream),
+    };
+    features_rewrite(&out, e, &change, &offer);
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+    if (offer.plus_offered)
+        report_fault(c, "the server offers channel binding (-PLUS mechanisms): it will refuse clients that support it, as "
+                        "TLS ends in this proxy; turn TLS or channel binding off on its port for the proxy");
+    client_set_phase(c, c->login->authenticated ? CLIENT_AUTHENTICATED : CLIENT_NEGOTIATING);
+    client_turn(c);
+}
+
+static void challenge(struct client_leg *c, const struct element *e)
+{
+    sasl_feed_challenge(&c->login->identity, e->tree->text);
+    if (c->login->identity.downgrade_hash)
+        report_fault(c, "the server sends a SCRAM downgrade hash (XEP-0474): clients that check it will refuse what passes "
+                        "through this proxy; turn it off there");
+    to_client(c, e);
+    client_turn(c);
+}
+
+static void failure(struct client_leg *c, const struct element *e)
+{
+    sasl_reset(&c->login->identity);
+    count(c->leg.cx->counters, METRIC_logins_failure);
+    to_client(c, e);
+    client_turn(c);
+}
+
+/* RFC 6120 6.3.2: both sides begin a new stream. */
+static void success(struct client_leg *c, const struct element *e)
+{
+    c->login->authenticated = true;
+    count(c->leg.cx->counters, METRIC_logins_success);
+    to_client(c, e);
+    client_set_phase(c, CLIENT_RESTARTING);
+    stream_restart(c->leg.stream);
+    timers_arm(c->leg.cx->timers, &c->timer, c->leg.cx->clock->mono + c->leg.cx->settings->limits.login_timeout);
+    client_turn(c);
+}
+
+static void server_error(struct client_leg *c, const struct element *e)
+{
+    to_client(c, e);
+    client_leg_close(c, CLOSE_SERVER_END, GOODBYE_END);
+}
+
+static bool is_pending(const struct client_leg *c, const struct element *e)
+{
+    return c->login->pending_id && slice_eq_str(new_id(e->id), c->login->pending_id) &&
+           (slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error"));
+}
+
+static struct slice jid_of_bind(const struct element *e)
+{
+    const struct node *jid = node_child(node_child(e->tree, NS_BIND, "bind"), NS_BIND, "jid");
+    return slice_eq_str(e->type, "result") && jid ? jid->text : SLICE_NONE;
+}
+
+static void legacy_login_answered(struct client_leg *c, const struct element *e)
+{
+    struct login *l = c->login;
+    bool ok = slice_eq_str(e->type, "result");
+    count(c->leg.cx->counters, ok ? METRIC_logins_success : METRIC_logins_failure);
+    l->xep0078 = false;
+    to_client(c, e);
+    if (!ok) {
+        client_set_phase(c, CLIENT_NEGOTIATING);
+        client_turn(c);
+        return;
+    }
+    char *jid = l->pending_username && l->pending_resource
+                    ? mem_printf("%s@%s/%s", l->pending_username, l->domain, l->pending_resource)
+                    : mem_strdup("");
+    sasl_reset(&l->identity);
+    negotiation_bound(c, slice_str(jid));
+    free(jid);
+}
+
+static void bind_answered(struct client_leg *c, const struct element *e)
+{
+    struct slice jid = jid_of_bind(e);
+    to_client(c, e);
+    if (jid.n) {
+        negotiation_bound(c, jid);
+    } else {
+        client_set_phase(c, CLIENT_AUTHENTICATED);
+        client_turn(c);
+    }
+}
+
+static void iq(struct client_leg *c, const struct element *e)
+{
+    if (!is_pending(c, e))
+        to_client(c, e);
+    else if (c->phase == CLIENT_PROVING)
+        resumption_proved(c, jid_of_bind(e));
+    else if (c->phase == CLIENT_BINDING && c->login->xep0078)
+        legacy_login_answered(c, e);
+    else if (c->phase == CLIENT_BINDING)
+        bind_answered(c, e);
+    else
+        to_client(c, e);
+}
+
+void negotiation_from_upstream(struct client_leg *c, const struct element *e)
+{
+    if (element_is(e, NS_STREAMS, "features"))
+        features(c, e);
+    else if (element_is(e, NS_STREAMS, "error"))
+        server_error(c, e);
+    else if (element_is(e, NS_SASL, "challenge"))
+        challenge(c, e);
+    else if (element_is(e, NS_SASL, "success"))
+        success(c, e);
+    else if (element_is(e, NS_SASL, "failure"))
+        failure(c, e);
+    else if (e->kind == ELEMENT_IQ)
+        iq(c, e);
+    else
+        to_client(c, e);
+}
+
+/* ---- the session ---- */
+
+char *negotiation_proof(const struct client_leg *c)
+{
+    const struct login *l = c->login;
+    const struct sasl_identity *id = &l->identity;
+    if (!l->authenticated || !id->known || id->anonymous || id->authzid || !id->authcid)
+        return NULL;
+    return mem_printf("%s\n%s\n%s\n%s", l->domain, c->leg.cx->settings->upstream, id->realm ? id->realm : "", id->authcid);
+}
+
+void negotiation_bound(struct client_leg *c, struct slice jid)
+{
+    struct login *l = c->login;
+    struct upstream_leg *up = l->up;
+    char *proof = negotiation_proof(c);
+    struct session_origin origin = {
+        .jid = jid,
+        .domain = slice_str(l->domain),
+        .proof = proof,
+        .resumable = l->authenticated && !l->identity.anonymous,
+    };
+    l->up = NULL;
+    timers_cancel(c->leg.cx->timers, &c->timer);
+    client_set_phase(c, CLIENT_BOUND);
+    c->session = session_new(c->leg.cx, c, up, &origin);
+    free(proof);
+    login_free(&c->login, CLOSE_INTERNAL);
+    client_turn(c);
+}

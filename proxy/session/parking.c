@@ -1,0 +1,118 @@
+/* What comes for a detached session and will be out of date soon: presence (the newest per sender) and chat states. It waits
+ * beside the queue without numbers and is appended when the client is back. */
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "session_impl.h"
+#include <stdlib.h>
+
+struct parked {
+    struct list link; /* oldest first */
+    struct entry *entry;
+    size_t key_n;
+    char key[];
+};
+
+static struct slice key_of(const struct parked *p)
+{
+    return slice_of(p->key, p->key_n);
+}
+
+static bool is_presence(const struct element *e)
+{
+    return e->kind == ELEMENT_PRESENCE && (!e->type.p || slice_eq_str(e->type, "unavailable"));
+}
+
+bool parking_wants(const struct element *e)
+{
+    return is_presence(e) || (e->kind == ELEMENT_MESSAGE && stanza_classify(e) == CLASS_CHAT_STATE);
+}
+
+static void count_parked(struct session *s, const struct entry *e, int sign)
+{
+    count_add(s->cx->counters, METRIC_parked_stanzas, sign);
+    context_memory(s->cx, sign * (int64_t)entry_cost(e->n));
+}
+
+static struct entry *unpark(struct session *s, struct parked *p)
+{
+    struct entry *e = p->entry;
+    count_parked(s, e, -1);
+    map_remove(s->parked, key_of(p));
+    list_remove(&p->link);
+    free(p);
+    return e;
+}
+
+static void discard(struct session *s, struct parked *p)
+{
+    struct entry *e = unpark(s, p);
+    count(s->cx->counters, e->class == CLASS_PRESENCE ? METRIC_down_discarded_presence : METRIC_down_discarded_chat_state);
+    entry_free(e);
+}
+
+static void build_key(struct buf *key, enum element_kind kind, struct slice from)
+{
+    BUF_LIT(key, "");
+    buf_append(key, kind == ELEMENT_PRESENCE ? "p" : "c", 1);
+    buf_add(key, from);
+}
+
+static struct parked *find(struct session *s, enum element_kind kind, struct slice from)
+{
+    struct buf key = {0};
+    build_key(&key, kind, from);
+    struct parked *p = map_get(s->parked, buf_slice(&key));
+    buf_free(&key);
+    return p;
+}
+
+void parking_park(struct session *s, const struct element *e)
+{
+    if (!s->parked)
+        s->parked = map_new();
+    struct parked *old = find(s, e->kind, e->from);
+    if (old)
+        discard(s, old);
+    else if (map_count(s->parked) >= s->cx->settings->sm.queue_stanzas) /* many senders: the oldest makes room */
+        discard(s, CONTAINER_OF(list_first(&s->parked_order), struct parked, link));
+    struct buf key = {0};
+    build_key(&key, e->kind, e->from);
+    struct parked *p = mem_alloc(sizeof *p + key.n);
+    p->entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    p->key_n = key.n;
+    memcpy(p->key, key.data + key.off, key.n);
+    buf_free(&key);
+    list_append(&s->parked_order, &p->link);
+    map_put(s->parked, key_of(p), p);
+    count_parked(s, p->entry, 1);
+}
+
+/* A real message of the same sender ends its `composing`. */
+void parking_forget_chat_state(struct session *s, const struct element *e)
+{
+    struct parked *p = e->kind == ELEMENT_MESSAGE ? find(s, ELEMENT_MESSAGE, e->from) : NULL;
+    if (p)
+        discard(s, p);
+}
+
+void parking_append_all(struct session *s)
+{
+    for (struct list *it; s->parked && (it = list_first(&s->parked_order));)
+        downlink_append(s, unpark(s, CONTAINER_OF(it, struct parked, link)));
+    map_free(s->parked);
+    s->parked = NULL;
+}
+
+void parking_discard_all(struct session *s)
+{
+    for (struct list *it; s->parked && (it = list_first(&s->parked_order));)
+        discard(s, CONTAINER_OF(it, struct parked, link));
+    map_free(s->parked);
+    s->parked = NULL;
+}
+
+size_t parking_count(const struct session *s)
+{
+    return s->parked ? map_count(s->parked) : 0;
+}

@@ -1,0 +1,192 @@
+/* <resume/> on a fresh leg: find the session, prove that it is of the same account, bring the leg to its worker, ask it. A wrong
+ * account, an unknown previd and an expired session look the same from outside, but for the last h, which only its owner is told. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "login.h"
+#include "session/session.h"
+#include "xmpp/jid.h"
+#include "xmpp/sm.h"
+#include <stdlib.h>
+
+/* Back to where a bind may come (XEP-0198 5). */
+static void fail(struct client_leg *c, const char *condition, const uint64_t *h)
+{
+    struct login *l = c->login;
+    write_failed(c, l->resume_ns, condition, h);
+    count_observe(c->leg.cx->counters, METRIC_resume_time, c->leg.cx->clock->mono - l->resume_since);
+    c->session = NULL;
+    client_set_phase(c, CLIENT_AUTHENTICATED);
+    client_turn(c);
+}
+
+/* The leg may be gone when the store answers. */
+struct ask {
+    struct context *cx;
+    uint64_t number;
+};
+
+static struct client_leg *find_leg(struct context *cx, uint64_t number)
+{
+    LIST_FOREACH_SAFE(it, next, &cx->clients)
+    {
+        struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
+        if (c->number == number)
+            return c;
+    }
+    return NULL;
+}
+
+static void on_tombstone(void *ctx, const struct tombstone *t)
+{
+    struct ask *ask = ctx;
+    struct client_leg *c = find_leg(ask->cx, ask->number);
+    free(ask);
+    if (!c || !c->login)
+        return;
+    count(c->leg.cx->counters, t ? METRIC_resumes_expired : METRIC_resumes_unknown);
+    LOG(LOG_INFO, "resume failed", LF_INT("leg", c->number), LF("sid", c->login->resume_sid),
+        LF("reason", t ? t->reason : "unknown"));
+    fail(c, "item-not-found", t ? &t->h : NULL);
+}
+
+/* There is no such session; if there was one of this account, its last h is told. */
+static void not_found(struct client_leg *c)
+{
+    struct context *cx = c->leg.cx;
+    struct ask *ask = MEM_NEW(struct ask);
+    ask->cx = cx;
+    ask->number = c->number;
+    cx->store->ops->tombstone_get(cx->store, c->login->resume_sid, slice_str(c->login->resume_account), on_tombstone, ask);
+}
+
+static void refused(struct client_leg *c)
+{
+    count(c->leg.cx->counters, METRIC_resumes_refused);
+    LOG(LOG_INFO, "resume refused", LF_INT("leg", c->number), LF("sid", c->login->resume_sid));
+    fail(c, "item-not-found", NULL);
+}
+
+void resumption_here(struct client_leg *c)
+{
+    struct session *s = registry_find(c->leg.cx->registry, c->login->resume_sid);
+    if (!s) {
+        not_found(c);
+        return;
+    }
+    client_set_phase(c, CLIENT_RESUMING);
+    timers_cancel(c->leg.cx->timers, &c->timer); /* the session has its own deadlines */
+    c->session = s;
+    if (!session_resume(s, c, c->login->resume_h)) {
+        c->session = NULL;
+        refused(c);
+    }
+}
+
+static void go(struct client_leg *c, const struct owner_place *place)
+{
+    struct context *cx = c->leg.cx;
+    client_set_phase(c, CLIENT_RESUMING);
+    if (place->worker == cx->worker) {
+        resumption_here(c);
+        return;
+    }
+    client_defer(c, place->worker);
+}
+
+/* Nothing but the server can tell whose login this is: a resource is bound for that. */
+static void prove(struct client_leg *c)
+{
+    char tag[17];
+    random_hex(tag, 8);
+    free(c->login->pending_id);
+    c->login->pending_id = mem_printf("hfp-%s", tag);
+    char *bind = mem_printf("<iq type='set' id='%s'><bind xmlns='" NS_BIND "'/></iq>", c->login->pending_id);
+    client_set_phase(c, CLIENT_PROVING);
+    leg_write_str(&c->login->up->leg, bind);
+    free(bind);
+}
+
+static bool proof_fits(const struct client_leg *c, const struct owner_place *place)
+{
+    char *mine = negotiation_proof(c);
+    bool fits = mine && place->proof && strcmp(mine, place->proof) == 0;
+    free(mine);
+    return fits;
+}
+
+/* With the account proved: is there such a session, and is it this account's? */
+static void decide(struct client_leg *c)
+{
+    struct login *l = c->login;
+    struct owner_place place = {0};
+    bool found = owner_find(c->leg.cx->owner, l->resume_sid, &place);
+    if (found && strcmp(place.account, l->resume_account) == 0)
+        go(c, &place);
+    else if (found)
+        refused(c);
+    else
+        not_found(c);
+    owner_place_clear(&place);
+}
+
+void resumption_begin(struct client_leg *c, const struct element *e)
+{
+    struct login *l = c->login;
+    struct context *cx = c->leg.cx;
+    struct slice previd = node_attr(e->tree, "previd");
+    struct owner_place place = {0};
+    free(l->resume_ns);
+    l->resume_ns = mem_dup(e->ns);
+    l->resume_since = cx->clock->mono;
+    client_wait(c);
+    if (!previd.n || !sm_parse_h(node_attr(e->tree, "h"), &l->resume_h)) {
+        count(cx->counters, METRIC_resumes_refused);
+        fail(c, "bad-request", NULL);
+        return;
+    }
+    cx->ops->sid_of(cx, previd, l->resume_sid);
+    bool found = owner_find(cx->owner, l->resume_sid, &place);
+    if (found && proof_fits(c, &place)) {
+        free(l->resume_account);
+        l->resume_account = mem_strdup(place.account);
+        go(c, &place);
+    } else if (l->resume_account) {
+        decide(c);
+    } else {
+        prove(c);
+    }
+    owner_place_clear(&place);
+}
+
+void resumption_proved(struct client_leg *c, struct slice jid)
+{
+    struct login *l = c->login;
+    if (!jid.n) {
+        refused(c);
+        return;
+    }
+    l->bound_jid = mem_dup(jid);
+    l->resume_account = mem_dup(jid_bare(jid));
+    decide(c);
+}
+
+/* ---- answers of the session ---- */
+
+void client_leg_resumed(struct client_leg *c, struct session *s)
+{
+    struct context *cx = c->leg.cx;
+    count(cx->counters, c->login->moved ? METRIC_resumes_moved : METRIC_resumes_local);
+    count_observe(cx->counters, METRIC_resume_time, cx->clock->mono - c->login->resume_since);
+    c->session = s;
+    timers_cancel(cx->timers, &c->timer);
+    login_free(&c->login, CLOSE_RESUMED);
+    client_set_phase(c, CLIENT_BOUND);
+    client_turn(c);
+}
+
+void client_leg_resume_failed(struct client_leg *c)
+{
+    c->session = NULL;
+    not_found(c);
+}

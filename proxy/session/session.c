@@ -1,0 +1,548 @@
+#include "session/session.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/xml.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A resumption after less than this looks to the user as if nothing had happened: no delay stamps. */
+#define STAMP_AFTER (3 * USEC_S)
+/* How long a client that said goodbye is kept for the last <a/>. */
+#define ENDING_TIME (2 * USEC_S)
+
+static const struct upstream_events upstream_events;
+
+const char *session_state_name(enum session_state state)
+{
+    static const char *const name[] = {"unmanaged", "attached", "detached", "ending", "ended"};
+    return name[state];
+}
+
+const char *session_sid(const struct session *s)
+{
+    return s->sid;
+}
+
+struct client_leg *session_client(const struct session *s)
+{
+    return s->client;
+}
+
+static void count_state(struct session *s, enum session_state state, int n)
+{
+    static const enum metric gauge[] = {METRIC_sessions_unmanaged, METRIC_sessions_attached, METRIC_sessions_detached,
+                                        METRIC_sessions_attached};
+    if (state < SESSION_ENDED)
+        count_add(s->cx->counters, gauge[state], n);
+}
+
+static void set_state(struct session *s, enum session_state state)
+{
+    LOG(LOG_DEBUG, "session", LF("sid", s->sid), LF("from", session_state_name(s->state)),
+        LF("to", session_state_name(state)));
+    count_state(s, s->state, -1);
+    count_state(s, state, 1);
+    s->state = state;
+    s->changed = s->cx->clock->mono;
+}
+
+void session_dirty(struct session *s)
+{
+    if (!list_is_linked(&s->dirty) && s->state != SESSION_ENDED)
+        list_append(&s->cx->dirty, &s->dirty);
+}
+
+struct session *session_of_dirty(struct list *link)
+{
+    return CONTAINER_OF(link, struct session, dirty);
+}
+
+static void on_timer(void *ctx)
+{
+    session_dirty(ctx);
+}
+
+struct session *session_new(struct context *cx, struct client_leg *client, struct upstream_leg *up,
+                            const struct session_origin *origin)
+{
+    struct session *s = MEM_NEW(struct session);
+    s->cx = cx;
+    s->client = client;
+    s->up = up;
+    s->jid = mem_dup(origin->jid);
+    s->domain = mem_dup(origin->domain);
+    s->account = jid_bare(slice_str(s->jid));
+    s->may_resume = origin->resumable && s->account.n;
+    s->born = s->changed = cx->clock->mono;
+    s->timer = (struct timer){.fire = on_timer, .ctx = s};
+    list_init(&s->dirty);
+    list_init(&s->parked_order);
+    random_hex(s->tag, 8);
+    cx->ops->previd_new(cx, s->previd, sizeof s->previd);
+    cx->ops->sid_of(cx, slice_str(s->previd), s->sid);
+    count_state(s, SESSION_UNMANAGED, 1);
+    count(cx->counters, METRIC_sessions_started);
+    count_observe(cx->counters, METRIC_login_time, cx->clock->mono - client->born);
+    registry_add(cx->registry, s);
+    owner_add(cx->owner, s->sid, cx->worker, s->account, s->may_resume ? origin->proof : NULL);
+    upstream_leg_set_events(up, &upstream_events, s);
+    LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
+        LF("peer", client->leg.transport->peer));
+    session_dirty(s);
+    return s;
+}
+
+/* ---- enable ---- */
+
+static usec granted_max(const struct session *s, struct slice asked)
+{
+    const struct settings *set = s->cx->settings;
+    uint32_t seconds;
+    if (!sm_parse_h(asked, &seconds) || seconds == 0)
+        return set->sm.max;
+    usec max = seconds * USEC_S;
+    return max < set->sm.max_cap ? max : set->sm.max_cap;
+}
+
+static void write_enabled(struct session *s)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<enabled xmlns='%s'", s->sm_ns);
+    if (s->resumable) {
+        buf_printf(&out, " id='%s' resume='true' max='%lld'", s->previd, (long long)(s->max / USEC_S));
+        if (s->cx->settings->sm.location)
+            xml_attr(&out, "location", slice_str(s->cx->settings->sm.location));
+    }
+    BUF_LIT(&out, "/>");
+    leg_write(&s->client->leg, buf_slice(&out));
+    buf_free(&out);
+}
+
+/* XEP-0198 3. The counters of both directions start here: nothing is written between this and <enabled/>. */
+static void enable(struct session *s, const struct element *e)
+{
+    s->sm_ns = slice_eq_str(e->ns, NS_SM2) ? NS_SM2 : NS_SM3;
+    s->resumable = s->may_resume && sm_parse_bool(node_attr(e->tree, "resume"));
+    s->max = granted_max(s, node_attr(e->tree, "max"));
+    write_enabled(s);
+    set_state(s, SESSION_ATTACHED);
+    LOG(LOG_INFO, "stream management enabled", LF("sid", s->sid), LF("resume", s->resumable ? "yes" : "no"),
+        LF_INT("max", s->max / USEC_S));
+    if (s->told.available)
+        session_fetch_mail(s);
+}
+
+static void refuse(struct session *s, const struct element *e)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<failed xmlns='%.*s'><unexpected-request xmlns='" NS_STANZA_ERRORS "'/></failed>",
+               SLICE_ARG(e->ns));
+    leg_write(&s->client->leg, buf_slice(&out));
+    buf_free(&out);
+}
+
+static void sm_element(struct session *s, const struct element *e)
+{
+    bool managed = s->state == SESSION_ATTACHED && slice_eq_str(e->ns, s->sm_ns);
+    if (slice_eq_str(e->name, "enable") && s->state == SESSION_UNMANAGED)
+        enable(s, e);
+    else if (slice_eq_str(e->name, "r") && managed)
+        uplink_request(s);
+    else if (slice_eq_str(e->name, "a") && managed)
+        downlink_ack(s, e);
+    else if (s->state != SESSION_ENDING)
+        refuse(s, e);
+}
+
+/* ---- what the client says ---- */
+
+static void other_element(struct session *s, const struct element *e)
+{
+    if (slice_eq_str(e->ns, NS_CSI))
+        s->told.csi_inactive = slice_eq_str(e->name, "inactive");
+    uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+}
+
+void session_nonza(struct session *s, const struct element *e)
+{
+    session_dirty(s);
+    if (slice_eq_str(e->ns, NS_SM3) || slice_eq_str(e->ns, NS_SM2))
+        sm_element(s, e);
+    else
+        other_element(s, e);
+}
+
+void session_client_drained(struct session *s)
+{
+    if (s->up)
+        leg_go(&s->up->leg, STOP_SLOW);
+    session_dirty(s);
+}
+
+void session_client_heard(struct session *s)
+{
+    if (s->resuming)
+        return;
+    session_dirty(s);
+}
+
+void session_client_ended(struct session *s)
+{
+    if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
+        return;
+    if (s->state == SESSION_UNMANAGED || uplink_is_safe(s) || !session_confirms(s)) {
+        session_end(s, CLOSE_CLIENT_END, GOODBYE_END);
+        return;
+    }
+    set_state(s, SESSION_ENDING);
+    s->ending_by = s->cx->clock->mono + ENDING_TIME;
+    session_dirty(s);
+}
+
+/* ---- detach and resume ---- */
+
+static void write_presence_away(struct session *s)
+{
+    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY && s->told.available)
+        uplink_write(s, SLICE_LIT("<presence><show>away</show></presence>"));
+}
+
+static void restore_presence(struct session *s)
+{
+    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY && s->told.presence)
+        uplink_write(s, entry_slice(s->told.presence));
+}
+
+static void evict_oldest(struct session *s)
+{
+    struct owner_place oldest = {0};
+    if (!owner_detached(s->cx->owner, s->sid, s->cx->settings->sm.sessions_per_account, &oldest))
+        return;
+    count(s->cx->counters, METRIC_limit_sessions_per_account);
+    s->cx->ops->post_evict(s->cx, oldest.sid, oldest.worker);
+    owner_place_clear(&oldest);
+}
+
+static void detach(struct session *s, enum close_reason reason)
+{
+    s->client = NULL;
+    set_state(s, SESSION_DETACHED);
+    LOG(LOG_INFO, "session detached", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
+        LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
+    if (s->resuming)
+        return; /* the next client is here already */
+    owner_set_available(s->cx->owner, s->sid, false);
+    leg_go(&s->up->leg, STOP_SLOW);
+    downlink_check_full(s);
+    write_presence_away(s);
+    evict_oldest(s);
+    session_dirty(s);
+}
+
+void session_client_lost(struct session *s, enum close_reason reason)
+{
+    if (s->state == SESSION_ENDED)
+        return;
+    if (s->state == SESSION_ATTACHED && s->resumable) {
+        detach(s, reason);
+        return;
+    }
+    enum close_reason why = s->state == SESSION_ENDING ? CLOSE_CLIENT_END : CLOSE_CLIENT_GONE;
+    s->client = NULL;
+    session_end(s, why, GOODBYE_CUT);
+}
+
+bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
+{
+    uint64_t acked;
+    if ((s->state != SESSION_ATTACHED && s->state != SESSION_DETACHED) || !s->resumable)
+        return false;
+    if (sm_out_check(&s->out, h, &acked) == SM_ACK_TOO_HIGH)
+        return false;
+    /* nothing has changed up to here; from here on nothing can fail but the server's death */
+    struct client_leg *loser = s->resuming ? s->resuming : NULL;
+    s->resuming = c;
+    s->resuming_acked = acked;
+    if (loser)
+        client_leg_fail(loser, CLOSE_REPLACED, STREAM_CONFLICT, "resumed by another connection", NULL);
+    if (s->client) {
+        struct client_leg *old = s->client;
+        old->session = NULL;
+        detach(s, CLOSE_REPLACED);
+        client_leg_fail(old, CLOSE_REPLACED, STREAM_CONFLICT, "resumed by another connection", NULL);
+    }
+    owner_attached(s->cx->owner, s->sid);
+    downlink_release(s, acked);
+    session_dirty(s);
+    return true;
+}
+
+void session_resume_cancel(struct session *s, struct client_leg *c)
+{
+    if (s->resuming != c)
+        return;
+    s->resuming = NULL;
+    if (s->state == SESSION_DETACHED) {
+        owner_set_available(s->cx->owner, s->sid, false);
+        evict_oldest(s);
+    }
+    session_dirty(s);
+}
+
+static void write_resumed(struct session *s)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<resumed xmlns='%s' previd='%s' h='%" PRIu32 "'/>", s->sm_ns, s->previd, sm_wire(s->in.safe));
+    leg_write(&s->client->leg, buf_slice(&out));
+    buf_free(&out);
+}
+
+/* The client gets: <resumed/>, what it has not acked, what was parked, then what is new. */
+static void complete_resume(struct session *s)
+{
+    struct client_leg *c = s->resuming;
+    usec away = s->cx->clock->mono - s->changed;
+    if (away >= STAMP_AFTER)
+        s->stamp_upto = s->out.queue.last_number;
+    s->resuming = NULL;
+    s->client = c;
+    s->in.received = s->in.safe;
+    sm_in_attach(&s->in);
+    s->in.told = s->in.safe;
+    sm_out_attach(&s->out);
+    s->replay_upto = s->out.written;
+    s->full_since = 0;
+    s->request_left = false;
+    set_state(s, SESSION_ATTACHED);
+    s->resumes++;
+    write_resumed(s);
+    parking_append_all(s);
+    if (s->told.csi_inactive)
+        uplink_write(s, SLICE_LIT("<active xmlns='" NS_CSI "'/>")); /* XEP-0352 5.2 */
+    s->told.csi_inactive = false;
+    restore_presence(s);
+    owner_set_available(s->cx->owner, s->sid, s->told.available);
+    LOG(LOG_INFO, "session resumed", LF("sid", s->sid), LF_INT("leg", c->number), LF("peer", c->leg.transport->peer),
+        LF_INT("away_ms", away / USEC_MS), LF_INT("replayed", s->out.queue.count));
+    client_leg_resumed(c, s);
+    if (s->told.available)
+        session_fetch_mail(s);
+}
+
+/* ---- the server's side ---- */
+
+static void on_header(void *ctx, const struct stream_header *h)
+{
+    (void)ctx;
+    (void)h;
+}
+
+static void on_upstream_drained(void *ctx)
+{
+    struct session *s = ctx;
+    if (s->client)
+        leg_go(&s->client->leg, STOP_SLOW);
+    session_dirty(s);
+}
+
+/* The server goes away: its clients are to come back, so they are cut without an end tag. A client without stream
+ * management could not tell that from a network failure, and would wait; it gets the end tag. */
+static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
+{
+    struct session *s = ctx;
+    s->up = NULL;
+    LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)), LF("detail", detail));
+    session_end(s, reason == CLOSE_SERVER_END ? CLOSE_SERVER_END : CLOSE_UPSTREAM_LOST,
+                s->state == SESSION_UNMANAGED ? GOODBYE_END : GOODBYE_CUT);
+}
+
+static bool server_is_leaving(const struct element *e)
+{
+    static const char *const condition[] = {"system-shutdown", "internal-server-error", "connection-timeout", "reset",
+                                            "remote-connection-failed", "resource-constraint", "see-other-host"};
+    for (size_t i = 0; i < sizeof condition / sizeof *condition; i++)
+        if (node_child(e->tree, NS_STREAM_ERRORS, condition[i]))
+            return true;
+    return false;
+}
+
+/* RFC 6120 4.9: the server ended the stream. A verdict on this client is passed on; a failure of the server is not. */
+static void upstream_error(struct session *s, const struct element *e)
+{
+    bool conflict = node_child(e->tree, NS_STREAM_ERRORS, "conflict") != NULL;
+    bool leaving = server_is_leaving(e);
+    const char *condition = e->tree && e->tree->first_child ? e->tree->first_child->name.p : NULL;
+    LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
+        LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
+    if (s->client && !leaving)
+        leg_write(&s->client->leg, e->bytes);
+    bool cut = leaving && s->state != SESSION_UNMANAGED;
+    session_end(s, conflict ? CLOSE_UPSTREAM_CONFLICT : CLOSE_SERVER_END, cut ? GOODBYE_CUT : GOODBYE_END);
+}
+
+static void on_upstream_element(void *ctx, const struct element *e)
+{
+    struct session *s = ctx;
+    if (s->state == SESSION_ENDED)
+        return;
+    session_dirty(s);
+    if (element_is_stanza(e))
+        session_from_upstream(s, e);
+    else if (element_is(e, NS_STREAMS, "error"))
+        upstream_error(s, e);
+    else if (s->state == SESSION_UNMANAGED && s->client)
+        leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
+    else /* nbxmpp and libstrophe would count it */
+        LOG(LOG_DEBUG, "element of the server not passed on", LF("sid", s->sid), LF_SLICE("name", e->name));
+}
+
+static const struct upstream_events upstream_events = {on_header, on_upstream_element, on_upstream_drained,
+                                                       on_upstream_ended};
+
+/* ---- the end ---- */
+
+static void bury(struct grave *g)
+{
+    struct session *s = CONTAINER_OF(g, struct session, grave);
+    list_remove(&s->dirty);
+    timers_cancel(s->cx->timers, &s->timer);
+    map_free(s->parked);
+    queue_free(&s->handed);
+    entry_free(s->told.presence);
+    entry_free(s->held);
+    free(s->jid);
+    free(s->domain);
+    free(s);
+}
+
+static void leave_tombstone(struct session *s, enum close_reason reason)
+{
+    if (!s->resumable)
+        return;
+    struct tombstone t = {.h = s->in.safe, .reason = close_reason_name(reason)};
+    s->cx->store->ops->tombstone_put(s->cx->store, s->sid, s->account, &t);
+}
+
+static void tell_others_of_mail(struct session *s)
+{
+    struct owner_place place = {0};
+    if (s->account.n && owner_find_available(s->cx->owner, s->account, &place))
+        s->cx->ops->post_mail(s->cx, place.sid, place.worker);
+    owner_place_clear(&place);
+}
+
+static void log_end(struct session *s, enum close_reason reason)
+{
+    LOG(LOG_INFO, "session ended", LF("sid", s->sid), LF("jid", s->jid), LF("reason", close_reason_name(reason)),
+        LF_INT("age_ms", (s->cx->clock->mono - s->born) / USEC_MS), LF_INT("uplink", s->in.received),
+        LF_INT("downlink", s->out.queue.last_number), LF_INT("acked", s->out.acked), LF_INT("resumes", s->resumes));
+}
+
+static void part_from_client(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
+{
+    struct client_leg *c = s->client, *next = s->resuming;
+    s->client = s->resuming = NULL;
+    if (c) {
+        c->session = NULL;
+        if (s->state != SESSION_UNMANAGED && goodbye == GOODBYE_END && s->in.safe > s->in.told) {
+            char a[96];
+            snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
+            leg_write_str(&c->leg, a);
+        }
+        client_leg_close(c, reason == CLOSE_CLIENT_END ? CLOSE_CLIENT_END : CLOSE_SESSION_END, goodbye);
+    }
+    if (next)
+        client_leg_resume_failed(next);
+}
+
+void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
+{
+    if (s->state == SESSION_ENDED)
+        return;
+    struct context *cx = s->cx;
+    /* the tombstone goes first: a resume that comes this instant is to find the session or the stone */
+    leave_tombstone(s, reason);
+    owner_remove(cx->owner, s->sid);
+    registry_remove(cx->registry, s);
+    expiry_spill(s);
+    part_from_client(s, reason, goodbye);
+    set_state(s, SESSION_ENDED);
+    upstream_leg_close(&s->up, CLOSE_SESSION_END, true);
+    count(cx->counters, metric_session_end(reason));
+    log_end(s, reason);
+    tell_others_of_mail(s);
+    list_remove(&s->dirty);
+    context_bury(cx, &s->grave, bury);
+}
+
+/* ---- the turn ---- */
+
+static void check_deadlines(struct session *s)
+{
+    usec now = s->cx->clock->mono;
+    const struct settings *set = s->cx->settings;
+    if (s->state == SESSION_ENDING && (uplink_is_safe(s) || now >= s->ending_by))
+        session_end(s, CLOSE_CLIENT_END, GOODBYE_END);
+    else if (s->state == SESSION_DETACHED && !s->resuming && now >= s->changed + s->max)
+        session_end(s, CLOSE_EXPIRED, GOODBYE_CUT);
+    else if (s->state == SESSION_DETACHED && s->full_since && now >= s->full_since + set->sm.full_grace)
+        session_end(s, CLOSE_QUEUE_FULL, GOODBYE_CUT);
+}
+
+static usec next_deadline(const struct session *s)
+{
+    usec at = earlier(uplink_due_at(s), earlier(downlink_due_at(s), mail_due_at(s)));
+    if (s->state == SESSION_ENDING)
+        at = earlier(at, s->ending_by);
+    if (s->state == SESSION_DETACHED && !s->resuming)
+        at = earlier(at, s->changed + s->max);
+    if (s->state == SESSION_DETACHED && s->full_since)
+        at = earlier(at, s->full_since + s->cx->settings->sm.full_grace);
+    return at;
+}
+
+void session_turn(struct session *s)
+{
+    uplink_turn(s);
+    if (s->state != SESSION_ENDED && s->resuming && uplink_is_safe(s))
+        complete_resume(s);
+    if (s->state != SESSION_ENDED)
+        mail_turn(s);
+    if (s->state != SESSION_ENDED)
+        downlink_turn(s);
+    if (s->state != SESSION_ENDED)
+        check_deadlines(s);
+    if (s->state == SESSION_ENDED)
+        return;
+    usec at = next_deadline(s);
+    if (at >= 0)
+        timers_arm_by(s->cx->timers, &s->timer, at);
+}
+
+void session_info(const struct session *s, struct session_info *out)
+{
+    usec now = s->cx->clock->mono;
+    *out = (struct session_info){
+        .state = s->state,
+        .jid = s->jid,
+        .peer = s->client ? s->client->leg.transport->peer : NULL,
+        .transport = s->client ? (s->client->leg.transport->kind == TRANSPORT_KIND_TLS ? "tls" : "tcp") : NULL,
+        .age = now - s->born,
+        .since_attach = now - s->changed,
+        .unacked = s->out.queue.count,
+        .unacked_bytes = s->out.queue.bytes,
+        .unconfirmed = s->unconfirmed.count,
+        .unconfirmed_bytes = s->unconfirmed.bytes,
+        .parked = parking_count(s),
+        .received = s->in.received,
+        .sent = s->out.written,
+        .resumes = s->resumes,
+        .oldest_unacked = s->out.queue.first ? s->cx->clock->wall - s->out.queue.first->arrived : 0,
+    };
+    memcpy(out->sid, s->sid, SID_SIZE);
+}

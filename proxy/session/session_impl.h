@@ -1,0 +1,117 @@
+/* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
+ * parking.c, expiry.c, mail.c. */
+#ifndef HOLDFAST_SESSION_SESSION_IMPL_H
+#define HOLDFAST_SESSION_SESSION_IMPL_H
+
+#include "session/session.h"
+
+/* Above this many bytes in a transport's buffer nothing more is put in: what waits stays in the queue. */
+#define HIGH_WATER (64 * 1024)
+
+/* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
+struct barrier {
+    bool open;
+    uint64_t upto;   /* the unconfirmed stanzas that it covers */
+    usec sent;       /* when it was written */
+    usec running;    /* since when the server's silence counts: reset while we do not listen to the server */
+    uint64_t serial; /* for its id */
+};
+
+/* What the client has told the server, as far as we may have to repeat or stand in for it. */
+struct told {
+    bool available;         /* its last broadcast presence was available with priority >= 0 */
+    bool csi_inactive;      /* XEP-0352 */
+    struct entry *presence; /* last broadcast presence; kept for sm.detached_presence = away only */
+};
+
+struct session {
+    struct grave grave;
+    struct list dirty;       /* in context.dirty */
+    struct list in_registry;
+    struct context *cx;
+    enum session_state state;
+    char sid[SID_SIZE];
+    char previd[PREVID_SIZE];
+    char *jid, *domain;
+    struct slice account;    /* bare part of jid */
+    char tag[17];            /* secret part of the ids of our own stanzas on this upstream leg */
+
+    struct client_leg *client; /* attached, NULL while detached */
+    struct upstream_leg *up;
+    struct client_leg *resuming; /* asks to be attached; waits until h is safe */
+    uint64_t resuming_acked;
+
+    bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
+    const char *sm_ns;
+    usec max;
+
+    struct sm_in in;
+    struct sm_out out;
+    struct queue unconfirmed;
+    struct barrier barrier;
+    usec unconfirmed_since; /* since when something is unconfirmed and no barrier covers it */
+    int order_probe;        /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
+
+    struct map *parked;     /* key -> entry: what is kept beside the queue while detached */
+    struct list parked_order;
+    uint64_t stamp_upto;    /* messages up to this number are written with a delay stamp */
+    uint64_t replay_upto;   /* numbers up to it were carried over by the last resumption */
+
+    usec born, changed;     /* bind; last attach or detach */
+    bool request_left;       /* the open <r/> has left the socket's buffer */
+    size_t request_behind;  /* bytes that the peer had not acknowledged when we looked last */
+    usec request_progress;  /* when that number fell last */
+    usec full_since;        /* detached, and the queue full: since when; 0 = not */
+    usec ending_by;         /* ENDING: the latest end */
+    bool mail_asked;        /* the store was asked for mail and has not answered */
+    struct entry *held;     /* a presence that waits for it */
+    struct queue handed;    /* mail written to a client without stream management, not yet counted as delivered */
+    usec handed_at;
+    struct told told;
+    uint64_t resumes;
+    struct timer timer;
+};
+
+void session_dirty(struct session *s);
+void session_nonza(struct session *s, const struct element *e); /* what the client sends that is no stanza */
+/* uplink.c */
+void uplink_turn(struct session *s);   /* barrier, answers; may end the session */
+bool uplink_is_safe(const struct session *s);
+void uplink_confirmed(struct session *s, uint64_t upto);
+bool uplink_take_answer(struct session *s, const struct element *e); /* true: it was ours */
+void uplink_write(struct session *s, struct slice bytes);
+usec uplink_due_at(const struct session *s);
+bool session_confirms(const struct session *s); /* by barrier */
+void uplink_request(struct session *s);         /* <r/> */
+/* downlink.c */
+void session_from_upstream(struct session *s, const struct element *e);
+void downlink_turn(struct session *s); /* writes what waits, asks for acks; may drop the client */
+void downlink_append(struct session *s, struct entry *e);
+void downlink_ack(struct session *s, const struct element *e);
+void downlink_release(struct session *s, uint64_t count); /* the client has everything up to count */
+usec downlink_due_at(const struct session *s);
+bool downlink_is_full(const struct session *s);
+void downlink_check_full(struct session *s);
+/* The entry with a delay stamp of its arrival; valid until the context's scratch buffer is used again. */
+struct slice downlink_stamped(struct session *s, const struct entry *e);
+/* parking.c */
+bool parking_wants(const struct element *e);
+void parking_park(struct session *s, const struct element *e);
+void parking_forget_chat_state(struct session *s, const struct element *e);
+void parking_append_all(struct session *s); /* into the queue, at a resumption */
+void parking_discard_all(struct session *s);
+size_t parking_count(const struct session *s);
+/* expiry.c */
+void expiry_spill(struct session *s);
+/* mail.c */
+bool mail_before_presence(struct session *s, const struct element *e); /* true: the presence is held */
+void mail_turn(struct session *s);
+void mail_return(struct session *s);
+usec mail_due_at(const struct session *s);
+
+static inline usec earlier(usec a, usec b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,323 @@
+/* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on. The
+ * server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
+#include "base/log.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/xml.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Without barriers: how often we look whether the server's TCP has taken everything. */
+#define TCP_CHECK (20 * USEC_MS)
+
+enum { PROBE_NONE, PROBE_SENT, PROBE_OVERTAKEN, PROBE_DONE };
+
+bool session_confirms(const struct session *s)
+{
+    return s->cx->settings->sm.confirm == CONFIRM_PING && atomic_load(&s->cx->upstream->order) != ORDER_BAD;
+}
+
+bool uplink_is_safe(const struct session *s)
+{
+    return s->in.safe == s->in.received;
+}
+
+void uplink_write(struct session *s, struct slice bytes)
+{
+    if (s->up)
+        leg_write(&s->up->leg, bytes);
+}
+
+static bool is_managed(const struct session *s)
+{
+    return s->state == SESSION_ATTACHED;
+}
+
+/* ---- stanzas ---- */
+
+static void count_stanza(struct session *s, const struct element *e)
+{
+    static const enum metric by_kind[] = {[ELEMENT_MESSAGE] = METRIC_stanzas_up_message,
+                                          [ELEMENT_PRESENCE] = METRIC_stanzas_up_presence,
+                                          [ELEMENT_IQ] = METRIC_stanzas_up_iq};
+    count(s->cx->counters, by_kind[e->kind]);
+    count_add(s->cx->counters, METRIC_stanza_bytes_up, (int64_t)e->bytes.n);
+}
+
+static bool is_full(const struct session *s)
+{
+    return s->unconfirmed.count >= s->cx->settings->sm.queue_stanzas ||
+           s->unconfirmed.bytes >= s->cx->settings->sm.queue_bytes || context_memory_full(s->cx);
+}
+
+/* The queue is full: stanzas are not read any more. But while the other direction is stopped too, the client's acks, which come
+ * behind its stanzas, are what frees it: then reading goes on up to twice the limit. */
+static void check_full(struct session *s)
+{
+    bool needs_acks = s->up && (s->up->leg.stopped & STOP_QUEUE);
+    bool hard = s->unconfirmed.bytes >= 2 * s->cx->settings->sm.queue_bytes;
+    if (!s->client)
+        return;
+    if (is_full(s) && (!needs_acks || hard)) {
+        if (!(s->client->leg.stopped & STOP_QUEUE))
+            count(s->cx->counters, METRIC_backpressure_client);
+        leg_stop(&s->client->leg, STOP_QUEUE);
+    } else {
+        leg_go(&s->client->leg, STOP_QUEUE);
+    }
+}
+
+static void keep(struct session *s, const struct element *e)
+{
+    struct entry *entry = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    if (!s->unconfirmed_since)
+        s->unconfirmed_since = s->cx->clock->mono;
+    queue_append(&s->unconfirmed, entry);
+    s->in.received = entry->number;
+    count(s->cx->counters, METRIC_unconfirmed_stanzas);
+    count_add(s->cx->counters, METRIC_unconfirmed_bytes, (int64_t)entry_cost(entry->n));
+    context_memory(s->cx, (int64_t)entry_cost(entry->n));
+}
+
+static void note_presence(struct session *s, const struct element *e)
+{
+    bool unavailable = slice_eq_str(e->type, "unavailable");
+    if (e->to.n || (e->type.p && !unavailable))
+        return;
+    s->told.available = !unavailable && e->priority >= 0;
+    owner_set_available(s->cx->owner, s->sid, s->told.available);
+    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY) {
+        entry_free(s->told.presence);
+        s->told.presence = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    }
+}
+
+void session_from_client(struct session *s, const struct element *e)
+{
+    if (s->state == SESSION_ENDED || s->state == SESSION_ENDING)
+        return;
+    if (!element_is_stanza(e)) {
+        session_nonza(s, e);
+        return;
+    }
+    session_dirty(s);
+    count_stanza(s, e);
+    if (is_managed(s))
+        keep(s, e);
+    else
+        count(s->cx->counters, METRIC_up_relayed);
+    if (e->kind == ELEMENT_PRESENCE) {
+        bool was = s->told.available;
+        note_presence(s, e);
+        if (s->told.available && !was && mail_before_presence(s, e))
+            return;
+    }
+    uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+    if (s->up && transport_buffered(s->up->leg.transport) > HIGH_WATER) {
+        count(s->cx->counters, METRIC_backpressure_client);
+        leg_stop(&s->client->leg, STOP_SLOW);
+    }
+    if (is_managed(s))
+        check_full(s);
+}
+
+void uplink_confirmed(struct session *s, uint64_t upto)
+{
+    for (struct entry *e; (e = queue_take(&s->unconfirmed, upto));) {
+        count(s->cx->counters, METRIC_up_confirmed);
+        count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
+        count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        entry_free(e);
+    }
+    if (s->in.safe < upto)
+        s->in.safe = upto;
+    if (is_managed(s))
+        check_full(s);
+    session_dirty(s);
+}
+
+/* ---- the order probe: does an answer to a ping prove anything with this server ---- */
+
+static void probe_order(struct session *s)
+{
+    int untried = ORDER_UNTRIED;
+    if (s->order_probe != PROBE_NONE || !s->told.available)
+        return;
+    if (!atomic_compare_exchange_strong(&s->cx->upstream->order, &untried, ORDER_TRYING))
+        return;
+    struct buf out = {0};
+    BUF_LIT(&out, "<message type='headline'");
+    xml_attr(&out, "to", slice_str(s->jid));
+    buf_printf(&out, " id='hfo-%s'/>", s->tag);
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+    s->order_probe = PROBE_SENT;
+}
+
+static void probe_result(struct session *s, enum order_probe result)
+{
+    s->order_probe = PROBE_DONE;
+    atomic_store(&s->cx->upstream->order, result);
+    if (result == ORDER_BAD)
+        LOG(LOG_ERROR,
+            "the server answers pings ahead of earlier messages: acks rest on its TCP alone, so that its crash may lose "
+            "what was acked",
+            LF("upstream", s->cx->settings->upstream));
+}
+
+static bool take_headline(struct session *s, const struct element *e)
+{
+    if (e->kind != ELEMENT_MESSAGE || s->order_probe == PROBE_NONE || !slice_starts(e->id, SLICE_LIT("hfo-")) ||
+        !slice_eq_str(slice_skip(e->id, 4), s->tag))
+        return false;
+    if (s->order_probe == PROBE_SENT)
+        probe_result(s, ORDER_GOOD);
+    else if (s->order_probe == PROBE_OVERTAKEN)
+        probe_result(s, ORDER_BAD);
+    return true;
+}
+
+/* ---- barriers ---- */
+
+static void barrier_send(struct session *s)
+{
+    probe_order(s);
+    struct buf out = {0};
+    buf_printf(&out, "<iq type='get' id='hfb-%s-%" PRIu64 "'", s->tag, ++s->barrier.serial);
+    xml_attr(&out, "to", slice_str(s->domain));
+    BUF_LIT(&out, "><ping xmlns='" NS_PING "'/></iq>");
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+    s->barrier.open = true;
+    s->barrier.upto = s->unconfirmed.last_number;
+    s->barrier.sent = s->barrier.running = s->cx->clock->mono;
+    s->unconfirmed_since = 0;
+}
+
+static bool barrier_wanted(const struct session *s)
+{
+    const struct settings *set = s->cx->settings;
+    if (s->barrier.open || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+        return false;
+    return s->in.asked || s->resuming || s->state == SESSION_ENDING || s->in.owed ||
+           s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
+           s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
+}
+
+static void barrier_answered(struct session *s)
+{
+    s->barrier.open = false;
+    count(s->cx->counters, METRIC_barriers_answered);
+    count_observe(s->cx->counters, METRIC_barrier_lag, s->cx->clock->mono - s->barrier.sent);
+    if (s->order_probe == PROBE_SENT)
+        s->order_probe = PROBE_OVERTAKEN;
+    else if (s->order_probe == PROBE_OVERTAKEN) {
+        /* the headline never came: that says nothing about order; another session may try */
+        probe_result(s, ORDER_UNTRIED);
+    }
+    uplink_confirmed(s, s->barrier.upto);
+    downlink_check_full(s);
+}
+
+bool uplink_take_answer(struct session *s, const struct element *e)
+{
+    char id[48];
+    if (e->kind == ELEMENT_MESSAGE)
+        return take_headline(s, e);
+    if (e->kind != ELEMENT_IQ || !s->barrier.open || !slice_starts(e->id, SLICE_LIT("hfb-")))
+        return false;
+    snprintf(id, sizeof id, "hfb-%s-%" PRIu64, s->tag, s->barrier.serial);
+    bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
+    if (!answer || !slice_eq_str(e->id, id) || (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain))))
+        return false;
+    barrier_answered(s);
+    return true;
+}
+
+/* The server's silence counts only while we listen to it and it has got the ping. */
+static bool barrier_overdue(struct session *s)
+{
+    if (!s->barrier.open)
+        return false;
+    if (s->up->leg.stopped || transport_buffered(s->up->leg.transport))
+        s->barrier.running = s->cx->clock->mono;
+    return s->cx->clock->mono - s->barrier.running >= s->cx->settings->sm.confirm_timeout;
+}
+
+/* No barrier is begun while the server is not listened to: its answer could not be read. A resumption cannot wait for that. */
+static void barrier_turn(struct session *s)
+{
+    if (!barrier_wanted(s) || (s->up->leg.stopped && !s->resuming))
+        return;
+    barrier_send(s);
+    downlink_check_full(s);
+}
+
+/* sm.confirm = none: what the server's TCP has acknowledged counts. */
+static void confirm_by_tcp(struct session *s)
+{
+    if (s->unconfirmed.count && transport_outstanding(s->up->leg.transport) == 0)
+        uplink_confirmed(s, s->unconfirmed.last_number);
+}
+
+/* ---- answers to the client ---- */
+
+void uplink_request(struct session *s)
+{
+    count(s->cx->counters, METRIC_ack_requests_received);
+    sm_in_request(&s->in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
+}
+
+/* After a resumption not before the replay is written: Conversations takes the first answer for "caught up". */
+static bool replay_is_written(const struct session *s)
+{
+    return s->out.sent >= s->replay_upto;
+}
+
+static void answer(struct session *s)
+{
+    if (!is_managed(s) || !sm_in_due(&s->in, s->cx->clock->mono) || !replay_is_written(s))
+        return;
+    char a[96];
+    snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
+    sm_in_told(&s->in);
+    count(s->cx->counters, METRIC_acks_sent);
+    leg_write_str(&s->client->leg, a);
+}
+
+void uplink_turn(struct session *s)
+{
+    if (!s->up)
+        return;
+    if (barrier_overdue(s)) {
+        LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid), LF_INT("unconfirmed", s->unconfirmed.count));
+        count(s->cx->counters, METRIC_barriers_timeout);
+        session_end(s, CLOSE_CONFIRM_TIMEOUT, GOODBYE_CUT);
+        return;
+    }
+    if (session_confirms(s))
+        barrier_turn(s);
+    else
+        confirm_by_tcp(s);
+    answer(s);
+    if (s->cx->clock->mono - s->up->leg.last_output >= s->cx->settings->sm.probe)
+        leg_write_str(&s->up->leg, " ");
+}
+
+usec uplink_due_at(const struct session *s)
+{
+    if (!s->up)
+        return -1;
+    const struct settings *set = s->cx->settings;
+    usec at = s->up->leg.last_output + set->sm.probe;
+    if (s->barrier.open)
+        at = earlier(at, s->barrier.running + set->sm.confirm_timeout);
+    else if (s->unconfirmed.count && !session_confirms(s))
+        at = earlier(at, s->cx->clock->mono + TCP_CHECK);
+    else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped)
+        at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
+    if (is_managed(s) && s->in.asked && replay_is_written(s))
+        at = earlier(at, s->in.answer_by);
+    return at;
+}

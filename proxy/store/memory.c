@@ -1,0 +1,294 @@
+#include "store/memory.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include <pthread.h>
+#include <stdlib.h>
+
+struct mail {
+    struct list link; /* in its mailbox, in order of arrival there */
+    struct entry *entry;
+    bool lent;
+};
+
+struct mailbox {
+    struct list mails;
+    char *account;
+};
+
+struct grave {
+    struct list link; /* in order of death */
+    usec until;
+    struct tombstone tombstone;
+    char *account;
+    char sid[SID_SIZE];
+};
+
+struct memory_store {
+    struct store store; /* first: a struct store * is a struct memory_store * */
+    pthread_mutex_t lock;
+    struct map *mailboxes; /* account -> struct mailbox */
+    struct map *mails;     /* origin -> struct mail */
+    struct map *graves;    /* sid -> struct grave */
+    struct list graves_by_age;
+    usec mailbox_ttl, tombstone_ttl;
+    size_t bytes, doubled;
+    _Atomic int64_t *memory;
+};
+
+static struct memory_store *self(struct store *s)
+{
+    return (struct memory_store *)s;
+}
+
+static void account_bytes(struct memory_store *m, int64_t n)
+{
+    m->bytes = (size_t)((int64_t)m->bytes + n);
+    if (m->memory)
+        atomic_fetch_add_explicit(m->memory, n, memory_order_relaxed);
+}
+
+static struct mailbox *mailbox_of(struct memory_store *m, struct slice account)
+{
+    struct mailbox *box = map_get(m->mailboxes, account);
+    if (!box) {
+        box = MEM_NEW(struct mailbox);
+        list_init(&box->mails);
+        box->account = mem_dup(account);
+        map_put(m->mailboxes, account, box);
+    }
+    return box;
+}
+
+static void mailbox_free(struct mailbox *box)
+{
+    free(box->account);
+    free(box);
+}
+
+static void mail_free(struct memory_store *m, struct mail *mail)
+{
+    account_bytes(m, -(int64_t)entry_cost(mail->entry->n));
+    map_remove(m->mails, slice_str(mail->entry->origin));
+    list_remove(&mail->link);
+    entry_free(mail->entry);
+    free(mail);
+}
+
+static void mail_put(struct store *s, struct slice account, struct entry *e)
+{
+    struct memory_store *m = self(s);
+    pthread_mutex_lock(&m->lock);
+    struct mail *mail = map_get(m->mails, slice_str(e->origin));
+    if (mail) {
+        m->doubled += !mail->lent;
+        mail->lent = false;
+        entry_free(e);
+    } else {
+        mail = MEM_NEW(struct mail);
+        mail->entry = e;
+        e->next = NULL;
+        list_append(&mailbox_of(m, account)->mails, &mail->link);
+        map_put(m->mails, slice_str(e->origin), mail);
+        account_bytes(m, (int64_t)entry_cost(e->n));
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+static struct entry *entry_clone(const struct entry *e)
+{
+    struct entry *copy = mem_copy(e, sizeof *e + e->n);
+    copy->next = NULL;
+    copy->origin = mem_strdup(e->origin);
+    return copy;
+}
+
+static void mail_take(struct store *s, struct slice account, store_mail_fn *done, void *ctx)
+{
+    struct memory_store *m = self(s);
+    struct entry *first = NULL, **end = &first;
+    size_t n = 0;
+    pthread_mutex_lock(&m->lock);
+    struct mailbox *box = map_get(m->mailboxes, account);
+    if (box) {
+        LIST_FOREACH_SAFE(it, next, &box->mails)
+        {
+            struct mail *mail = CONTAINER_OF(it, struct mail, link);
+            if (mail->lent)
+                continue;
+            mail->lent = true;
+            *end = entry_clone(mail->entry);
+            end = &(*end)->next;
+            n++;
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    done(ctx, first, n);
+}
+
+static void drop_if_empty(struct memory_store *m, struct mailbox *box)
+{
+    if (list_is_empty(&box->mails)) {
+        map_remove(m->mailboxes, slice_str(box->account));
+        mailbox_free(box);
+    }
+}
+
+static void mail_done(struct store *s, struct slice account, struct slice origin)
+{
+    struct memory_store *m = self(s);
+    pthread_mutex_lock(&m->lock);
+    struct mail *mail = map_get(m->mails, origin);
+    struct mailbox *box = map_get(m->mailboxes, account);
+    if (mail && box) {
+        mail_free(m, mail);
+        drop_if_empty(m, box);
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void grave_free(struct memory_store *m, struct grave *g)
+{
+    map_remove(m->graves, slice_str(g->sid));
+    list_remove(&g->link);
+    free(g->account);
+    free(g);
+}
+
+static usec wall_now(void)
+{
+    struct clock now;
+    clock_read(&now);
+    return now.wall;
+}
+
+static void tombstone_put(struct store *s, const char *sid, struct slice account, const struct tombstone *t)
+{
+    struct memory_store *m = self(s);
+    struct grave *g = MEM_NEW(struct grave);
+    g->tombstone = *t;
+    g->account = mem_dup(account);
+    memcpy(g->sid, sid, SID_SIZE);
+    pthread_mutex_lock(&m->lock);
+    g->until = wall_now() + m->tombstone_ttl;
+    struct grave *old = map_get(m->graves, slice_str(sid));
+    if (old)
+        grave_free(m, old);
+    map_put(m->graves, slice_str(sid), g);
+    list_append(&m->graves_by_age, &g->link);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void tombstone_get(struct store *s, const char *sid, struct slice account, store_tombstone_fn *done, void *ctx)
+{
+    struct memory_store *m = self(s);
+    pthread_mutex_lock(&m->lock);
+    struct grave *g = map_get(m->graves, slice_str(sid));
+    bool known = g && slice_eq_str(account, g->account) && g->until > wall_now();
+    struct tombstone t = known ? g->tombstone : (struct tombstone){0};
+    pthread_mutex_unlock(&m->lock);
+    done(ctx, known ? &t : NULL);
+}
+
+static const struct store_ops memory_ops = {
+    .mail_put = mail_put,
+    .mail_take = mail_take,
+    .mail_done = mail_done,
+    .tombstone_put = tombstone_put,
+    .tombstone_get = tombstone_get,
+};
+
+struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory)
+{
+    struct memory_store *m = MEM_NEW(struct memory_store);
+    m->store.ops = &memory_ops;
+    pthread_mutex_init(&m->lock, NULL);
+    m->mailboxes = map_new();
+    m->mails = map_new();
+    m->graves = map_new();
+    list_init(&m->graves_by_age);
+    m->memory = memory;
+    memory_store_set_ttls(m, mailbox_ttl, tombstone_ttl);
+    return m;
+}
+
+struct store *memory_store_get(struct memory_store *m)
+{
+    return &m->store;
+}
+
+void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombstone_ttl)
+{
+    pthread_mutex_lock(&m->lock);
+    m->mailbox_ttl = mailbox_ttl;
+    m->tombstone_ttl = tombstone_ttl;
+    pthread_mutex_unlock(&m->lock);
+}
+
+struct sweep {
+    struct memory_store *m;
+    usec before;
+    size_t dropped;
+};
+
+static bool sweep_mailbox(void *ctx, struct slice key, void *value)
+{
+    struct sweep *sweep = ctx;
+    struct mailbox *box = value;
+    (void)key;
+    LIST_FOREACH_SAFE(it, next, &box->mails)
+    {
+        struct mail *mail = CONTAINER_OF(it, struct mail, link);
+        if (!mail->lent && mail->entry->arrived < sweep->before) {
+            mail_free(sweep->m, mail);
+            sweep->dropped++;
+        }
+    }
+    drop_if_empty(sweep->m, box);
+    return true;
+}
+
+size_t memory_store_sweep(struct memory_store *m, usec wall)
+{
+    pthread_mutex_lock(&m->lock);
+    struct sweep sweep = {.m = m, .before = wall - m->mailbox_ttl};
+    map_each(m->mailboxes, sweep_mailbox, &sweep);
+    for (struct list *it; (it = list_first(&m->graves_by_age));) {
+        struct grave *g = CONTAINER_OF(it, struct grave, link);
+        if (g->until > wall)
+            break;
+        grave_free(m, g);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return sweep.dropped;
+}
+
+struct memory_store_figures memory_store_figures(struct memory_store *m)
+{
+    pthread_mutex_lock(&m->lock);
+    struct memory_store_figures f = {map_count(m->mails), m->bytes, m->doubled, map_count(m->graves)};
+    pthread_mutex_unlock(&m->lock);
+    return f;
+}
+
+static bool free_mailbox(void *ctx, struct slice key, void *value)
+{
+    struct mailbox *box = value;
+    (void)key;
+    LIST_FOREACH_SAFE(it, next, &box->mails)
+        mail_free(ctx, CONTAINER_OF(it, struct mail, link));
+    mailbox_free(box);
+    return true;
+}
+
+void memory_store_free(struct memory_store *m)
+{
+    map_each(m->mailboxes, free_mailbox, m);
+    LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
+        grave_free(m, CONTAINER_OF(it, struct grave, link));
+    map_free(m->mailboxes);
+    map_free(m->mails);
+    map_free(m->graves);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}

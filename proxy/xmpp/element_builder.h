@@ -1,0 +1,36 @@
+/* Makes a struct element of what expat reports: facts always, the tree for all but messages and presence. */
+#ifndef HOLDFAST_XMPP_ELEMENT_BUILDER_H
+#define HOLDFAST_XMPP_ELEMENT_BUILDER_H
+
+#include "arena.h"
+#include "xmpp/element.h"
+
+/* Between namespace and local name in the names that expat gives: no byte of XML can be it. */
+#define EXPAT_SEPARATOR '\x01'
+void expat_name_split(const char *full, struct slice *ns, struct slice *name);
+
+struct tree_node;
+struct element_builder { /* {0} is a valid idle one */
+    struct arena arena;
+    struct element element;
+    bool always_tree;       /* also for messages and presence */
+    unsigned depth;         /* open tags; 0 while idle */
+    size_t start;           /* index of the element's first byte */
+    enum { CHILD_OTHER, CHILD_BODY, CHILD_PRIORITY } child; /* the direct child that is open */
+    char priority[8];       /* its text so far; what is longer is no number that counts */
+    size_t priority_n;
+    struct tree_node *open; /* innermost node whose end tag is still to come */
+    struct tree_node *nodes; /* all of them, newest first */
+};
+
+/* Positions are indexes into one and the same sequence of bytes. `end` lies behind the tag. */
+void element_builder_start(struct element_builder *b, const char *name, const char **atts, size_t at, size_t end);
+void element_builder_text(struct element_builder *b, const char *p, size_t n);
+/* True when that was the end tag of the element's root. */
+bool element_builder_end(struct element_builder *b, size_t at, size_t end);
+/* The finished element; bytes are those from start to the end of its end tag. Valid until the next reset or start. */
+const struct element *element_builder_finish(struct element_builder *b, struct slice bytes);
+void element_builder_reset(struct element_builder *b);
+void element_builder_free(struct element_builder *b);
+
+#endif

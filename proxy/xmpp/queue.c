@@ -1,0 +1,88 @@
+#include "xmpp/queue.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+enum stanza_class stanza_classify(const struct element *e)
+{
+    if (e->kind == ELEMENT_PRESENCE)
+        return CLASS_PRESENCE;
+    if (e->kind == ELEMENT_IQ)
+        return slice_eq_str(e->type, "get") || slice_eq_str(e->type, "set") ? CLASS_IQ_REQUEST : CLASS_IQ_REPLY;
+    if (slice_eq_str(e->type, "groupchat"))
+        return CLASS_GROUPCHAT;
+    if (slice_eq_str(e->type, "error") || slice_eq_str(e->type, "headline") ||
+        (e->facts & (FACT_CARBON | FACT_ARCHIVED)))
+        return CLASS_MESSAGE;
+    if (e->facts & FACT_PAYLOAD)
+        return CLASS_KEEP;
+    return e->facts & FACT_CHAT_STATE ? CLASS_CHAT_STATE : CLASS_MESSAGE;
+}
+
+struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived)
+{
+    size_t n = e->bytes.n + extra_ns.n;
+    struct entry *entry = mem_alloc(sizeof *entry + n);
+    *entry = (struct entry){
+        .arrived = arrived,
+        .n = (uint32_t)n,
+        .name_end = (uint32_t)e->name_end,
+        .open_end = (uint32_t)(e->open_end + extra_ns.n),
+        .close_at = (uint32_t)(e->close_at + extra_ns.n),
+        .class = (uint8_t)stanza_classify(e),
+        .delayed = e->facts & FACT_DELAY,
+    };
+    memcpy(entry->bytes, e->bytes.p, e->name_end);
+    if (extra_ns.n)
+        memcpy(entry->bytes + e->name_end, extra_ns.p, extra_ns.n);
+    memcpy(entry->bytes + e->name_end + extra_ns.n, e->bytes.p + e->name_end, e->bytes.n - e->name_end);
+    return entry;
+}
+
+struct entry *entry_copy(struct slice bytes, usec arrived)
+{
+    struct entry *entry = mem_alloc(sizeof *entry + bytes.n);
+    *entry = (struct entry){.arrived = arrived, .n = (uint32_t)bytes.n};
+    memcpy(entry->bytes, bytes.p, bytes.n);
+    return entry;
+}
+
+void entry_free(struct entry *e)
+{
+    if (e) {
+        free(e->origin);
+        free(e);
+    }
+}
+
+void queue_append(struct queue *q, struct entry *e)
+{
+    e->next = NULL;
+    e->number = ++q->last_number;
+    if (q->last)
+        q->last->next = e;
+    else
+        q->first = e;
+    q->last = e;
+    q->count++;
+    q->bytes += entry_cost(e->n);
+}
+
+struct entry *queue_take(struct queue *q, uint64_t upto)
+{
+    struct entry *e = q->first;
+    if (!e || e->number > upto)
+        return NULL;
+    q->first = e->next;
+    if (!q->first)
+        q->last = NULL;
+    q->count--;
+    q->bytes -= entry_cost(e->n);
+    e->next = NULL;
+    return e;
+}
+
+void queue_free(struct queue *q)
+{
+    for (struct entry *e; (e = queue_take(q, UINT64_MAX));)
+        entry_free(e);
+}

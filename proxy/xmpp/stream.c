@@ -1,0 +1,489 @@
+/* The way of the bytes: stream_feed -> parse (a parser is bound, and fed in chunks) -> expat's handlers -> upcalls.
+ *
+ * Indexes count the bytes that the parser at hand was given, its header included. They are taken inside the handlers:
+ * outside, expat has forgotten them in most cases. A handler that wants an end (pause, restart, failure) calls halt();
+ * what has to follow is done in settle(), when expat has returned. */
+#include "xmpp/stream.h"
+#include "base/mem.h"
+#include "header_reader.h"
+#include "parser_pool.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#define CHUNK (16 * 1024)   /* expat keeps a buffer as large as what it is given at once */
+#define NAMESPACE_MAX 1024  /* expat repeats the namespace with every element: a long one would cost again and again */
+
+enum phase { PHASE_HEADER, PHASE_OPEN, PHASE_DONE };
+
+enum halt {
+    HALT_NONE,
+    HALT_RENEW, /* another parser goes on behind this point */
+    HALT_PAUSE,
+    HALT_CLOSED,
+    HALT_FAILED,
+};
+
+struct stream {
+    struct parser_pool *pool;
+    const struct stream_limits *limits;
+    const struct stream_events *events;
+    void *ctx;
+    enum phase phase;
+    struct parser *parser;        /* only while something is incomplete */
+    char *prime;                  /* header that primes its parsers; NULL for the standard one */
+    char *extra_ns;               /* NULL for none */
+    struct header_reader *reader; /* while the header is incomplete */
+
+    /* While feeding: */
+    bool feeding, freed, restarted;
+    struct slice in; /* the bytes being fed, whose first has index in_at */
+    size_t in_at;
+    enum halt halt;
+    size_t halt_at; /* everything before it is used */
+    enum stream_error error;
+    const char *text;
+};
+
+struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *limits,
+                          const struct stream_events *events, void *ctx)
+{
+    struct stream *s = MEM_NEW(struct stream);
+    s->pool = pool;
+    s->limits = limits;
+    s->events = events;
+    s->ctx = ctx;
+    return s;
+}
+
+static void release_parser(struct stream *s)
+{
+    if (s->parser)
+        parser_pool_put(s->pool, s->parser);
+    s->parser = NULL;
+    if (s->reader)
+        header_reader_free(s->reader);
+    free(s->reader);
+    s->reader = NULL;
+}
+
+static void forget(struct stream *s)
+{
+    release_parser(s);
+    free(s->prime);
+    free(s->extra_ns);
+    s->prime = s->extra_ns = NULL;
+    s->phase = PHASE_HEADER;
+    s->restarted = false;
+}
+
+void stream_free(struct stream *s)
+{
+    if (s && s->feeding) {
+        s->freed = true;
+    } else if (s) {
+        forget(s);
+        free(s);
+    }
+}
+
+void stream_restart(struct stream *s)
+{
+    if (s->feeding)
+        s->restarted = true; /* the upcall may still look at what it was given */
+    else
+        forget(s);
+}
+
+size_t stream_pending(const struct stream *s)
+{
+    return s->parser ? s->parser->hold.n : 0;
+}
+
+struct slice stream_extra_ns(const struct stream *s)
+{
+    return slice_str(s->extra_ns);
+}
+
+void stream_set_pool(struct stream *s, struct parser_pool *pool)
+{
+    s->pool = pool;
+}
+
+void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx)
+{
+    s->events = events;
+    s->ctx = ctx;
+}
+
+/* ---- inside expat's handlers ---- */
+
+static void halt(struct stream *s, enum halt why, size_t at)
+{
+    if (s->halt != HALT_NONE)
+        return;
+    s->halt = why;
+    s->halt_at = at;
+    /* Where all that expat was given is used, it need not be stopped and can serve again. */
+    if (at != s->parser->fed || why == HALT_CLOSED || why == HALT_FAILED) {
+        XML_StopParser(s->parser->expat, XML_FALSE);
+        s->parser->spoiled = true;
+    }
+}
+
+static void fail(struct stream *s, enum stream_error error, const char *text)
+{
+    if (s->halt == HALT_NONE) {
+        s->error = error;
+        s->text = text;
+        halt(s, HALT_FAILED, s->parser->event_end);
+    }
+}
+
+/* Where the thing begins that a handler was called for; notes where it ends. */
+static size_t event_at(struct stream *s)
+{
+    size_t at = (size_t)XML_GetCurrentByteIndex(s->parser->expat);
+    s->parser->event_end = at + (size_t)XML_GetCurrentByteCount(s->parser->expat);
+    return at;
+}
+
+/* The bytes from one index to another, in one piece: the caller's own, or put together behind what was held. */
+static struct slice bytes_between(struct stream *s, size_t from, size_t to)
+{
+    struct parser *p = s->parser;
+    if (from >= s->in_at)
+        return slice_of(s->in.p + (from - s->in_at), to - from);
+    assert(p->hold_at <= from && p->hold_at + p->hold.n == s->in_at);
+    buf_append(&p->hold, s->in.p, to - s->in_at);
+    return slice_of(buf_slice(&p->hold).p + (from - p->hold_at), to - from);
+}
+
+static char byte_at(const struct stream *s, size_t at)
+{
+    return at >= s->in_at ? s->in.p[at - s->in_at] : buf_slice(&s->parser->hold).p[at - s->parser->hold_at];
+}
+
+static void halt_after_upcall(struct stream *s, enum stream_next next, bool renew)
+{
+    if (next == STREAM_PAUSE)
+        halt(s, HALT_PAUSE, s->parser->event_end);
+    else if (renew || s->freed || s->restarted)
+        halt(s, HALT_RENEW, s->parser->event_end);
+}
+
+static bool attributes_fit(struct stream *s, const char **atts)
+{
+    unsigned n = s->parser->declarations;
+    s->parser->declarations = 0;
+    for (; *atts; atts += 2)
+        n++;
+    return n <= s->limits->attributes;
+}
+
+static void header_start(struct stream *s, const char *name, const char **atts, size_t at)
+{
+    struct stream_header h;
+    enum stream_error error;
+    const char *text;
+    size_t end = s->parser->event_end;
+    if (!header_reader_finish(s->reader, name, atts, &h, &error, &text)) {
+        fail(s, error, text);
+        return;
+    }
+    struct slice tag = bytes_between(s, at, end);
+    if (tag.p[tag.n - 2] == '/') {
+        fail(s, STREAM_BAD_FORMAT, "the stream is empty");
+        return;
+    }
+    s->prime = header_reader_prime(s->reader, slice_of(tag.p + 1, strcspn(tag.p + 1, " \t\r\n>")));
+    s->extra_ns = h.extra_ns.n ? mem_dup(h.extra_ns) : NULL;
+    s->phase = PHASE_OPEN;
+    halt_after_upcall(s, s->events->opened(s->ctx, &h), true);
+}
+
+static void on_start(void *ctx, const char *name, const char **atts)
+{
+    struct stream *s = ctx;
+    if (s->halt != HALT_NONE)
+        return;
+    size_t at = event_at(s), end = s->parser->event_end;
+    if (end - at > s->limits->tag_bytes)
+        fail(s, STREAM_POLICY_VIOLATION, "a tag is too long");
+    else if (!attributes_fit(s, atts))
+        fail(s, STREAM_POLICY_VIOLATION, "a tag has too many attributes");
+    else if (s->phase == PHASE_HEADER)
+        header_start(s, name, atts, at);
+    else if (s->parser->builder.depth >= s->limits->depth)
+        fail(s, STREAM_POLICY_VIOLATION, "elements are nested too deep");
+    else
+        element_builder_start(&s->parser->builder, name, atts, at, end);
+}
+
+static void deliver(struct stream *s)
+{
+    struct parser *p = s->parser;
+    size_t start = p->builder.start, end = p->event_end;
+    if (end - start > s->limits->stanza_bytes) {
+        fail(s, STREAM_POLICY_VIOLATION, "an element is too large");
+        return;
+    }
+    const struct element *e = element_builder_finish(&p->builder, bytes_between(s, start, end));
+    p->elements++;
+    enum stream_next next = s->events->element(s->ctx, e);
+    buf_clear(&p->hold);
+    halt_after_upcall(s, next, parser_is_worn(p));
+}
+
+static void on_end(void *ctx, const char *name)
+{
+    struct stream *s = ctx;
+    (void)name;
+    if (s->halt != HALT_NONE)
+        return;
+    size_t at = event_at(s), end = s->parser->event_end;
+    if (s->parser->builder.depth == 0)
+        halt(s, HALT_CLOSED, end);
+    else if (element_builder_end(&s->parser->builder, at, end))
+        deliver(s);
+}
+
+static void fail_text(struct stream *s)
+{
+    fail(s, STREAM_NOT_WELL_FORMED, "there is text between the elements of the stream");
+}
+
+static void on_text(void *ctx, const char *p, int n)
+{
+    struct stream *s = ctx;
+    if (s->halt != HALT_NONE)
+        return;
+    event_at(s);
+    if (s->parser->builder.depth)
+        element_builder_text(&s->parser->builder, p, (size_t)n);
+    else if (!slice_is_space(slice_of(p, (size_t)n)))
+        fail_text(s);
+}
+
+static void on_cdata_start(void *ctx)
+{
+    struct stream *s = ctx;
+    if (s->halt != HALT_NONE)
+        return;
+    event_at(s);
+    if (s->parser->builder.depth == 0)
+        fail_text(s);
+}
+
+static void on_cdata_end(void *ctx)
+{
+    struct stream *s = ctx;
+    if (s->halt == HALT_NONE)
+        event_at(s);
+}
+
+static void on_namespace(void *ctx, const char *prefix, const char *uri)
+{
+    struct stream *s = ctx;
+    s->parser->declarations++;
+    if (uri && strlen(uri) > NAMESPACE_MAX)
+        fail(s, STREAM_POLICY_VIOLATION, "a namespace is too long");
+    else if (s->reader)
+        header_reader_declare(s->reader, prefix, uri);
+}
+
+static void fail_restricted(struct stream *s)
+{
+    fail(s, STREAM_RESTRICTED_XML, "comments, processing instructions, DTDs and entities are not allowed in XMPP");
+}
+
+static void on_comment(void *ctx, const char *text)
+{
+    (void)text;
+    fail_restricted(ctx);
+}
+
+static void on_instruction(void *ctx, const char *target, const char *text)
+{
+    (void)target, (void)text;
+    fail_restricted(ctx);
+}
+
+static void on_doctype(void *ctx, const char *name, const char *sysid, const char *pubid, int internal)
+{
+    (void)name, (void)sysid, (void)pubid, (void)internal;
+    fail_restricted(ctx);
+}
+
+static void on_declaration(void *ctx, const char *version, const char *encoding, int standalone)
+{
+    struct stream *s = ctx;
+    (void)version, (void)standalone;
+    event_at(s);
+    if (encoding && strcasecmp(encoding, "UTF-8") != 0)
+        fail(s, STREAM_UNSUPPORTED_ENCODING, "the encoding of XMPP is UTF-8");
+}
+
+/* ---- around them ---- */
+
+static void bind_parser(struct stream *s)
+{
+    if (s->phase == PHASE_HEADER) {
+        s->parser = parser_new(NULL);
+        s->reader = MEM_NEW(struct header_reader);
+    } else {
+        s->parser = s->prime ? parser_new(s->prime) : parser_pool_get(s->pool);
+    }
+    XML_Parser expat = s->parser->expat;
+    XML_SetUserData(expat, s);
+    XML_SetElementHandler(expat, on_start, on_end);
+    XML_SetCharacterDataHandler(expat, on_text);
+    XML_SetCdataSectionHandler(expat, on_cdata_start, on_cdata_end);
+    XML_SetStartNamespaceDeclHandler(expat, on_namespace);
+    XML_SetCommentHandler(expat, on_comment);
+    XML_SetProcessingInstructionHandler(expat, on_instruction);
+    XML_SetStartDoctypeDeclHandler(expat, on_doctype);
+    XML_SetXmlDeclHandler(expat, on_declaration);
+}
+
+/* Whether what comes behind the last event begins like something restricted and like nothing else. */
+static bool is_restricted_ahead(const struct stream *s)
+{
+    const struct parser *p = s->parser;
+    size_t n = p->fed - p->event_end;
+    char begin[6] = "";
+    for (size_t i = 0; i < n && i < sizeof begin; i++)
+        begin[i] = byte_at(s, p->event_end + i);
+    if (n < 2 || begin[0] != '<')
+        return false;
+    if (begin[1] == '!')
+        return n > 2 && begin[2] != '[';
+    bool declaration = s->phase == PHASE_HEADER && memcmp(begin, "<?xml ", n < 5 ? n : 5) == 0;
+    return begin[1] == '?' && !declaration;
+}
+
+static void fail_by_expat(struct stream *s)
+{
+    enum XML_Error error = XML_GetErrorCode(s->parser->expat);
+    if (is_restricted_ahead(s)) { /* to expat, a DTD inside the stream is just an invalid token */
+        fail_restricted(s);
+        return;
+    }
+    switch (error) {
+    case XML_ERROR_UNDEFINED_ENTITY:
+    case XML_ERROR_MISPLACED_XML_PI:
+        fail_restricted(s);
+        break;
+    case XML_ERROR_UNBOUND_PREFIX: /* RFC 6120 4.9.3.2 for the stream itself, 4.9.3.13 within */
+        fail(s, s->phase == PHASE_HEADER ? STREAM_BAD_NAMESPACE_PREFIX : STREAM_NOT_WELL_FORMED,
+             XML_ErrorString(error));
+        break;
+    case XML_ERROR_UNKNOWN_ENCODING:
+    case XML_ERROR_INCORRECT_ENCODING:
+        fail(s, STREAM_UNSUPPORTED_ENCODING, XML_ErrorString(error));
+        break;
+    default:
+        fail(s, STREAM_NOT_WELL_FORMED, XML_ErrorString(error));
+    }
+}
+
+/* What is incomplete must stay within the limits too, or memory would not. */
+static void check_incomplete(struct stream *s)
+{
+    const struct parser *p = s->parser;
+    if (is_restricted_ahead(s))
+        fail_restricted(s);
+    else if (p->fed - p->event_end > s->limits->tag_bytes)
+        fail(s, STREAM_POLICY_VIOLATION, "a tag is too long");
+    else if (p->builder.depth && p->fed - p->builder.start > s->limits->stanza_bytes)
+        fail(s, STREAM_POLICY_VIOLATION, "an element is too large");
+}
+
+static void parse(struct stream *s)
+{
+    for (size_t done = 0; done < s->in.n && s->halt == HALT_NONE;) {
+        size_t n = s->in.n - done < CHUNK ? s->in.n - done : CHUNK;
+        enum XML_Status status = parser_feed(s->parser, slice_of(s->in.p + done, n));
+        done += n;
+        if (s->halt != HALT_NONE)
+            break;
+        if (status != XML_STATUS_OK)
+            fail_by_expat(s);
+        else
+            check_incomplete(s);
+    }
+}
+
+static bool is_at_rest(const struct stream *s)
+{
+    const struct parser *p = s->parser;
+    return s->phase == PHASE_OPEN && p->builder.depth == 0 && p->event_end >= s->in_at &&
+           slice_is_space(slice_skip(s->in, p->event_end - s->in_at));
+}
+
+static void hold_rest(struct stream *s)
+{
+    struct parser *p = s->parser;
+    if (p->hold.n == 0) {
+        p->hold_at = p->builder.depth ? p->builder.start : p->event_end;
+        assert(p->hold_at >= s->in_at);
+        buf_add(&p->hold, slice_skip(s->in, p->hold_at - s->in_at));
+    } else {
+        buf_add(&p->hold, s->in);
+    }
+}
+
+/* expat has returned: what follows from how it ended. Returns how many of the bytes are used. */
+static size_t settle(struct stream *s)
+{
+    size_t used = s->in.n;
+    if (s->halt == HALT_NONE) {
+        if (is_at_rest(s))
+            release_parser(s);
+        else
+            hold_rest(s);
+        return used;
+    }
+    used = s->halt_at > s->in_at ? s->halt_at - s->in_at : 0;
+    release_parser(s);
+    if (s->halt == HALT_CLOSED || s->halt == HALT_FAILED)
+        s->phase = PHASE_DONE;
+    if (s->halt == HALT_CLOSED)
+        s->events->closed(s->ctx);
+    else if (s->halt == HALT_FAILED)
+        s->events->failed(s->ctx, s->error, s->text);
+    if (s->restarted)
+        forget(s);
+    return used;
+}
+
+/* Goes over as much as one parser does. */
+static size_t feed_once(struct stream *s, const char *p, size_t n)
+{
+    size_t space = 0;
+    if (!s->parser) {
+        while (space < n && slice_is_space(slice_of(p + space, 1)))
+            space++;
+        if (space == n)
+            return n;
+        bind_parser(s);
+    }
+    s->in = slice_of(p + space, n - space);
+    s->in_at = s->parser->fed;
+    s->halt = HALT_NONE;
+    parse(s);
+    return space + settle(s);
+}
+
+size_t stream_feed(struct stream *s, const char *p, size_t n)
+{
+    size_t used = 0;
+    s->feeding = true;
+    s->halt = HALT_NONE;
+    while (used < n && !s->freed && s->phase != PHASE_DONE && (s->halt == HALT_NONE || s->halt == HALT_RENEW))
+        used += feed_once(s, p + used, n - used);
+    s->feeding = false;
+    if (s->freed)
+        stream_free(s);
+    return used;
+}

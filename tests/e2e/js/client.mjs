@@ -1,0 +1,51 @@
+// @xmpp/client as an application uses it, driven by lines of JSON: commands on stdin, events on stdout.
+//   node client.mjs SERVICE DOMAIN USERNAME PASSWORD
+// Commands: {say: BODY, to: JID}, {away: true|false}, {leave: true}
+// Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY}, {status: WORD}
+import readline from "node:readline";
+
+import { client, xml } from "@xmpp/client";
+
+const [service, domain, username, password] = process.argv.slice(2);
+const xmpp = client({ service, domain, username, password, resource: "js" });
+const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
+const body = (stanza) => stanza.getChildText("body");
+
+xmpp.reconnect.delay = 100;
+xmpp.on("error", (error) => tell({ error: String(error) }));
+xmpp.on("status", (status) => tell({ status }));
+xmpp.on("online", async (address) => {
+    await xmpp.send(xml("presence"));
+    tell({ online: address.toString() });
+});
+xmpp.on("stanza", (stanza) => {
+    if (stanza.is("message") && body(stanza)) tell({ message: body(stanza), from: stanza.attrs.from });
+});
+xmpp.streamManagement.on("resumed", () => tell({ resumed: true }));
+xmpp.streamManagement.on("ack", (stanza) => stanza.is("message") && tell({ acked: body(stanza) }));
+xmpp.streamManagement.on("fail", (stanza) => stanza.is("message") && tell({ failed: body(stanza) }));
+
+const commands = {
+    say: async ({ to, say }) => {
+        await xmpp.send(xml("message", { to, type: "chat" }, xml("body", {}, say)));
+        tell({ said: say });
+    },
+    // The library comes back by itself; an application that holds it off does so by stopping its reconnect.
+    away: async ({ away }) => {
+        if (away) return xmpp.reconnect.stop();
+        xmpp.reconnect.start();
+        if (xmpp.status === "disconnect") xmpp.reconnect.scheduleReconnect();
+    },
+    leave: async () => {
+        await xmpp.stop().catch(() => {});
+        process.exit(0);
+    },
+};
+
+readline.createInterface({ input: process.stdin }).on("line", (line) => {
+    const command = JSON.parse(line);
+    const name = Object.keys(commands).find((each) => each in command);
+    commands[name](command).catch((error) => tell({ error: String(error) }));
+}).on("close", () => process.exit(0));
+
+xmpp.start().catch((error) => tell({ error: String(error) }));

@@ -1,0 +1,235 @@
+"""What the tests of stream management share: a proxy in front of a server, clients on both sides of it, a knife between
+them, its figures, and the sum that must always come out (promise 2)."""
+
+import contextlib
+import re
+import secrets
+import time
+
+import pytest
+
+from knife import Knife
+from raw import TIMEOUT, RawClient
+from stub import StubServer
+
+SAMPLE = re.compile(r"^holdfast_(\w+?)(?:\{(.*?)\})? (\S+)")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+DOWN_FATES = "downlink_fates_total"
+UP_FATES = "uplink_fates_total"
+
+
+class Figures:
+    """One reading of the stats port."""
+
+    def __init__(self, text):
+        self.samples = []
+        for line in text.splitlines():
+            sample = SAMPLE.match(line)
+            if sample:
+                self.samples.append((sample[1], dict(LABEL.findall(sample[2] or "")), float(sample[3])))
+
+    def sum(self, name, **labels):
+        """The sum of all samples of that name (without the prefix) that carry these labels."""
+        return int(sum(value for known, have, value in self.samples
+                       if known == name and labels.items() <= have.items()))
+
+    def rows(self, name):
+        return {",".join(have.values()): int(value) for known, have, value in self.samples if known == name and value}
+
+
+def figures(proxy):
+    status, text = proxy.http("/metrics")
+    assert status == 200, (status, text)
+    return Figures(text)
+
+
+def eventually(condition, text, timeout=TIMEOUT):
+    """Looks until it holds; text says what was waited for. Gives what the condition gave."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {timeout} s: {text}"
+        time.sleep(0.02)
+
+
+def sums(reading):
+    """Per direction: (received, sum of the fates and of what is still queued)."""
+    down = reading.sum(DOWN_FATES) + reading.sum("unacked_stanzas") + reading.sum("parked_stanzas")
+    up = reading.sum(UP_FATES) + reading.sum("unconfirmed_stanzas")
+    mail = reading.sum("mailbox_fates_total") + reading.sum("mailbox_messages")
+    return {"downlink": (reading.sum("stanzas_total", direction="downlink"), down),
+            "uplink": (reading.sum("stanzas_total", direction="uplink"), up),
+            "mailbox": (reading.sum(DOWN_FATES, fate="mailbox"), mail)}
+
+
+def assert_sums(proxy, timeout=5):
+    """Promise 2: each stanza received is queued or has exactly one fate. Looked at until it holds: the reading of a
+    running proxy is not one moment for all of its workers."""
+    deadline = time.monotonic() + timeout
+    while True:
+        reading = figures(proxy)
+        if all(received == accounted for received, accounted in sums(reading).values()):
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"(received, accounted for) differ: {sums(reading)}; downlink {reading.rows(DOWN_FATES)}, "
+                                 f"uplink {reading.rows(UP_FATES)}, mailbox {reading.rows('mailbox_fates_total')}")
+        time.sleep(0.05)
+
+
+class Scene:
+    """A proxy, its server, and the clients that the test makes; all of them are gone when the test is."""
+
+    def __init__(self, legacy, proxy, take_account):
+        self.legacy = legacy
+        self.proxy = proxy
+        self.take_account = take_account
+        self.domain = legacy.domain
+        self.token = secrets.token_hex(4)
+        self.accounts = {}
+        self.closing = contextlib.ExitStack()
+
+    # Clients
+
+    def account(self, name="a"):
+        """User and password: the same for the same name, an account of its own for each test."""
+        if name not in self.accounts:
+            self.accounts[name] = self.take_account()[:2]
+        return self.accounts[name]
+
+    def jid(self, name="a"):
+        return f"{self.account(name)[0]}@{self.domain}"
+
+    def connect(self, port=None, **how):
+        """A client at the proxy that has said nothing yet."""
+        port = port or (self.proxy.tls_port if how.get("tls") == "direct" else self.proxy.port)
+        return self.closing.enter_context(RawClient(port, self.domain, ca_file=str(self.proxy.ca), **how))
+
+    def authenticated(self, name="a", port=None, **how):
+        client = self.connect(port, **how)
+        client.authenticate(*self.account(name))
+        return client
+
+    def login(self, name="a", resource="r", port=None, connect=None, **how):
+        return self.connect(port, **(connect or {})).login(*self.account(name), resource, **how)
+
+    def resume(self, old, name="a", port=None, **how):
+        """A new connection that has resumed the session of `old`."""
+        client = self.authenticated(name, port, **how)
+        client.resumed = client.resume(old)
+        return client
+
+    def direct(self, name="b", resource="direct", presence=None):
+        """A contact: connected to the server itself, without stream management."""
+        contact = self.closing.enter_context(RawClient(self.legacy.port, self.domain))
+        return contact.login(*self.account(name), resource, sm=False, presence=presence)
+
+    def knife(self):
+        """Between clients and the proxy; clients go through it with port=knife.port."""
+        return self.closing.enter_context(Knife("127.0.0.1", self.proxy.port))
+
+    # Messages
+
+    def text(self, number):
+        return f"{self.token} {number}"
+
+    def say(self, sender, to, numbers, **how):
+        """Messages with these numbers, in one packet."""
+        with sender.one_packet():
+            for number in numbers:
+                sender.message(to, self.text(number), f"{self.token}-{number}", **how)
+
+    def hear(self, client, count, timeout=None):
+        """The numbers of the next `count` messages of this test."""
+        return [self.number(client.wait_for(self.is_ours, timeout)) for _ in range(count)]
+
+    def hear_rest(self, client, seconds=0.5):
+        """The numbers of all messages of this test that come within that time."""
+        return [self.number(element) for element in client.read_all(seconds) if self.is_ours(element)]
+
+    def is_ours(self, element):
+        return element.name == "message" and (element.body or "").startswith(self.token)
+
+    def number(self, element):
+        return int(element.body.split()[1])
+
+    # The proxy's figures
+
+    def figure(self, name, **labels):
+        return figures(self.proxy).sum(name, **labels)
+
+    def wait_figure(self, count, name, timeout=TIMEOUT, **labels):
+        """Until a figure has at least that value."""
+        def reached():
+            nonlocal value
+            value = self.figure(name, **labels)
+            return value >= count
+
+        value = None
+        deadline = time.monotonic() + timeout
+        while not reached():
+            assert time.monotonic() < deadline, f"{name} {labels} is {value}, not {count}, after {timeout} s"
+            time.sleep(0.02)
+
+    def wait_detached(self, count=1):
+        self.wait_figure(count, "sessions", state="detached")
+
+    def wait_no_sessions(self, timeout=TIMEOUT):
+        eventually(lambda: self.figure("sessions") == 0, "all sessions have ended", timeout)
+
+    def wait_queued(self, count):
+        """Until that many downlink stanzas are unacked."""
+        self.wait_figure(count, "unacked_stanzas")
+
+    def send_away(self, sender, to, numbers, **how):
+        """Messages to a session that is not read now, until they are in the proxy's queue."""
+        before = self.figure("stanzas_total", direction="downlink", kind="message")
+        self.say(sender, to, numbers, **how)
+        self.wait_figure(before + len(numbers), "stanzas_total", direction="downlink", kind="message")
+
+
+@pytest.fixture
+def scene(legacy, account, proxy_factory):
+    """scene(sm_max="2s", …) gives a Scene in front of `legacy`; the sums are asserted at its end."""
+    yield from build_scenes(legacy, account, proxy_factory, {})
+
+
+@pytest.fixture
+def stub():
+    server = StubServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stub_scene(stub, proxy_factory):
+    """The same in front of a stub."""
+    settings = {"proxy_domain": stub.domain, "upstream": f"127.0.0.1:{stub.port}"}
+    yield from build_scenes(stub, stub.account, proxy_factory, settings)
+
+
+def build_scenes(legacy, take_account, proxy_factory, settings):
+    made = []
+
+    def build(sums=True, **keywords):
+        built = Scene(legacy, proxy_factory(**(settings | keywords)), take_account)
+        made.append((built, sums))
+        return built
+
+    yield build
+    try:
+        for built, sums_wanted in made:
+            if sums_wanted:
+                assert_sums(built.proxy)
+    finally:
+        for built, _ in made:
+            built.closing.close()
+
+
+@pytest.fixture
+def upstream_knife(legacy):
+    """A knife towards the server: scene(upstream=f"127.0.0.1:{upstream_knife.port}")."""
+    with Knife(legacy.host, legacy.port) as knife:
+        yield knife

@@ -1,0 +1,37 @@
+"""clang-tidy (its checks are in .clang-tidy) and cppcheck over the proxy's sources; any finding fails.
+
+    lint.py COMPILER-FLAG ..."""
+
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(command):
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def main(flags):
+    jobs = os.cpu_count() or 2
+    files = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "proxy").rglob("*.c"))
+    defines = [flag for flag in flags if flag.startswith(("-I", "-D"))]
+    commands = [["cppcheck", "--quiet", "--std=c11", "--language=c", "--enable=warning,portability,performance",
+                 "--inline-suppr", "--error-exitcode=1", f"-j{jobs}", *defines, "proxy"]]
+    commands += [["clang-tidy", "--quiet", file, "--", *flags] for file in files]
+    faults = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for status, text in pool.map(run, commands):
+            if status:
+                faults += 1
+                print("\n".join(line for line in text.splitlines() if "warnings generated" not in line))
+    print(f"lint: {len(files)} files, {faults or 'no'} with findings")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
