@@ -57,12 +57,77 @@ $(BUILD)/$(1:.c=): $(BUILD)/$(1:.c=.o) $(if $(filter net run,$(word 3,$(subst /,
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call UNIT_RULE,$t)))
 
+# Simulations are cmocka programs over all pure layers: one binary for each tests/sim/test_*.c, the other files are shared.
+SIM_MAIN := $(wildcard tests/sim/test_*.c)
+SIM_BIN := $(SIM_MAIN:%.c=$(BUILD)/%)
+SIM_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SIM_MAIN),$(SIM_SRC)))
+$(SIM_BIN): $(BUILD)/%: $(BUILD)/%.o $(SIM_SHARED) $(BUILD)/libpure.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PURE) -lcmocka
+
+# Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
+PYTHON := /usr/bin/python3
+UNDER ?=
+LIMIT ?= 60
+T ?=
+JOBS ?= 4
+export PYTHONDONTWRITEBYTECODE := 1
+RUN_UNIT = $(PYTHON) tests/run_unit.py --seconds $(LIMIT) --under "$(UNDER)"
+
+build: $(BUILD)/holdfast $(UNIT_BIN) $(SIM_BIN)
+
 unit: $(UNIT_BIN)
-	@for t in $(UNIT_BIN); do echo "== $$t"; $$t || exit 1; done
+	@$(RUN_UNIT) $^
+
+sim: $(SIM_BIN)
+	@$(RUN_UNIT) $^
+
+e2e: $(BUILD)/holdfast
+	@HOLDFAST_BIN=$(abspath $<) $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
+
+layers:
+	@$(PYTHON) tests/layers.py
+
+lint:
+	@$(PYTHON) tests/lint.py $(STD) -Wall -Wextra -Iinclude -DHOLDFAST_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
+
+deps:
+	@tests/deps.sh
+
+run: deps $(BUILD)/holdfast
+	@HOLDFAST_BIN=$(BUILD)/holdfast UPSTREAM="$(UPSTREAM)" DOMAIN="$(DOMAIN)" STORE="$(STORE)" PORT="$(PORT)" \
+	    $(PYTHON) tests/run.py
+
+CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
+    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint"
+CHECK_E2E := "black box: e2e SANITIZER=address"
+VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
+CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
+    "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
+    "black box, threads: e2e SANITIZER=thread" \
+    'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"'
+
+check:
+	@$(PYTHON) tests/check.py $(CHECK) $(CHECK_E2E)
+
+check-full:
+	@$(PYTHON) tests/check.py $(CHECK) $(CHECK_E2E) $(CHECK_FULL)
+
+help:
+	@echo "make             builds $(BUILD)/holdfast (SANITIZER=address or thread: into build-address, build-thread)"
+	@echo "make deps        installs what building and testing need (Debian packages, npm)"
+	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222; without them in front of a"
+	@echo "                 Prosody that it starts, with two accounts"
+	@echo "make check       all that must pass before a change goes in; ends with N passed, N failed"
+	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"
+	@echo "                 and the unit tests under valgrind"
+	@echo "make unit        unit tests;  make sim: simulations"
+	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
+	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
+	@echo "make clean       removes what was built"
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all unit clean
+.PHONY: all build unit sim e2e layers lint deps run check check-full help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

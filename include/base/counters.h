@@ -38,7 +38,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(unconfirmed_bytes, GAUGE, "Bytes of these stanzas")                                          \
     F(downlink_fates, COUNTER, "What became of downlink stanzas")                                  \
     F(uplink_fates, COUNTER, "What became of uplink stanzas")                                      \
-    F(mailbox_taken, COUNTER, "Messages of mailboxes put into a session's queue; downlink fates count them again") \
+    F(mailbox_lent, GAUGE, "Messages of mailboxes that are in a session's unacked queue")          \
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
@@ -102,8 +102,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(up_relayed, uplink_fates, "fate=\"relayed\"")                                                \
     M(up_returned, uplink_fates, "fate=\"returned\"")                                              \
     M(up_bounced, uplink_fates, "fate=\"bounced\"")                                                \
-    M(mailbox_taken, mailbox_taken, "")                                                            \
+    M(mailbox_lent, mailbox_lent, "")                                                              \
     M(mailbox_delivered, mailbox_fates, "fate=\"delivered\"")                                      \
+    M(mailbox_expired, mailbox_fates, "fate=\"expired\"")                                          \
     M(barriers_answered, barriers, "result=\"answered\"")                                          \
     M(barriers_timeout, barriers, "result=\"timeout\"")                                            \
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \

@@ -35,7 +35,8 @@ size_t loop_closing(const struct loop *l);
 void loop_on_turn_end(struct loop *l, void (*turn_end)(void *ctx), void *ctx);
 /* Called on the loop's thread some time after loop_wake. */
 void loop_on_wake(struct loop *l, void (*woken)(void *ctx), void *ctx);
-void loop_wake(struct loop *l); /* from any thread; cheap; several calls may coalesce */
+/* From any thread; cheap; several calls may coalesce. Whoever may call it must be done before loop_free. */
+void loop_wake(struct loop *l);
 
 /* How long the last turn took from its first callback to the end of its writes: for the lag histogram. */
 usec loop_last_turn(const struct loop *l);

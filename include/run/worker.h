@@ -25,11 +25,11 @@ struct proxy_node {
     struct upstream_facts upstream;
     _Atomic int64_t memory;
     _Atomic bool draining;
-    _Atomic int64_t mail_expired;       /* messages dropped by sm.mailbox_ttl */
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */
     _Atomic size_t memory_limit, connections_limit;
     _Atomic bool confirm_none;
     char *name, *upstream_name;
+    char secret[32]; /* for tags */
 };
 
 /* The TLS contexts of one worker; those that the configuration does not want are NULL. False with *error_r (free it). */

@@ -37,7 +37,7 @@ struct context_ops {
     void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
     void (*starttls_upstream)(struct context *cx, struct transport *t);
     /* A new secret session id for <enabled/>, and the sid that stands for a previd in keys, logs and figures. */
-    void (*previd_new)(struct context *cx, char *out, size_t size);
+    void (*previd_new)(struct context *cx, struct slice account, char *out, size_t size);
     void (*sid_of)(struct context *cx, struct slice previd, char sid[SID_SIZE]);
     /* Hands a client leg (detached by client_leg_leave) to another worker, where client_leg_arrive follows. */
     void (*move)(struct context *cx, struct client_leg *leg, int worker);

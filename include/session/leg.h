@@ -22,7 +22,7 @@ struct leg {
     bool feeding;          /* inside stream_feed */
     bool reading;          /* the transport reads */
     usec last_input, last_output;
-    unsigned long long bytes_in;
+    unsigned long long bytes_in, bytes_out;
 };
 
 void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_events *events, void *ctx);

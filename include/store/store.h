@@ -15,6 +15,7 @@
 struct store;
 
 struct tombstone {
+    const char *account, *proof; /* whose session it was, as in the directory of owners; proof may be NULL */
     uint64_t h;         /* what the session had told or could have told */
     const char *reason; /* word of enum close_reason */
 };
@@ -32,8 +33,10 @@ struct store_ops {
     /* The client has it: it is removed. */
     void (*mail_done)(struct store *s, struct slice account, struct slice origin);
     /* Keeps what is needed to answer a late resume with the last h (XEP-0198 5); forgotten after the store's ttl. */
-    void (*tombstone_put)(struct store *s, const char *sid, struct slice account, const struct tombstone *t);
-    void (*tombstone_get)(struct store *s, const char *sid, struct slice account, store_tombstone_fn *done, void *ctx);
+    void (*tombstone_put)(struct store *s, const char *sid, const struct tombstone *t); /* strings are copied */
+    /* Only its owner is told: account (bare JID) or proof must be the one that was put; either may be NULL. */
+    void (*tombstone_get)(struct store *s, const char *sid, const char *account, const char *proof,
+                          store_tombstone_fn *done, void *ctx);
 };
 
 struct store {

@@ -30,9 +30,10 @@ struct sm_in {
     uint64_t safe;     /* of these, those that no single crash can lose: what h may tell */
     uint64_t told;     /* the highest h that was written; never goes back */
     /* of this connection: */
-    bool asked;        /* an <r/> waits for its answer; further ones share it */
-    uint64_t asked_at; /* received at that time: what the answer should cover */
-    usec answer_by;    /* then it is answered with what is safe */
+    bool asked;          /* <r/> wait for their answer: one <a/> is for all that it covers */
+    uint64_t asked_from; /* received at the time of the oldest: what the answer should cover at the least */
+    uint64_t asked_upto; /* of the newest */
+    usec answer_by;      /* then they are answered with what is safe */
     uint64_t owed;     /* an answer went out short: an unasked <a/> follows when this much is safe; 0 = nothing owed */
 };
 
@@ -41,7 +42,7 @@ void sm_in_attach(struct sm_in *in);
 void sm_in_request(struct sm_in *in, usec now, usec answer_delay);
 /* Whether an <a/> is to be written now; if so its count is in->safe, and sm_in_told must follow. */
 bool sm_in_due(const struct sm_in *in, usec now);
-void sm_in_told(struct sm_in *in);
+void sm_in_told(struct sm_in *in, usec now, usec answer_delay);
 
 /* ---- to the client ---- */
 

@@ -4,6 +4,7 @@
 #include <ev.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #define TIMER_BUDGET 1000    /* timers of one turn, so that a storm of them does not keep sockets waiting */
 #define SPARE_BUFS 64        /* kept for reuse */
@@ -85,11 +86,12 @@ static void end_turn(struct loop *l)
     if (l->turn_end)
         l->turn_end(l->turn_end_ctx);
     run_queue(l, LOOP_FLUSH);
+    bool freed = !list_is_empty(&l->queues[LOOP_FREE]); /* turn_end may want to know that something is gone */
     run_queue(l, LOOP_FREE);
-    if (list_is_empty(&l->queues[LOOP_NEXT]) && list_is_empty(&l->queues[LOOP_FLUSH]))
-        ev_idle_stop(l->ev, &l->awake);
-    else
+    if (freed || !list_is_empty(&l->queues[LOOP_NEXT]) || !list_is_empty(&l->queues[LOOP_FLUSH]))
         ev_idle_start(l->ev, &l->awake);
+    else
+        ev_idle_stop(l->ev, &l->awake);
     set_alarm(l);
     if (l->in_turn) {
         struct clock now;
@@ -261,6 +263,24 @@ char *loop_read_buffer(struct loop *l)
     if (!l->read_buffer)
         l->read_buffer = mem_alloc(LOOP_READ_SIZE);
     return l->read_buffer;
+}
+
+/* libev has no call for its epoll descriptor, but tells it to whoever embeds the loop. Asked each time: libev makes
+ * itself a new one when it meets an inconsistency. */
+static int epoll_descriptor(struct loop *l)
+{
+    struct ev_embed embed;
+    ev_embed_init(&embed, NULL, l->ev);
+    ev_embed_start(l->ev, &embed);
+    int fd = embed.io.fd;
+    ev_embed_stop(l->ev, &embed);
+    return fd;
+}
+
+void loop_forget_fd(struct loop *l, int fd)
+{
+    struct epoll_event none = {0};
+    (void)epoll_ctl(epoll_descriptor(l), EPOLL_CTL_DEL, fd, &none); /* fails when it was never watched */
 }
 
 struct buf loop_take_buf(struct loop *l)

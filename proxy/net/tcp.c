@@ -139,6 +139,9 @@ static void tcp_flush(struct loop_task *task)
 
 /* --- Bytes in --- */
 
+/* A record that large seldom comes alone; looking for the next one costs less than another turn. */
+#define BULK_RECORD 4096u
+
 /* One upcall for all that fits the loop's buffer. Never leaves bytes inside SSL without coming back for them. */
 static void tcp_read(struct tcp *t)
 {
@@ -151,7 +154,7 @@ static void tcp_read(struct tcp *t)
     do {
         result = tcp_io_read(t, p + n, LOOP_READ_SIZE - n, &got);
         n += got;
-    } while (result == IO_OK && n < LOOP_READ_SIZE && tcp_io_holds(t));
+    } while (result == IO_OK && n < LOOP_READ_SIZE && (tcp_io_holds(t) || (t->tls_up && got >= BULK_RECORD)));
     if (result == IO_END || (result == IO_WAIT && t->write_failed))
         tcp_end(t);
     else if (result == IO_OK && tcp_io_holds(t))
@@ -405,6 +408,7 @@ static void op_detach(struct transport *base)
     t->reading = false;
     t->due &= ~(unsigned)TCP_DUE_READ;
     ev_io_stop(loop_ev(t->loop), &t->io);
+    loop_forget_fd(t->loop, t->fd);
     timers_cancel(loop_timers(t->loop), &t->timer);
     loop_unqueue(&t->next);
     loop_unqueue(&t->flush);

@@ -177,9 +177,6 @@ static void check_numbers(struct check *c)
     const struct settings *s = &c->config->settings;
     if (s->sm.max > s->sm.max_cap && !is_bad(c, "sm", "max") && !is_bad(c, "sm", "max_cap"))
         AT(c, "sm", "max", "is more than sm.max_cap; raise sm.max_cap or lower sm.max");
-    if (s->limits.stream.stanza_bytes > s->sm.queue_bytes && !is_bad(c, "sm", "queue_bytes") &&
-        !is_bad(c, "limits", "stanza_bytes"))
-        AT(c, "sm", "queue_bytes", "cannot hold one stanza of limits.stanza_bytes; raise it");
     if (s->limits.memory && s->sm.queue_bytes > s->limits.memory && !is_bad(c, "sm", "queue_bytes") &&
         !is_bad(c, "limits", "memory"))
         AT(c, "limits", "memory", "cannot hold one queue of sm.queue_bytes; raise it, or set 0 for no limit");

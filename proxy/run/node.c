@@ -2,6 +2,7 @@
 #include "run/node.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "net/listener.h"
 #include "node_stats.h"
 #include "run/systemd.h"
@@ -14,15 +15,14 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define TICK_MS     100              /* how often the main thread looks around while nothing is signalled */
-#define SWEEP_EVERY (10 * USEC_S)    /* rubbish collection of the store */
+#define TICK_MS 100 /* how often the main thread looks around while nothing is signalled */
 
 struct running {
     struct proxy_node node;
     struct stats_http **stats; /* NULL-terminated */
     struct config **old;       /* replaced by reloads: workers may still look at their settings */
     size_t old_count;
-    usec swept, fed;
+    usec fed; /* the watchdog */
 };
 
 static usec mono_now(void)
@@ -147,6 +147,7 @@ static bool start(struct running *r)
     struct proxy_node *node = &r->node;
     const struct config *config = node->config;
     raise_descriptors();
+    random_bytes(node->secret, sizeof node->secret);
     node->owner = owner_new();
     node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, &node->memory);
     node->admission = admission_new();
@@ -239,12 +240,6 @@ static void reload(struct running *r)
 static void housekeeping(struct running *r)
 {
     usec now = mono_now();
-    if (now - r->swept >= SWEEP_EVERY) {
-        struct clock clock;
-        clock_read(&clock);
-        r->swept = now;
-        atomic_fetch_add(&r->node.mail_expired, (int64_t)memory_store_sweep(r->node.store, clock.wall));
-    }
     usec watchdog = systemd_watchdog_interval();
     struct buf reasons = {0};
     if (watchdog && now - r->fed >= watchdog / 2 && node_is_alive(&r->node, &reasons)) {

@@ -77,7 +77,7 @@ struct figure {
     int64_t value;
 };
 
-#define FIGURES 12
+#define FIGURES 11
 
 static size_t node_figures(struct proxy_node *node, struct figure f[FIGURES])
 {
@@ -89,8 +89,6 @@ static size_t node_figures(struct proxy_node *node, struct figure f[FIGURES])
         {"holdfast_mailbox_bytes", "Bytes of these messages", METRIC_GAUGE, (int64_t)mail.bytes},
         {"holdfast_tombstones", "Ended sessions whose last h is remembered", METRIC_GAUGE, (int64_t)mail.tombstones},
         {"holdfast_mailbox_doubled", "Messages given to a mailbox that had them already", METRIC_COUNTER, (int64_t)mail.doubled},
-        {"holdfast_mailbox_expired", "Messages whose time in a mailbox was up (sm.mailbox_ttl)", METRIC_COUNTER,
-         atomic_load(&node->mail_expired)},
         {"holdfast_memory_bytes", "Bytes in queues and mailboxes", METRIC_GAUGE, atomic_load(&node->memory)},
         {"holdfast_memory_limit_bytes", "limits.memory, 0 for none", METRIC_GAUGE, (int64_t)node->memory_limit},
         {"holdfast_connections_limit", "limits.connections, 0 for none", METRIC_GAUGE, (int64_t)node->connections_limit},

@@ -17,6 +17,7 @@
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
+#define SWEEP     (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
 #define STOP_TIME         (3 * USEC_S) /* for goodbyes to leave, at the end */
 
 struct port {
@@ -39,6 +40,7 @@ struct worker {
     struct list ports;
     struct health *health; /* of worker 0 */
     struct timer beat;
+    usec swept;
     usec stop_by; /* stopping: the latest end; 0 = running */
     _Atomic int64_t last_turn;
     _Atomic size_t clients, sessions;
@@ -74,11 +76,17 @@ static void starttls_upstream(struct context *cx, struct transport *t)
     tcp_starttls(t, self(cx)->tls_upstream, cx->settings->upstream_host, HANDSHAKE_TIMEOUT);
 }
 
-static void previd_new(struct context *cx, char *out, size_t size)
+/* A tag of the account, which nobody can make without the node's secret, and 128 random bits. */
+static void previd_new(struct context *cx, struct slice account, char *out, size_t size)
 {
-    (void)cx;
-    (void)size; /* PREVID_SIZE holds it */
-    random_hex(out, 16);
+    char tag[25], random[33];
+    struct buf text = {0};
+    buf_append(&text, self(cx)->node->secret, sizeof self(cx)->node->secret);
+    buf_add(&text, account);
+    digest_hex(buf_slice(&text), tag, 12);
+    buf_free(&text);
+    random_hex(random, 16);
+    snprintf(out, size, "%s-%s", tag, random);
 }
 
 static void sid_of(struct context *cx, struct slice previd, char sid[SID_SIZE])
@@ -234,6 +242,10 @@ static void on_beat(void *ctx)
     struct worker *w = ctx;
     usec now = w->cx.clock->mono;
     count_exhausted(w);
+    if (w->index == 0 && now - w->swept >= SWEEP) {
+        w->swept = now;
+        count_add(w->cx.counters, METRIC_mailbox_expired, (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
+    }
     atomic_store(&w->clients, count_list(&w->cx.clients));
     if (w->stop_by && (now >= w->stop_by || loop_closing(w->loop) == 0)) {
         loop_stop(w->loop);

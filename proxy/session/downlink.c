@@ -60,6 +60,7 @@ void downlink_check_full(struct session *s)
 void downlink_append(struct session *s, struct entry *e)
 {
     sm_out_append(&s->out, e);
+    count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     count(s->cx->counters, METRIC_unacked_stanzas);
     count_add(s->cx->counters, METRIC_unacked_bytes, (int64_t)entry_cost(e->n));
     context_memory(s->cx, (int64_t)entry_cost(e->n));
@@ -122,11 +123,10 @@ void downlink_release(struct session *s, uint64_t upto)
 {
     sm_out_acked(&s->out, upto);
     for (struct entry *e; (e = sm_out_take(&s->out));) {
-        if (e->origin) {
-            s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
-            count(s->cx->counters, METRIC_mailbox_delivered);
-        }
-        count(s->cx->counters, METRIC_down_acked);
+        if (e->origin)
+            mail_delivered(s, e);
+        else
+            count(s->cx->counters, METRIC_down_acked);
         count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
         count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
@@ -211,41 +211,33 @@ static void write_request(struct session *s)
     snprintf(r, sizeof r, "<r xmlns='%s'/>", s->sm_ns);
     leg_write_str(&s->client->leg, r);
     sm_out_asked(&s->out, s->cx->clock->mono);
-    s->request_left = false;
-    s->request_behind = SIZE_MAX;
-    s->request_progress = s->cx->clock->mono;
+    s->request_end = s->client->leg.bytes_out;
+    s->request_left = 0;
     count(s->cx->counters, METRIC_ack_requests_sent);
 }
 
 /* ---- is the client still there ---- */
 
 /* When the client's silence began to count: when the <r/> had left the socket's buffer, and not before its last byte; -1 while it
- * does not count at all. As long as the kernel still gets rid of bytes the request is on its way; a peer that takes none any
- * more is as good as silent. */
+ * does not count: megabytes may be ahead of the request. (A peer that takes no bytes at all is TCP_USER_TIMEOUT's case.) */
 static usec silent_since(struct session *s)
 {
     struct leg *leg = &s->client->leg;
-    usec now = s->cx->clock->mono;
     if (leg->stopped)
         return -1; /* we do not read it: whatever it says cannot be heard */
     if (!s->request_left) {
-        size_t behind = transport_outstanding(leg->transport);
-        s->request_left = behind == 0;
-        if (behind && behind < s->request_behind) {
-            s->request_behind = behind;
-            s->request_progress = now;
-        }
+        bool left = transport_outstanding(leg->transport) <= leg->bytes_out - s->request_end;
+        s->request_left = left ? s->cx->clock->mono : 0;
     }
-    return s->request_progress > leg->last_input ? s->request_progress : leg->last_input;
+    if (!s->request_left)
+        return -1;
+    return s->request_left > leg->last_input ? s->request_left : leg->last_input;
 }
 
 static bool is_dead(struct session *s)
 {
-    usec timeout = s->cx->settings->sm.ack_timeout;
-    if (!s->out.asking || s->cx->clock->mono < s->out.asked_time + timeout)
-        return false;
-    usec since = silent_since(s);
-    return since >= 0 && s->cx->clock->mono - since >= timeout;
+    usec since = s->out.asking ? silent_since(s) : -1;
+    return since >= 0 && s->cx->clock->mono - since >= s->cx->settings->sm.ack_timeout;
 }
 
 /* Something that makes a dead connection show itself. */
@@ -263,6 +255,8 @@ static void probe(struct session *s)
 
 void downlink_turn(struct session *s)
 {
+    if (s->up && (s->up->leg.stopped & STOP_QUEUE))
+        downlink_check_full(s);
     if (!s->client || s->state == SESSION_ENDING)
         return;
     if (s->state == SESSION_ATTACHED) {
@@ -277,24 +271,28 @@ void downlink_turn(struct session *s)
     probe(s);
 }
 
+/* While an <r/> is open: when to look whether it has left, then when the client's time is up. */
+static usec answer_due_at(const struct session *s)
+{
+    usec now = s->cx->clock->mono, timeout = s->cx->settings->sm.ack_timeout;
+    if (!s->request_left || s->client->leg.stopped)
+        return now + (timeout < 4 * USEC_S ? timeout / 4 : USEC_S);
+    usec since = s->request_left > s->client->leg.last_input ? s->request_left : s->client->leg.last_input;
+    return since + timeout;
+}
+
 usec downlink_due_at(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    usec now = s->cx->clock->mono;
     /* full because the node is: nobody tells us when that ends */
-    usec at = s->up && (s->up->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx) ? now + USEC_S : -1;
+    bool look_again = s->up && (s->up->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx);
+    usec at = look_again ? s->cx->clock->mono + USEC_S : -1;
     if (!s->client || s->state == SESSION_ENDING)
         return at;
-    if (s->state == SESSION_ATTACHED && s->out.asking) {
-        usec since = s->request_progress > s->client->leg.last_input ? s->request_progress : s->client->leg.last_input;
-        usec due = since + set->sm.ack_timeout;
-        at = earlier(at, due > now ? due : now + set->sm.ack_timeout / 4);
-    } else if (s->state == SESSION_ATTACHED) {
+    if (s->state == SESSION_ATTACHED && s->out.asking)
+        return earlier(at, answer_due_at(s));
+    if (s->state == SESSION_ATTACHED)
         at = earlier(at, sm_out_due_at(&s->out, set->sm.request_delay));
-    }
-    if (!s->out.asking) {
-        usec heard = s->client->leg.last_input + set->sm.probe, spoke = s->client->leg.last_output + set->sm.probe;
-        at = earlier(at, s->state == SESSION_UNMANAGED && spoke > heard ? spoke : heard);
-    }
-    return at;
+    usec heard = s->client->leg.last_input + set->sm.probe, spoke = s->client->leg.last_output + set->sm.probe;
+    return earlier(at, s->state == SESSION_UNMANAGED && spoke > heard ? spoke : heard);
 }

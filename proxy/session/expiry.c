@@ -8,9 +8,12 @@
 
 static void to_mailbox(struct session *s, struct entry *e)
 {
-    count(s->cx->counters, METRIC_down_mailbox);
-    if (!e->origin)
+    if (e->origin) {
+        count_add(s->cx->counters, METRIC_mailbox_lent, -1); /* back where it came from */
+    } else {
+        count(s->cx->counters, METRIC_down_mailbox);
         e->origin = mem_printf("%s/%" PRIu64, s->sid, e->number);
+    }
     e->stamp = false;
     s->cx->store->ops->mail_put(s->cx->store, s->account, e); /* takes it over */
 }
@@ -77,7 +80,7 @@ static void drop_uplink(struct session *s)
     }
 }
 
-void expiry_spill(struct session *s)
+void expiry_spill(struct session *s, enum close_reason reason)
 {
     if (s->held) { /* a presence that waited for the mailbox: the server has not seen it */
         entry_free(s->held);
@@ -85,7 +88,7 @@ void expiry_spill(struct session *s)
     }
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
-    mail_return(s);
+    mail_settle(s, reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0);
     spill_downlink(s);
     parking_discard_all(s);
     drop_uplink(s);

@@ -97,6 +97,7 @@ void leg_write(struct leg *leg, struct slice s)
 {
     if (leg->transport && s.n) {
         leg->last_output = leg->cx->clock->mono;
+        leg->bytes_out += s.n;
         transport_write(leg->transport, s);
     }
 }

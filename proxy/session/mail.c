@@ -28,7 +28,6 @@ static void deliver(struct session *s, struct entry *e)
     if (s->state == SESSION_UNMANAGED) {
         hand_over(s, e);
     } else {
-        count(s->cx->counters, METRIC_mailbox_taken);
         downlink_append(s, e);
     }
 }
@@ -89,21 +88,30 @@ bool mail_before_presence(struct session *s, const struct element *e)
     return true;
 }
 
-void mail_turn(struct session *s)
+void mail_delivered(struct session *s, const struct entry *e)
 {
-    if (!s->handed.count || s->cx->clock->mono < s->handed_at + HANDED_AFTER)
-        return;
+    s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
+    count(s->cx->counters, METRIC_mailbox_delivered);
+    count_add(s->cx->counters, METRIC_mailbox_lent, -1);
+}
+
+void mail_settle(struct session *s, bool clean)
+{
     for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));) {
+        if (!clean) {
+            put_back(s->cx, s->account, e);
+            continue;
+        }
         s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
         count(s->cx->counters, METRIC_mailbox_delivered);
         entry_free(e);
     }
 }
 
-void mail_return(struct session *s)
+void mail_turn(struct session *s)
 {
-    for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));)
-        put_back(s->cx, s->account, e);
+    if (s->handed.count && s->cx->clock->mono >= s->handed_at + HANDED_AFTER)
+        mail_settle(s, true);
 }
 
 usec mail_due_at(const struct session *s)

@@ -94,6 +94,7 @@ static void sasl_needs_tls(struct client_leg *c, const struct element *e)
 {
     (void)e;
     client_write_str(c, "<failure xmlns='" NS_SASL "'><encryption-required/></failure>");
+    client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_END); /* its password went over the line: no second one shall */
 }
 
 static void refuse_compression(struct client_leg *c, const struct element *e)

@@ -57,7 +57,9 @@ static void not_found(struct client_leg *c)
     struct ask *ask = MEM_NEW(struct ask);
     ask->cx = cx;
     ask->number = c->number;
-    cx->store->ops->tombstone_get(cx->store, c->login->resume_sid, slice_str(c->login->resume_account), on_tombstone, ask);
+    char *proof = negotiation_proof(c);
+    cx->store->ops->tombstone_get(cx->store, c->login->resume_sid, c->login->resume_account, proof, on_tombstone, ask);
+    free(proof);
 }
 
 static void refused(struct client_leg *c)
@@ -107,14 +109,6 @@ static void prove(struct client_leg *c)
     free(bind);
 }
 
-static bool proof_fits(const struct client_leg *c, const struct owner_place *place)
-{
-    char *mine = negotiation_proof(c);
-    bool fits = mine && place->proof && strcmp(mine, place->proof) == 0;
-    free(mine);
-    return fits;
-}
-
 /* With the account proved: is there such a session, and is it this account's? */
 static void decide(struct client_leg *c)
 {
@@ -140,22 +134,25 @@ void resumption_begin(struct client_leg *c, const struct element *e)
     l->resume_ns = mem_dup(e->ns);
     l->resume_since = cx->clock->mono;
     client_wait(c);
-    if (!previd.n || !sm_parse_h(node_attr(e->tree, "h"), &l->resume_h)) {
+    if (!previd.p || !sm_parse_h(node_attr(e->tree, "h"), &l->resume_h)) {
         count(cx->counters, METRIC_resumes_refused);
         fail(c, "bad-request", NULL);
         return;
     }
     cx->ops->sid_of(cx, previd, l->resume_sid);
-    bool found = owner_find(cx->owner, l->resume_sid, &place);
-    if (found && proof_fits(c, &place)) {
-        free(l->resume_account);
-        l->resume_account = mem_strdup(place.account);
-        go(c, &place);
-    } else if (l->resume_account) {
+    if (l->resume_account) {
         decide(c);
-    } else {
-        prove(c);
+        return;
     }
+    bool found = owner_find(cx->owner, l->resume_sid, &place);
+    char *proof = negotiation_proof(c);
+    if (!proof || (found && !place.proof))
+        prove(c);
+    else if (found && strcmp(proof, place.proof) == 0)
+        go(c, &place);
+    else /* also if it is there, but of another account: that looks the same */
+        not_found(c);
+    free(proof);
     owner_place_clear(&place);
 }
 

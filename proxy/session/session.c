@@ -12,7 +12,7 @@
 
 /* A resumption after less than this looks to the user as if nothing had happened: no delay stamps. */
 #define STAMP_AFTER (3 * USEC_S)
-/* How long a client that said goodbye is kept for the last <a/>. */
+/* How long the end of a session waits for the server to confirm what came last. */
 #define ENDING_TIME (2 * USEC_S)
 
 static const struct upstream_events upstream_events;
@@ -83,7 +83,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     list_init(&s->dirty);
     list_init(&s->parked_order);
     random_hex(s->tag, 8);
-    cx->ops->previd_new(cx, s->previd, sizeof s->previd);
+    cx->ops->previd_new(cx, s->account, s->previd, sizeof s->previd);
     cx->ops->sid_of(cx, slice_str(s->previd), s->sid);
     count_state(s, SESSION_UNMANAGED, 1);
     count(cx->counters, METRIC_sessions_started);
@@ -317,7 +317,7 @@ static void complete_resume(struct session *s)
     sm_out_attach(&s->out);
     s->replay_upto = s->out.written;
     s->full_since = 0;
-    s->request_left = false;
+    s->request_left = 0;
     set_state(s, SESSION_ATTACHED);
     s->resumes++;
     write_resumed(s);
@@ -424,8 +424,11 @@ static void leave_tombstone(struct session *s, enum close_reason reason)
 {
     if (!s->resumable)
         return;
-    struct tombstone t = {.h = s->in.safe, .reason = close_reason_name(reason)};
-    s->cx->store->ops->tombstone_put(s->cx->store, s->sid, s->account, &t);
+    struct owner_place place = {0};
+    owner_find(s->cx->owner, s->sid, &place);
+    struct tombstone t = {place.account, place.proof, s->in.safe, close_reason_name(reason)};
+    s->cx->store->ops->tombstone_put(s->cx->store, s->sid, &t);
+    owner_place_clear(&place);
 }
 
 static void tell_others_of_mail(struct session *s)
@@ -469,7 +472,7 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
     leave_tombstone(s, reason);
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
-    expiry_spill(s);
+    expiry_spill(s, reason);
     part_from_client(s, reason, goodbye);
     set_state(s, SESSION_ENDED);
     upstream_leg_close(&s->up, CLOSE_SESSION_END, true);
@@ -488,7 +491,8 @@ static void check_deadlines(struct session *s)
     const struct settings *set = s->cx->settings;
     if (s->state == SESSION_ENDING && (uplink_is_safe(s) || now >= s->ending_by))
         session_end(s, CLOSE_CLIENT_END, GOODBYE_END);
-    else if (s->state == SESSION_DETACHED && !s->resuming && now >= s->changed + s->max)
+    else if (s->state == SESSION_DETACHED && !s->resuming && now >= s->changed + s->max &&
+             (uplink_is_safe(s) || now >= s->changed + s->max + ENDING_TIME)) /* the tombstone is to tell the true h */
         session_end(s, CLOSE_EXPIRED, GOODBYE_CUT);
     else if (s->state == SESSION_DETACHED && s->full_since && now >= s->full_since + set->sm.full_grace)
         session_end(s, CLOSE_QUEUE_FULL, GOODBYE_CUT);
@@ -500,7 +504,7 @@ static usec next_deadline(const struct session *s)
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
     if (s->state == SESSION_DETACHED && !s->resuming)
-        at = earlier(at, s->changed + s->max);
+        at = earlier(at, s->changed + s->max + (uplink_is_safe(s) ? 0 : ENDING_TIME));
     if (s->state == SESSION_DETACHED && s->full_since)
         at = earlier(at, s->full_since + s->cx->settings->sm.full_grace);
     return at;

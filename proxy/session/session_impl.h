@@ -58,9 +58,8 @@ struct session {
     uint64_t replay_upto;   /* numbers up to it were carried over by the last resumption */
 
     usec born, changed;     /* bind; last attach or detach */
-    bool request_left;       /* the open <r/> has left the socket's buffer */
-    size_t request_behind;  /* bytes that the peer had not acknowledged when we looked last */
-    usec request_progress;  /* when that number fell last */
+    unsigned long long request_end; /* leg.bytes_out behind the open <r/> */
+    usec request_left;      /* when that was found to have left the socket's buffer; 0 = not yet */
     usec full_since;        /* detached, and the queue full: since when; 0 = not */
     usec ending_by;         /* ENDING: the latest end */
     bool mail_asked;        /* the store was asked for mail and has not answered */
@@ -102,11 +101,14 @@ void parking_append_all(struct session *s); /* into the queue, at a resumption *
 void parking_discard_all(struct session *s);
 size_t parking_count(const struct session *s);
 /* expiry.c */
-void expiry_spill(struct session *s);
+void expiry_spill(struct session *s, enum close_reason reason);
 /* mail.c */
 bool mail_before_presence(struct session *s, const struct element *e); /* true: the presence is held */
 void mail_turn(struct session *s);
-void mail_return(struct session *s);
+/* The client has it: out of the mailbox. */
+void mail_delivered(struct session *s, const struct entry *e);
+/* The session ends. clean: the client said goodbye with all that was written in its hands. */
+void mail_settle(struct session *s, bool clean);
 usec mail_due_at(const struct session *s);
 
 static inline usec earlier(usec a, usec b)

@@ -200,7 +200,7 @@ static bool barrier_wanted(const struct session *s)
     const struct settings *set = s->cx->settings;
     if (s->barrier.open || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
         return false;
-    return s->in.asked || s->resuming || s->state == SESSION_ENDING || s->in.owed ||
+    return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED ||
            s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
            s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
 }
@@ -281,7 +281,7 @@ static void answer(struct session *s)
         return;
     char a[96];
     snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
-    sm_in_told(&s->in);
+    sm_in_told(&s->in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
     count(s->cx->counters, METRIC_acks_sent);
     leg_write_str(&s->client->leg, a);
 }

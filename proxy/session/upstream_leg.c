@@ -38,7 +38,6 @@ static void bury(struct grave *g)
 
 void upstream_note_up(struct context *cx)
 {
-    count(cx->counters, METRIC_upstream_dials_ok);
     atomic_store(&cx->upstream->tried, true);
     if (atomic_exchange(&cx->upstream->down, false))
         LOG(LOG_INFO, "upstream is back", LF("upstream", cx->settings->upstream));
@@ -46,7 +45,6 @@ void upstream_note_up(struct context *cx)
 
 void upstream_note_down(struct context *cx, const char *detail)
 {
-    count(cx->counters, METRIC_upstream_dials_failed);
     atomic_store(&cx->upstream->tried, true);
     if (atomic_exchange(&cx->upstream->down, true))
         return;
@@ -78,6 +76,12 @@ static void ended(struct upstream_leg *up, enum close_reason reason, const char 
     upstream_leg_close(&up, reason, false);
 }
 
+static void unreachable_now(struct upstream_leg *up, const char *detail)
+{
+    count(up->leg.cx->counters, METRIC_upstream_dials_failed);
+    upstream_note_down(up->leg.cx, detail);
+}
+
 static void send_header(struct upstream_leg *up)
 {
     if (!up->header)
@@ -105,7 +109,7 @@ static void on_ready(void *ctx)
         return;
     }
     upstream_note_up(up->leg.cx);
-    set_phase(up, UPSTREAM_OPENING);
+    count(up->leg.cx->counters, METRIC_upstream_dials_ok);
     send_header(up);
 }
 
@@ -127,7 +131,7 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
     struct upstream_leg *up = ctx;
     bool unreachable = up->phase < UPSTREAM_OPENING;
     if (unreachable)
-        upstream_note_down(up->leg.cx, detail);
+        unreachable_now(up, detail);
     ended(up, unreachable ? CLOSE_UPSTREAM_UNREACHABLE : leg_reason(end), detail);
 }
 
@@ -137,7 +141,7 @@ static const struct transport_events transport_events = {on_ready, on_bytes, on_
 
 static void starttls_failed(struct upstream_leg *up, const char *why)
 {
-    upstream_note_down(up->leg.cx, why);
+    unreachable_now(up, why);
     ended(up, CLOSE_UPSTREAM_UNREACHABLE, why);
 }
 

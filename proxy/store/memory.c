@@ -20,7 +20,7 @@ struct grave {
     struct list link; /* in order of death */
     usec until;
     struct tombstone tombstone;
-    char *account;
+    char *account, *proof;
     char sid[SID_SIZE];
 };
 
@@ -152,6 +152,7 @@ static void grave_free(struct memory_store *m, struct grave *g)
     map_remove(m->graves, slice_str(g->sid));
     list_remove(&g->link);
     free(g->account);
+    free(g->proof);
     free(g);
 }
 
@@ -162,12 +163,13 @@ static usec wall_now(void)
     return now.wall;
 }
 
-static void tombstone_put(struct store *s, const char *sid, struct slice account, const struct tombstone *t)
+static void tombstone_put(struct store *s, const char *sid, const struct tombstone *t)
 {
     struct memory_store *m = self(s);
     struct grave *g = MEM_NEW(struct grave);
     g->tombstone = *t;
-    g->account = mem_dup(account);
+    g->account = mem_strdup(t->account);
+    g->proof = mem_strdup(t->proof);
     memcpy(g->sid, sid, SID_SIZE);
     pthread_mutex_lock(&m->lock);
     g->until = wall_now() + m->tombstone_ttl;
@@ -179,12 +181,18 @@ static void tombstone_put(struct store *s, const char *sid, struct slice account
     pthread_mutex_unlock(&m->lock);
 }
 
-static void tombstone_get(struct store *s, const char *sid, struct slice account, store_tombstone_fn *done, void *ctx)
+static bool same(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+static void tombstone_get(struct store *s, const char *sid, const char *account, const char *proof,
+                          store_tombstone_fn *done, void *ctx)
 {
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
     struct grave *g = map_get(m->graves, slice_str(sid));
-    bool known = g && slice_eq_str(account, g->account) && g->until > wall_now();
+    bool known = g && g->until > wall_now() && (same(account, g->account) || same(proof, g->proof));
     struct tombstone t = known ? g->tombstone : (struct tombstone){0};
     pthread_mutex_unlock(&m->lock);
     done(ctx, known ? &t : NULL);

@@ -24,34 +24,39 @@ bool sm_parse_bool(struct slice text)
 void sm_in_attach(struct sm_in *in)
 {
     in->asked = false;
-    in->asked_at = 0;
+    in->asked_from = in->asked_upto = in->owed = 0;
     in->answer_by = 0;
-    in->owed = 0;
 }
 
 void sm_in_request(struct sm_in *in, usec now, usec answer_delay)
 {
-    if (!in->asked)
+    if (!in->asked) {
+        in->asked_from = in->received;
         in->answer_by = now + answer_delay;
+    }
     in->asked = true;
-    in->asked_at = in->received;
+    in->asked_upto = in->received;
 }
 
 bool sm_in_due(const struct sm_in *in, usec now)
 {
     if (in->asked)
-        return in->safe >= in->asked_at || now >= in->answer_by;
+        return in->safe >= in->asked_from || now >= in->answer_by;
     return in->owed && in->safe >= in->owed;
 }
 
-void sm_in_told(struct sm_in *in)
+void sm_in_told(struct sm_in *in, usec now, usec answer_delay)
 {
-    /* an answer that came short of its request is made good without being asked (XEP-0198 4 allows it) */
-    if (in->asked && in->safe < in->asked_at)
-        in->owed = in->asked_at;
+    bool early = in->asked && in->safe >= in->asked_from && in->safe < in->asked_upto;
+    if (in->asked && in->safe < in->asked_from)
+        in->owed = in->asked_upto; /* short of any request: made good without being asked (XEP-0198 4 allows it) */
     else if (in->safe >= in->owed)
         in->owed = 0;
-    in->asked = false;
+    in->asked = early; /* the newer requests go on waiting */
+    if (early) {
+        in->asked_from = in->safe + 1;
+        in->answer_by = now + answer_delay;
+    }
     in->told = in->safe;
 }
 

@@ -57,7 +57,8 @@ def eventually(condition, text, timeout=TIMEOUT):
 
 def sums(reading):
     """Per direction: (received, sum of the fates and of what is still queued)."""
-    down = reading.sum(DOWN_FATES) + reading.sum("unacked_stanzas") + reading.sum("parked_stanzas")
+    down = reading.sum(DOWN_FATES) + reading.sum("unacked_stanzas") - reading.sum("mailbox_lent") + \
+        reading.sum("parked_stanzas")
     up = reading.sum(UP_FATES) + reading.sum("unconfirmed_stanzas")
     mail = reading.sum("mailbox_fates_total") + reading.sum("mailbox_messages")
     return {"downlink": (reading.sum("stanzas_total", direction="downlink"), down),

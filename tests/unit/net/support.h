@@ -67,6 +67,19 @@ UNUSED_OK static void run_until(struct loop *l, bool (*holds)(void *ctx), void *
     timers_cancel(loop_timers(l), &u.guard);
 }
 
+static bool second_time(void *ctx)
+{
+    return ++*(int *)ctx == 2;
+}
+
+/* One turn that looks at the sockets, whether or not they have anything. */
+UNUSED_OK static void run_turn(struct loop *l)
+{
+    int ends = 0;
+    loop_wake(l);
+    run_until(l, second_time, &ends);
+}
+
 static bool nothing_closing(void *ctx)
 {
     return loop_closing(ctx) == 0;

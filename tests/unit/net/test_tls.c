@@ -134,12 +134,6 @@ static void both_directions_at_once(void **state)
     free(data);
 }
 
-static bool at_once(void *ctx)
-{
-    (void)ctx;
-    return true;
-}
-
 /* Small records that came in one piece are read in one turn; none waits inside SSL for the socket to wake it. */
 static void many_small_records_do_not_stall(void **state)
 {
@@ -149,7 +143,7 @@ static void many_small_records_do_not_stall(void **state)
     transport_read_stop(f->s.t);
     for (int i = 0; i < 300; i++) {
         transport_write(f->c.t, slice_str("<message/>"));
-        run_until(f->l, at_once, NULL); /* a turn, so a record of its own */
+        run_turn(f->l); /* a record of its own */
     }
     transport_read_start(f->s.t);
     run_until_arrived(f->l, &f->s, 3000);
@@ -292,23 +286,21 @@ struct raw {
     struct owner *server;
     ev_io io; /* makes a turn when the server's bytes arrive */
     SSL *ssl;
-    int ret; /* of the handshake, 0 = not done yet */
-    int error;
+    bool done; /* with the handshake */
+    int ret, error;
 };
 
 static bool raw_handshake(void *ctx)
 {
     struct raw *r = ctx;
-    if (!r->ret) {
+    if (!r->done) {
         ERR_clear_error();
-        int ret = SSL_connect(r->ssl);
-        int e = SSL_get_error(r->ssl, ret);
-        if (ret == 1 || (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE))
-            r->ret = ret;
-        if (r->ret && r->ret != 1)
-            r->error = ERR_GET_REASON(ERR_peek_error());
+        r->ret = SSL_connect(r->ssl);
+        int e = SSL_get_error(r->ssl, r->ret);
+        r->done = e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE;
+        r->error = ERR_GET_REASON(ERR_peek_error());
     }
-    return r->ret && (r->server->ready || r->server->closed);
+    return r->done && (r->server->ready || r->server->closed);
 }
 
 static void on_raw_bytes(struct ev_loop *ev, ev_io *w, int revents)
@@ -454,7 +446,7 @@ static void a_tls_goodbye_is_a_fin(void **state)
     assert_int_equal(f->s.end, TRANSPORT_FIN);
     transport_write(f->s.t, slice_str("</stream>"));
     transport_free(&f->s.t, true);
-    run_until(f->l, at_once, NULL);
+    run_turn(f->l);
     fcntl(f->fd[0], F_SETFL, 0);
     char answer[16];
     assert_int_equal(SSL_read(r.ssl, answer, sizeof answer), 9);

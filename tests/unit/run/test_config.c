@@ -502,8 +502,6 @@ static void test_numbers_must_fit_each_other(void **state)
 {
     struct trial *t = *state;
     assert_refused(t, "sm", "max = 2h", "sm.max: is more than sm.max_cap; raise sm.max_cap or lower sm.max");
-    assert_refused(t, "sm", "queue_bytes = 64k",
-                   "sm.queue_bytes: cannot hold one stanza of limits.stanza_bytes; raise it");
     assert_refused(t, "limits", "memory = 1m",
                    "limits.memory: cannot hold one queue of sm.queue_bytes; raise it, or set 0 for no limit");
 }
