@@ -36,14 +36,20 @@ UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 SIM_SRC := $(wildcard tests/sim/*.c)
 
+# V=1 shows whole commands.
+V ?=
+Q := $(if $(V),,@)
+
 all: $(BUILD)/holdfast
 
 $(BUILD)/holdfast: $(MAIN_OBJ) $(PURE_OBJ) $(IMPURE_OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(if $(V),,@echo "  cc   $@")
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/libpure.a: $(PURE_OBJ)
 	@rm -f $@; ar rcs $@ $^
@@ -53,7 +59,7 @@ $(BUILD)/libimpure.a: $(IMPURE_OBJ)
 # Unit tests of the pure layers link with expat alone; those of net and run with everything.
 define UNIT_RULE
 $(BUILD)/$(1:.c=): $(BUILD)/$(1:.c=.o) $(if $(filter net run,$(word 3,$(subst /, ,$1))),$(BUILD)/libimpure.a) $(BUILD)/libpure.a
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $(if $(filter net run,$(word 3,$(subst /, ,$1))),$(BUILD)/libpure.a $$(LIBS),$$(LIBS_PURE)) -lcmocka
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(if $(filter net run,$(word 3,$(subst /, ,$1))),$(BUILD)/libpure.a $$(LIBS),$$(LIBS_PURE)) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call UNIT_RULE,$t)))
 
@@ -62,7 +68,7 @@ SIM_MAIN := $(wildcard tests/sim/test_*.c)
 SIM_BIN := $(SIM_MAIN:%.c=$(BUILD)/%)
 SIM_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SIM_MAIN),$(SIM_SRC)))
 $(SIM_BIN): $(BUILD)/%: $(BUILD)/%.o $(SIM_SHARED) $(BUILD)/libpure.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PURE) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PURE) -lcmocka
 
 # Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
 PYTHON := /usr/bin/python3
@@ -123,6 +129,7 @@ help:
 	@echo "make unit        unit tests;  make sim: simulations"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
+	@echo "V=1              shows whole commands"
 	@echo "make clean       removes what was built"
 
 clean:

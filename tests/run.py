@@ -58,16 +58,22 @@ Holdfast for {domain}, in front of {upstream}
 """, flush=True)
 
 
-def run(config):
-    """The proxy's exit status. Ctrl-C reaches it by itself, as it is in the terminal's foreground; TERM is passed on."""
+def command_line(config):
     command = [str(pathlib.Path(os.environ["HOLDFAST_BIN"]).resolve()), "-c", str(config)]
-    if os.environ.get("STORE"):
-        command += ["-o", f"store.url={os.environ['STORE']}"]
-    env = {name: value for name, value in os.environ.items() if name != "HOLDFAST_BIN"}
-    proxy = subprocess.Popen(command, env=env)
+    return command + (["-o", f"store.url={os.environ['STORE']}"] if os.environ.get("STORE") else [])
+
+
+def run(command):
+    """The proxy's exit status. Ctrl-C reaches it by itself, as it is in the terminal's foreground; TERM is passed on."""
+    proxy = subprocess.Popen(command, env=clean_environment())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: proxy.terminate())
     return proxy.wait()
+
+
+def clean_environment():
+    """The proxy takes HOLDFAST_... for configuration; what make tells this script is none."""
+    return {name: value for name, value in os.environ.items() if name != "HOLDFAST_BIN"}
 
 
 def main():
@@ -80,8 +86,12 @@ def main():
             demo = Prosody(directory=FOLDER / "prosody", accounts=ACCOUNTS, domain=domain).start()
             upstream = demo.upstream
         taken = ports()
+        command = command_line(write_config(domain, upstream, *taken))
+        checked = subprocess.run([*command, "-t"], env=clean_environment(), stdout=subprocess.DEVNULL)
+        if checked.returncode:
+            return checked.returncode
         tell(domain, upstream, *taken, ACCOUNTS if demo else [])
-        return run(write_config(domain, upstream, *taken))
+        return run(command)
     except KeyboardInterrupt:
         return 130
     finally:

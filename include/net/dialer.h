@@ -24,9 +24,10 @@ struct dial_target {
     usec timeout;            /* for all of it: resolving, connecting, the handshake */
 };
 
-/* A transport at once, not usable before `ready`; failures come as `closed` with TRANSPORT_REFUSED, TRANSPORT_TIMEOUT or
- * TRANSPORT_TLS and a text such as "connect 127.0.0.1:5222: Connection refused" or "resolve xmpp.example: not found". Never
- * calls up before it has returned. Writing before `ready` is kept and sent then. The target's strings are copied. */
+/* A transport at once, not usable before `ready`; failures come as `closed` with TRANSPORT_REFUSED, TRANSPORT_TIMEOUT
+ * or TRANSPORT_TLS and a text such as "connect 127.0.0.1:5222: Connection refused" or "resolve xmpp.example: not
+ * found". Never calls up before it has returned. Writing before `ready` is kept and sent then. The target's strings are
+ * copied. */
 struct transport *dialer_dial(struct dialer *d, const struct dial_target *target);
 
 #endif

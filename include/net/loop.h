@@ -1,8 +1,9 @@
-/* One libev loop: the current time, timers, end-of-turn work, wake-ups from other threads. Everything here but loop_wake
- * belongs to the loop's own thread. loop_new makes the process ignore SIGPIPE unless it has a handler (OpenSSL cannot
- * write without raising it).
+/* One libev loop: the current time, timers, end-of-turn work, wake-ups from other threads. Everything here but
+ * loop_wake belongs to the loop's own thread. loop_new makes the process ignore SIGPIPE unless it has a handler
+ * (OpenSSL cannot write without raising it).
  *
- * A turn: sockets, then timers that are due, then turn_end, then the transports write, then what was freed is released. */
+ * A turn: sockets, then timers that are due, then turn_end, then the transports write, then what was freed is
+ * released. */
 #ifndef HOLDFAST_NET_LOOP_H
 #define HOLDFAST_NET_LOOP_H
 
@@ -26,7 +27,8 @@ void loop_stop(struct loop *l); /* from a callback on the loop */
 const struct clock *loop_clock(const struct loop *l);
 struct timers *loop_timers(struct loop *l);
 struct ev_loop *loop_ev(struct loop *l); /* for net/ only */
-/* Transports freed gracefully that are not done yet (each takes seconds at most): a stopping program may wait for none. */
+/* Transports freed gracefully that are not done yet (each takes seconds at most): a stopping program may wait
+ * for none, looking at each turn_end. */
 size_t loop_closing(const struct loop *l);
 
 /* Work at the end of each turn, after all I/O and timer callbacks and before the transports flush what was written

@@ -1,5 +1,5 @@
-/* A socket as a transport, with or without TLS on it. Reads into a buffer of the loop's, so that an idle connection owns
- * none; OpenSSL's are released too. Sets TCP_NODELAY, keep-alive, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT. */
+/* A socket as a transport, with or without TLS on it. Reads into a buffer of the loop's, so that an idle connection
+ * owns none; OpenSSL's are released too. Sets TCP_NODELAY, keep-alive, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT. */
 #ifndef HOLDFAST_NET_TCP_H
 #define HOLDFAST_NET_TCP_H
 
@@ -12,10 +12,10 @@
  * handshake_timeout); `ready` tells when it is done. Without, `ready` is called in the next turn. */
 struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout);
 
-/* STARTTLS (RFC 6120 5): what was written so far leaves in clear, then the handshake begins. `ready` is called again
- * when it is done. The server side fails the transport with TRANSPORT_TLS if bytes that arrived in clear before
- * the handshake are still unread (the owner has given all that it got since the last `bytes`; the caller itself checks what it
- * holds). name: SNI and the name to verify, for the client side; NULL on the server side. */
+/* STARTTLS (RFC 6120 5): what was written so far leaves in clear, then the handshake begins; what is written from now
+ * on waits for its end. `ready` is called again then. The server side fails the transport with TRANSPORT_TLS if bytes
+ * that arrived in clear are still unread (the owner has been given all up to the last `bytes`, and checks itself what
+ * it holds). name: SNI and the name to verify, for the client side; NULL on the server side. */
 void tcp_starttls(struct transport *t, struct tls_context *tls, const char *name, usec handshake_timeout);
 
 /* True once TLS is up. Version ("TLSv1.3") and cipher for logs, "" before. */

@@ -40,7 +40,8 @@ struct transport_events {
 enum transport_kind { TRANSPORT_TCP, TRANSPORT_KIND_TLS, TRANSPORT_WEBSOCKET, TRANSPORT_RELAY, TRANSPORT_MEMORY };
 
 struct transport_ops {
-    /* Takes a copy; what is written in one loop turn leaves with one system call (one TLS record where it fits) at its end. */
+    /* Takes a copy; what is written in one loop turn leaves with one system call (one TLS record where it fits) at its
+     * end. */
     void (*write)(struct transport *t, const char *p, size_t n);
     /* Stops and starts the upcall `bytes`. Transports start with reading stopped. A peer's FIN or RST may be
      * noticed late while reading is stopped. */
@@ -52,13 +53,14 @@ struct transport_ops {
      * bytes). A system call. */
     size_t (*outstanding)(const struct transport *t);
     /* Ends it. No upcall comes any more; t is gone for the owner.
-     *   graceful: flushes what was written, says goodbye (TLS close_notify, FIN) and waits for the peer's, all of it bounded
-     *     in time; what the peer still sends is dropped. Also right after `closed` with TRANSPORT_FIN: a last answer leaves.
-     *   not graceful: reset at once (TCP RST), both what was buffered here and what the kernel still held are lost. */
+     *   graceful: flushes what was written, says goodbye (TLS close_notify, FIN) and waits for the peer's, all of it
+     *     bounded in time; what the peer still sends is dropped. Also right after `closed` with TRANSPORT_FIN: a last
+     *     answer leaves. Before `ready` of a dialled one, and during a TLS handshake, it is just closed.
+     *   not graceful: reset at once (TCP RST), what was buffered here and what the kernel still held are lost. */
     void (*free)(struct transport *t, bool graceful);
-    /* Takes it off its loop, so that another thread can put it on its own: between the two calls there are no upcalls and
-     * no system calls; what is buffered goes along. Reading is stopped by detach; after attach the owner starts it, and
-     * bytes that wait inside (TLS) are delivered then. `loop` is a struct loop *. Not before `ready` of a dialled one.
+    /* Takes it off its loop, so that another thread can put it on its own: between the two calls there are no upcalls
+     * and no system calls; what is buffered goes along. Reading is stopped by detach; after attach the owner starts it,
+     * and bytes that wait inside (TLS) are delivered then. `loop` is a struct loop *. Not while it is being dialled.
      * In between it may be freed as well; it is then closed at once, without the graces of its loop. */
     void (*detach)(struct transport *t);
     void (*attach)(struct transport *t, void *loop);

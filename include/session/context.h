@@ -68,6 +68,7 @@ struct context {
     struct list dirty;     /* sessions that want session_turn at the end of this turn */
     struct list graveyard; /* objects to free when the callbacks of this turn have returned */
     struct list clients;   /* all client legs */
+    struct list partings;  /* upstream legs of ended sessions, until the server has ended them too */
     uint64_t last_leg;     /* numbers for logs */
     struct buf scratch;    /* for one stanza that must be changed on its way */
     struct list deferred;  /* client legs with something to do when no callback is on the stack */

@@ -29,8 +29,8 @@ void leg_init(struct leg *leg, struct context *cx, struct transport *t, const st
 void leg_listen(struct leg *leg);              /* starts reading, if nothing stops it */
 void leg_input(struct leg *leg, const char *p, size_t n);
 void leg_stop(struct leg *leg, enum leg_stop why);
-/* Takes the reason back; when it was the last one, what was held is parsed and reading goes on. May call up. */
-void leg_go(struct leg *leg, enum leg_stop why);
+/* Takes the reasons back; when these were the last ones, what was held is parsed and reading goes on. May call up. */
+void leg_go(struct leg *leg, unsigned why);
 /* The value for stream upcalls to return: whether the stream is to stop behind this element. */
 static inline enum stream_next leg_next(const struct leg *leg)
 {

@@ -37,8 +37,8 @@ static inline void loop_unqueue(struct loop_task *task)
 
 unsigned long long loop_turn(const struct loop *l); /* counts the turns */
 
-/* For a descriptor that lives on elsewhere, after its watchers were stopped. libev leaves it in the epoll set until it has an
- * event; by then another thread may have closed it and the number may be someone else's. */
+/* For a descriptor that lives on elsewhere, after its watchers were stopped. libev leaves it in the epoll set until it
+ * has an event; by then another thread may have closed it and the number may be someone else's. */
 void loop_forget_fd(struct loop *l, int fd);
 
 /* Scratch memory for one read; valid until the callback that uses it returns. */

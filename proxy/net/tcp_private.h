@@ -3,8 +3,9 @@
  *   tcp_io.c       one read, write or handshake step, with or without TLS, and what its failure means
  *   tcp_goodbye.c  after a graceful free: flush, say goodbye, wait for the peer's
  *
- * Upcalls are made from two places alone, tcp_next and tcp_read, each as the last thing these do: the owner may free the
- * transport in them, or hand it to another thread. Whatever finds out something the owner must hear of notes it in `due`. */
+ * Upcalls are made from two places alone, tcp_next and tcp_read, each as the last thing these do: the owner may free
+ * the transport in them, or hand it to another thread. Whatever finds out something that the owner must hear of notes
+ * it in `due`. */
 #ifndef HOLDFAST_NET_TCP_PRIVATE_H
 #define HOLDFAST_NET_TCP_PRIVATE_H
 
@@ -50,7 +51,7 @@ struct tcp {
     bool tls_up, tls_broken; /* broken: SSL must not be used any more, not even for a goodbye */
 
     bool reading;                 /* what the owner wants */
-    int read_needs, write_needs;  /* what a read or write (handshake: read_needs) waits for; TLS may need the other one */
+    int read_needs, write_needs;  /* what a read (or handshake) or write waits for; TLS may need the other */
     bool blocked;                 /* `out` waits for write_needs */
     unsigned long long read_turn; /* one read per turn */
 

@@ -10,8 +10,8 @@ struct tls_context *tls_ref(struct tls_context *tls);
 bool tls_is_server(const struct tls_context *tls);
 
 /* name: for clients, SNI (unless it is an address) and what the certificate must be for. direct: TLS from the first
- * byte, where a client tells its protocol by ALPN (XEP-0368); STARTTLS does not. The context must outlive the handshake.
- * NULL with *error_r (free it). */
+ * byte, where a client tells its protocol by ALPN (XEP-0368); STARTTLS does not. The context must outlive the
+ * handshake. NULL with *error_r (free it). */
 SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r);
 
 #define TLS_TEXT 256

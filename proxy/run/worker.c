@@ -247,7 +247,9 @@ static void on_beat(void *ctx)
         count_add(w->cx.counters, METRIC_mailbox_expired, (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
     }
     atomic_store(&w->clients, count_list(&w->cx.clients));
-    if (w->stop_by && (now >= w->stop_by || loop_closing(w->loop) == 0)) {
+    bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings);
+    if (w->stop_by && (now >= w->stop_by || quiet)) {
+        partings_end(&w->cx);
         loop_stop(w->loop);
         return;
     }

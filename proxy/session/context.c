@@ -8,6 +8,7 @@ void context_init(struct context *cx)
     list_init(&cx->graveyard);
     list_init(&cx->clients);
     list_init(&cx->deferred);
+    list_init(&cx->partings);
 }
 
 void context_turn_end(struct context *cx)

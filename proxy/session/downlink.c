@@ -12,13 +12,13 @@ static bool is_managed(const struct session *s)
     return s->state != SESSION_UNMANAGED;
 }
 
-static void count_stanza(struct session *s, const struct element *e)
+void downlink_count(struct context *cx, const struct element *e)
 {
     static const enum metric by_kind[] = {[ELEMENT_MESSAGE] = METRIC_stanzas_down_message,
                                           [ELEMENT_PRESENCE] = METRIC_stanzas_down_presence,
                                           [ELEMENT_IQ] = METRIC_stanzas_down_iq};
-    count(s->cx->counters, by_kind[e->kind]);
-    count_add(s->cx->counters, METRIC_stanza_bytes_down, (int64_t)e->bytes.n);
+    count(cx->counters, by_kind[e->kind]);
+    count_add(cx->counters, METRIC_stanza_bytes_down, (int64_t)e->bytes.n);
 }
 
 /* ---- limits ---- */
@@ -98,7 +98,7 @@ void session_from_upstream(struct session *s, const struct element *e)
 {
     if (uplink_take_answer(s, e))
         return;
-    count_stanza(s, e);
+    downlink_count(s->cx, e);
     if (answer_ping(s, e)) {
         count(s->cx->counters, METRIC_down_swallowed);
         return;

@@ -6,64 +6,66 @@
 #include "xmpp/xml.h"
 #include <inttypes.h>
 
-static void to_mailbox(struct session *s, struct entry *e)
+static void to_mailbox(struct fate *f, struct entry *e)
 {
     if (e->origin) {
-        count_add(s->cx->counters, METRIC_mailbox_lent, -1); /* back where it came from */
+        count_add(f->cx->counters, METRIC_mailbox_lent, -1); /* back where it came from */
     } else {
-        count(s->cx->counters, METRIC_down_mailbox);
-        e->origin = mem_printf("%s/%" PRIu64, s->sid, e->number);
+        count(f->cx->counters, METRIC_down_mailbox);
+        e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
     }
     e->stamp = false;
-    s->cx->store->ops->mail_put(s->cx->store, s->account, e); /* takes it over */
+    f->cx->store->ops->mail_put(f->cx->store, f->account, e); /* takes it over */
 }
 
 /* Its sender waits for an answer: it is told that nobody is here any more (RFC 6120 8.3.3.13). */
-static void bounce(struct session *s, struct entry *e)
+static void bounce(struct fate *f, struct entry *e)
 {
     struct buf out = {0};
     const struct node *iq;
     struct xml_tree *tree = xml_tree_parse(entry_slice(e), &iq);
-    bool sent = s->up && tree;
+    bool sent = f->up && tree;
     if (sent) {
         stanza_write_iq_error(&out, node_attr(iq, "id"), SLICE_NONE, node_attr(iq, "from"), "wait",
                               "recipient-unavailable");
-        uplink_write(s, buf_slice(&out));
+        leg_write(&f->up->leg, buf_slice(&out));
     }
     xml_tree_free(tree);
     buf_free(&out);
-    count(s->cx->counters, sent ? METRIC_down_bounced : METRIC_down_discarded_iq);
+    count(f->cx->counters, sent ? METRIC_down_bounced : METRIC_down_discarded_iq);
     entry_free(e);
 }
 
-static void discard(struct session *s, struct entry *e)
+static void discard(struct fate *f, struct entry *e)
 {
     static const enum metric fate[] = {
         [CLASS_MESSAGE] = METRIC_down_discarded_message,     [CLASS_CHAT_STATE] = METRIC_down_discarded_chat_state,
         [CLASS_GROUPCHAT] = METRIC_down_discarded_groupchat, [CLASS_IQ_REPLY] = METRIC_down_discarded_iq,
         [CLASS_PRESENCE] = METRIC_down_discarded_presence,
     };
-    count(s->cx->counters, fate[e->class]);
+    count(f->cx->counters, fate[e->class]);
     entry_free(e);
 }
 
-static void meet_fate(struct session *s, struct entry *e)
+void fate_meet(struct fate *f, struct entry *e)
 {
-    if (e->class == CLASS_KEEP && s->account.n)
-        to_mailbox(s, e);
+    if (e->class == CLASS_KEEP && f->account.n)
+        to_mailbox(f, e);
     else if (e->class == CLASS_IQ_REQUEST)
-        bounce(s, e);
+        bounce(f, e);
     else
-        discard(s, e);
+        discard(f, e);
 }
 
 static void spill_downlink(struct session *s)
 {
+    struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account};
+    memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = queue_take(&s->out.queue, UINT64_MAX));) {
         count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
         count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        meet_fate(s, e);
+        fate_meet(&fate, e);
     }
     s->out.next = NULL;
 }

@@ -81,11 +81,11 @@ void leg_stop(struct leg *leg, enum leg_stop why)
         update_reading(leg);
 }
 
-void leg_go(struct leg *leg, enum leg_stop why)
+void leg_go(struct leg *leg, unsigned why)
 {
     if (!(leg->stopped & why))
         return;
-    leg->stopped &= ~(unsigned)why;
+    leg->stopped &= ~why;
     if (leg->feeding || leg->stopped)
         return; /* the feed on the stack goes on by itself */
     leg->last_input = leg->cx->clock->mono; /* it could not be heard until now */

@@ -108,6 +108,14 @@ void mail_settle(struct session *s, bool clean)
     }
 }
 
+void mail_tell_others(struct context *cx, struct slice account)
+{
+    struct owner_place place = {0};
+    if (account.n && owner_find_available(cx->owner, account, &place))
+        cx->ops->post_mail(cx, place.sid, place.worker);
+    owner_place_clear(&place);
+}
+
 void mail_turn(struct session *s)
 {
     if (s->handed.count && s->cx->clock->mono >= s->handed_at + HANDED_AFTER)

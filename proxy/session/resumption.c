@@ -148,10 +148,12 @@ void resumption_begin(struct client_leg *c, const struct element *e)
     char *proof = negotiation_proof(c);
     if (!proof || (found && !place.proof))
         prove(c);
-    else if (found && strcmp(proof, place.proof) == 0)
-        go(c, &place);
-    else /* also if it is there, but of another account: that looks the same */
+    else if (!found)
         not_found(c);
+    else if (strcmp(proof, place.proof) == 0)
+        go(c, &place);
+    else
+        refused(c);
     free(proof);
     owner_place_clear(&place);
 }

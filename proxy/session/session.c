@@ -431,14 +431,6 @@ static void leave_tombstone(struct session *s, enum close_reason reason)
     owner_place_clear(&place);
 }
 
-static void tell_others_of_mail(struct session *s)
-{
-    struct owner_place place = {0};
-    if (s->account.n && owner_find_available(s->cx->owner, s->account, &place))
-        s->cx->ops->post_mail(s->cx, place.sid, place.worker);
-    owner_place_clear(&place);
-}
-
 static void log_end(struct session *s, enum close_reason reason)
 {
     LOG(LOG_INFO, "session ended", LF("sid", s->sid), LF("jid", s->jid), LF("reason", close_reason_name(reason)),
@@ -475,10 +467,11 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
     expiry_spill(s, reason);
     part_from_client(s, reason, goodbye);
     set_state(s, SESSION_ENDED);
-    upstream_leg_close(&s->up, CLOSE_SESSION_END, true);
     count(cx->counters, metric_session_end(reason));
     log_end(s, reason);
-    tell_others_of_mail(s);
+    mail_tell_others(cx, s->account);
+    if (s->up)
+        parting_begin(s);
     list_remove(&s->dirty);
     context_bury(cx, &s->grave, bury);
 }

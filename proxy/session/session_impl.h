@@ -85,6 +85,7 @@ void uplink_request(struct session *s);         /* <r/> */
 /* downlink.c */
 void session_from_upstream(struct session *s, const struct element *e);
 void downlink_turn(struct session *s); /* writes what waits, asks for acks; may drop the client */
+void downlink_count(struct context *cx, const struct element *e);
 void downlink_append(struct session *s, struct entry *e);
 void downlink_ack(struct session *s, const struct element *e);
 void downlink_release(struct session *s, uint64_t count); /* the client has everything up to count */
@@ -101,9 +102,22 @@ void parking_append_all(struct session *s); /* into the queue, at a resumption *
 void parking_discard_all(struct session *s);
 size_t parking_count(const struct session *s);
 /* expiry.c */
+/* Who a stanza without a recipient belonged to. */
+struct fate {
+    struct context *cx;
+    struct upstream_leg *up; /* to answer senders on; NULL: they get no answer */
+    struct slice account;    /* empty: has no mailbox */
+    uint64_t last_number;
+    char sid[SID_SIZE];
+};
+void fate_meet(struct fate *f, struct entry *e); /* takes it over */
 void expiry_spill(struct session *s, enum close_reason reason);
+/* parting.c */
+void parting_begin(struct session *s); /* takes the upstream leg over */
 /* mail.c */
 bool mail_before_presence(struct session *s, const struct element *e); /* true: the presence is held */
+/* Another session of the account may be able to deliver what was put into the mailbox. */
+void mail_tell_others(struct context *cx, struct slice account);
 void mail_turn(struct session *s);
 /* The client has it: out of the mailbox. */
 void mail_delivered(struct session *s, const struct entry *e);

@@ -166,7 +166,7 @@ def test_what_was_acked_is_at_the_server_when_client_and_proxy_die_in_the_middle
 
     speaking = threading.Thread(target=speak)
     speaking.start()
-    eventually(lambda: s.figure("acks_sent_total") >= 5, "acks have been sent")
+    eventually(lambda: s.figure("acks_sent_total") >= 2, "acks have been sent")
     s.proxy.kill()
     stop.set()
     speaking.join()

@@ -1,0 +1,290 @@
+#include "net/dialer.h"
+#include "support.h"
+#include <ev.h>
+
+/* A name server on loopback that knows a few names:
+ *   two.example     127.0.0.2 and 127.0.0.1, in this order
+ *   silent.example  is never answered
+ *   all others do not exist */
+struct name_server {
+    int fd;
+    char address[32];
+    ev_io io;
+    int asked;
+};
+
+/* The question's name as text; returns the question's size, with type and class. */
+static size_t parse_question(const unsigned char *p, size_t n, char *name, unsigned *type)
+{
+    size_t i = 12, out = 0;
+    while (i < n && p[i]) {
+        memcpy(name + out, p + i + 1, p[i]);
+        out += p[i];
+        name[out++] = '.';
+        i += p[i] + 1u;
+    }
+    name[out ? out - 1 : 0] = '\0';
+    *type = p[i + 1] * 256u + p[i + 2];
+    return i + 5 - 12;
+}
+
+static size_t add_address(unsigned char *p, unsigned char last)
+{
+    const unsigned char record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, last};
+    memcpy(p, record, sizeof record);
+    return sizeof record;
+}
+
+static void on_question(struct ev_loop *ev, ev_io *w, int revents)
+{
+    (void)ev, (void)revents;
+    struct name_server *s = w->data;
+    unsigned char p[512];
+    char name[256];
+    unsigned type;
+    struct sockaddr_in from;
+    socklen_t from_n = sizeof from;
+    ssize_t got = recvfrom(s->fd, p, sizeof p, 0, (struct sockaddr *)&from, &from_n);
+    assert_true(got > 12);
+    s->asked++;
+    size_t n = 12 + parse_question(p, (size_t)got, name, &type);
+    if (strcmp(name, "silent.example") == 0)
+        return;
+    bool known = strcmp(name, "two.example") == 0;
+    p[2] = 0x81;
+    p[3] = known ? 0x80 : 0x83; /* NXDOMAIN */
+    memset(p + 6, 0, 6);
+    if (known && type == 1) {
+        p[7] = 2;
+        n += add_address(p + n, 2);
+        n += add_address(p + n, 1);
+    }
+    sendto(s->fd, p, n, 0, (struct sockaddr *)&from, from_n);
+}
+
+struct fixture {
+    struct loop *l;
+    struct dialer *d;
+    struct name_server dns;
+    struct owner o;
+};
+
+static int begin(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    struct sockaddr_in sa = {.sin_family = AF_INET};
+    socklen_t n = sizeof sa;
+    f->l = loop_new();
+    f->d = dialer_new(f->l);
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    f->dns.fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    bind(f->dns.fd, (struct sockaddr *)&sa, sizeof sa);
+    getsockname(f->dns.fd, (struct sockaddr *)&sa, &n);
+    snprintf(f->dns.address, sizeof f->dns.address, "127.0.0.1:%d", ntohs(sa.sin_port));
+    ev_io_init(&f->dns.io, on_question, f->dns.fd, EV_READ);
+    f->dns.io.data = &f->dns;
+    ev_io_start(loop_ev(f->l), &f->dns.io);
+    *state = f;
+    return dialer_set_servers(f->d, f->dns.address) ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    struct fixture *f = *state;
+    owner_end(&f->o, true);
+    dialer_free(f->d);
+    ev_io_stop(loop_ev(f->l), &f->dns.io);
+    close(f->dns.fd);
+    loop_end(f->l);
+    free(f);
+    return 0;
+}
+
+static void dial(struct fixture *f, const char *host, int port, usec timeout)
+{
+    const struct dial_target target = {.host = host, .port = port, .timeout = timeout};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    assert_int_equal(f->o.ready + f->o.closed, 0);
+}
+
+static void assert_fails(struct fixture *f, enum transport_end why, const char *detail)
+{
+    run_until(f->l, owner_is_closed, &f->o);
+    assert_int_equal(f->o.ready, 0);
+    assert_int_equal(f->o.end, why);
+    assert_string_equal(f->o.detail, detail);
+}
+
+static void a_literal_address_is_dialled(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    dial(f, "127.0.0.1", port, TEST_TIMEOUT);
+    transport_write(f->o.t, slice_str("early"));
+    run_until(f->l, owner_is_ready, &f->o);
+    char *expected = mem_printf("127.0.0.1:%d", port);
+    assert_string_equal(f->o.t->peer, expected);
+    free(expected);
+    int fd = accept(listening, NULL, NULL);
+    char p[8];
+    assert_int_equal(recv(fd, p, 5, MSG_WAITALL), 5);
+    assert_memory_equal(p, "early", 5);
+    assert_int_equal(f->dns.asked, 0);
+    close(fd);
+    close(listening);
+}
+
+static void localhost_needs_no_name_server(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    dial(f, "localhost", port, TEST_TIMEOUT);
+    run_until(f->l, owner_is_ready, &f->o);
+    assert_int_equal(f->dns.asked, 0);
+    close(listening);
+}
+
+static void a_closed_port_refuses(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof sa;
+    int bound = socket(AF_INET, SOCK_STREAM, 0); /* keeps the port for us, but does not listen */
+    assert_int_equal(bind(bound, (struct sockaddr *)&sa, sizeof sa), 0);
+    getsockname(bound, (struct sockaddr *)&sa, &n);
+    dial(f, "127.0.0.1", ntohs(sa.sin_port), TEST_TIMEOUT);
+    char *expected = mem_printf("connect 127.0.0.1:%d: Connection refused", ntohs(sa.sin_port));
+    assert_fails(f, TRANSPORT_REFUSED, expected);
+    free(expected);
+    close(bound);
+}
+
+static void an_unknown_name_is_not_found(void **state)
+{
+    struct fixture *f = *state;
+    dial(f, "nowhere.example", 5222, TEST_TIMEOUT);
+    assert_fails(f, TRANSPORT_REFUSED, "resolve nowhere.example: not found");
+    assert_true(f->dns.asked > 0);
+}
+
+static void the_second_address_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0, listening = listen_loopback("127.0.0.1", &port); /* not on 127.0.0.2 */
+    dial(f, "two.example", port, TEST_TIMEOUT);
+    run_until(f->l, owner_is_ready, &f->o);
+    char *expected = mem_printf("127.0.0.1:%d", port);
+    assert_string_equal(f->o.t->peer, expected);
+    free(expected);
+    close(listening);
+}
+
+static void a_name_server_that_is_silent_times_out(void **state)
+{
+    struct fixture *f = *state;
+    dial(f, "silent.example", 5222, 50 * USEC_MS);
+    assert_fails(f, TRANSPORT_TIMEOUT, "resolve silent.example: timed out");
+}
+
+/* A listening socket whose queue is full drops SYNs, like a host that is down: connections to it hang. */
+struct black_hole {
+    int listening, filler[3];
+};
+
+static struct black_hole black_hole_open(const char *address, int *port)
+{
+    struct black_hole h = {.listening = listen_loopback(address, port)};
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port)};
+    inet_pton(AF_INET, address, &sa.sin_addr);
+    listen(h.listening, 0);
+    for (int i = 0; i < 3; i++) {
+        h.filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)!connect(h.filler[i], (struct sockaddr *)&sa, sizeof sa);
+    }
+    return h;
+}
+
+static void black_hole_close(struct black_hole *h)
+{
+    for (int i = 0; i < 3; i++)
+        close(h->filler[i]);
+    close(h->listening);
+}
+
+static void a_silent_address_times_out(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0;
+    struct black_hole h = black_hole_open("127.0.0.1", &port);
+    dial(f, "127.0.0.1", port, 50 * USEC_MS);
+    char *expected = mem_printf("connect 127.0.0.1:%d: timed out", port);
+    assert_fails(f, TRANSPORT_TIMEOUT, expected);
+    free(expected);
+    black_hole_close(&h);
+}
+
+/* The first address gets its share of the time only. */
+static void a_silent_first_address_leaves_time_for_the_second(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    struct black_hole h = black_hole_open("127.0.0.2", &port);
+    usec before = loop_clock(f->l)->mono;
+    dial(f, "two.example", port, 400 * USEC_MS);
+    run_until(f->l, owner_is_ready, &f->o);
+    assert_in_range(loop_clock(f->l)->mono - before, 100 * USEC_MS, 400 * USEC_MS);
+    assert_int_equal(strncmp(f->o.t->peer, "127.0.0.1:", 10), 0);
+    black_hole_close(&h);
+    close(listening);
+}
+
+static void the_handshake_shares_the_time(void **state)
+{
+    struct fixture *f = *state;
+    struct tls_context *tls = client_context(NULL);
+    int port = 0, listening = listen_loopback("127.0.0.1", &port); /* says nothing */
+    const struct dial_target target = {"127.0.0.1", port, tls, "xmpp.example", 50 * USEC_MS};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    tls_free(tls);
+    assert_fails(f, TRANSPORT_TIMEOUT, "TLS handshake: timed out");
+    close(listening);
+}
+
+/* A dial may be given up in each of its stages, without an upcall and without a leak. */
+static void a_dial_may_be_freed_at_any_time(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0;
+    struct black_hole h = black_hole_open("127.0.0.1", &port);
+    const char *hosts[] = {"silent.example", "nowhere.example", "127.0.0.1"};
+    for (int i = 0; i < 3; i++) {
+        for (int turns = 0; turns < 2; turns++) {
+            dial(f, hosts[i], port, TEST_TIMEOUT);
+            for (int turn = 0; turn < turns; turn++)
+                run_turn(f->l);
+            transport_free(&f->o.t, turns);
+            run_turn(f->l);
+            assert_int_equal(f->o.ready + f->o.closed, 0);
+        }
+    }
+    black_hole_close(&h);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_literal_address_is_dialled),
+        TEST(localhost_needs_no_name_server),
+        TEST(a_closed_port_refuses),
+        TEST(an_unknown_name_is_not_found),
+        TEST(the_second_address_is_tried),
+        TEST(a_name_server_that_is_silent_times_out),
+        TEST(a_silent_address_times_out),
+        TEST(a_silent_first_address_leaves_time_for_the_second),
+        TEST(the_handshake_shares_the_time),
+        TEST(a_dial_may_be_freed_at_any_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
