@@ -39,7 +39,7 @@ struct client_leg {
     struct list in_deferred; /* context.deferred: client_leg_settle wants to be called at the end of the turn */
     int moving_to;           /* then: the worker to go to, -1 to begin TLS */
     enum client_phase phase;
-    uint64_t number;         /* in the logs of this worker: "leg" */
+    uint64_t number;         /* in the logs: "leg" */
     usec born;
     bool header_sent;        /* a stream header of ours or the server's went out */
     bool presented;          /* counted in the gauge of its transport kind */

@@ -62,14 +62,15 @@ struct context {
     struct registry *registry;
     struct upstream_facts *upstream;
     _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
-    int worker;              /* index */
+    int worker;              /* index; the number of workers is workers, 0 counts as 1 */
+    unsigned workers;
     void *loop;              /* opaque here: handed to transports that arrive from another worker */
 
     struct list dirty;     /* sessions that want session_turn at the end of this turn */
     struct list graveyard; /* objects to free when the callbacks of this turn have returned */
     struct list clients;   /* all client legs */
     struct list partings;  /* upstream legs of ended sessions, until the server has ended them too */
-    uint64_t last_leg;     /* numbers for logs */
+    uint64_t last_leg;     /* legs begun here, for their numbers in logs */
     struct buf scratch;    /* for one stanza that must be changed on its way */
     struct list deferred;  /* client legs with something to do when no callback is on the stack */
 };

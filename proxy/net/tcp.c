@@ -313,6 +313,7 @@ static void op_write(struct transport *base, const char *p, size_t n)
     if (!t->out.data && t->loop)
         t->out = loop_take_buf(t->loop);
     buf_append(&t->out, p, n);
+    t->late |= t->out.n > TRANSPORT_HIGH_WATER;
     if (!t->blocked && t->loop)
         loop_queue(t->loop, LOOP_FLUSH, &t->flush);
 }

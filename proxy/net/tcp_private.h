@@ -57,7 +57,7 @@ struct tcp {
 
     struct buf out;
     size_t clear;      /* bytes at the front of `out` that leave before STARTTLS */
-    bool late;         /* `out` outlived a turn: `drained` is owed */
+    bool late;         /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
     bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
     bool said_goodbye, peer_finished;
 

@@ -326,6 +326,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.upstream = &node->upstream;
     w->cx.memory = &node->memory;
     w->cx.worker = (int)index;
+    w->cx.workers = node->config->proxy.workers;
     w->cx.loop = w->loop;
     atomic_store(&w->last_turn, w->cx.clock->mono);
     loop_on_turn_end(w->loop, on_turn_end, w);

@@ -348,7 +348,7 @@ static const struct transport_events transport_events = {on_ready, on_bytes, on_
 struct client_leg *client_leg_new(struct context *cx, struct transport *t)
 {
     struct client_leg *c = MEM_NEW(struct client_leg);
-    c->number = ++cx->last_leg;
+    c->number = cx->last_leg++ * (cx->workers ? cx->workers : 1) + (unsigned)cx->worker + 1; /* unique in the node */
     c->born = cx->clock->mono;
     c->login = MEM_NEW(struct login);
     c->timer = (struct timer){.fire = on_timer, .ctx = c};
@@ -416,8 +416,6 @@ void client_leg_arrive(struct client_leg *c, struct context *cx)
     upstream_leg_arrive(c->login->up, cx);
     list_append(&cx->clients, &c->in_clients);
     count_connection(c, c->presented);
-    c->number = ++cx->last_leg;
-    c->login->up->number = c->number;
     c->login->moved = true;
     timers_arm(cx->timers, &c->timer, cx->clock->mono + cx->settings->limits.login_timeout);
     resumption_here(c);

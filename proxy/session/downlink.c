@@ -88,7 +88,7 @@ static void relay(struct session *s, const struct element *e)
         return;
     count(s->cx->counters, METRIC_down_relayed);
     leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
-    if (transport_buffered(s->client->leg.transport) > HIGH_WATER) {
+    if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_upstream);
         leg_stop(&s->up->leg, STOP_SLOW);
     }
@@ -196,7 +196,7 @@ static void write_entry(struct session *s, const struct entry *e)
 static void write_waiting(struct session *s)
 {
     for (struct entry *e; (e = sm_out_next(&s->out)) != NULL;) {
-        if (transport_buffered(s->client->leg.transport) > HIGH_WATER)
+        if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER)
             return; /* goes on when drained */
         if (e->number <= s->replay_upto)
             count(s->cx->counters, METRIC_stanzas_replayed);

@@ -5,9 +5,6 @@
 
 #include "session/session.h"
 
-/* Above this many bytes in a transport's buffer nothing more is put in: what waits stays in the queue. */
-#define HIGH_WATER (64 * 1024)
-
 /* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
 struct barrier {
     bool open;

@@ -113,7 +113,7 @@ void session_from_client(struct session *s, const struct element *e)
             return;
     }
     uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
-    if (s->up && transport_buffered(s->up->leg.transport) > HIGH_WATER) {
+    if (s->up && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_client);
         leg_stop(&s->client->leg, STOP_SLOW);
     }

@@ -3,7 +3,8 @@
 import pathlib
 import subprocess
 
-NAMES = ("localhost", "anon.localhost", "conference.localhost", "example.org", "other.example")
+NAMES = ("localhost", "anon.localhost", "conference.localhost", "example.org", "other.example",
+         "stub.test")
 
 
 class Authority:

@@ -31,8 +31,13 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
-    if _broker_key in config.stash:
-        config.stash[_broker_key].stop()
+    if _broker_key not in config.stash:
+        return
+    config.stash[_broker_key].stop()
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    count = {name: len(reporter.stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
+    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
+    print(f"{count['passed']} passed, {count['failed'] + count['error']} failed{skipped}")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -165,9 +170,3 @@ def pytest_runtest_makereport(item, call):
         text = read()
         if text:
             report.sections.append((f"end of the log of {name}", text[-LOG_TAIL:]))
-
-
-def pytest_terminal_summary(terminalreporter):
-    counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
-    line = f"{counts['passed']} passed, {counts['failed'] + counts['error']} failed"
-    terminalreporter.write_line(line + (f", {counts['skipped']} skipped" if counts["skipped"] else ""))

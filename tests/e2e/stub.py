@@ -1,7 +1,7 @@
 """A server that does what a test says: where real servers cannot be brought to send a certain thing at a certain time.
 
-It lets everyone in with PLAIN, gives the resource that was asked for, and answers pings to its domain; all else is the
-test's. One thread for each connection."""
+It lets everyone in with PLAIN, gives the resource that was asked for, answers pings to its domain and returns messages of a
+client to itself; all else is the test's. One thread for each connection."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ BIND_ONLY = f"<bind xmlns='{NS_BIND}'/>"
 
 
 class StubSession:
-    """A connection to the stub. `received` holds all elements that came, without the pings to the domain."""
+    """A connection to the stub. `received` holds all elements that came, without those that it answers itself."""
 
     def __init__(self, server, sock):
         self.server = server
@@ -111,6 +111,8 @@ class StubSession:
             self.send(f"<success xmlns='{NS_SASL}'/>")
         elif element.has("bind", NS_BIND):
             self.bind(element)
+        elif element.name == "message" and element.get("to") == self.jid:
+            self.send(element.raw.replace(b"<message", f"<message from='{self.jid}'".encode(), 1))
         elif element.has("ping", NS_PING) and element.get("to") == self.server.domain and element["type"] == "get":
             self.ping(element)
         else:
@@ -139,7 +141,7 @@ class StubServer:
     kind = "stub"
     anonymous_domain = None
 
-    def __init__(self, domain="stub.test"):
+    def __init__(self, domain="example.org"):
         self.domain = domain
         self.numbers = itertools.count()
         self.features_before = PLAIN_ONLY

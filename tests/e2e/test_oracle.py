@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from raw import NS_SM3, Closed, RawClient, TimedOut
+from raw import NS_SM3, Closed, TimedOut
 from scene import eventually, scene  # noqa: F401  (a fixture)
 
 MESSAGES = 1000
@@ -122,13 +122,18 @@ def explain(heard):
     return f"missing {missing[:20]}, doubled {doubles[:20]}, in order: {heard == sorted(heard)}"
 
 
+def unavailable_reader(s):
+    """The recipient, at the server itself, offline until its first presence. It logs in before there is anything to store:
+    jabberd2 with SQLite refuses logins while it writes."""
+    return s.direct("b", "reader")
+
+
 @pytest.mark.servers("prosody", "jabberd2")
 @pytest.mark.parametrize("moment", [1, 60, 250])
 def test_what_was_acked_is_at_the_server_after_the_proxy_was_killed(scene, moment):
     """The recipient is offline and the server stores: what is read back from the server itself covers all that was acked."""
     s = scene(sums=False)
-    client = s.login()
-    recipient = s.jid("b")
+    client, recipient, reader = s.login(), s.jid("b"), unavailable_reader(s)
     sent = 0
     while client.acked < moment:
         s.say(client, recipient, range(sent, sent + 10))
@@ -140,10 +145,9 @@ def test_what_was_acked_is_at_the_server_after_the_proxy_was_killed(scene, momen
         assert element.name in ("a", "r", "end")
     acked = client.acked
     assert acked >= moment
-    with RawClient(s.legacy.port, s.domain) as reader:
-        reader.login(*s.account("b"), "reader", sm=False, presence=0)
-        stored = s.hear(reader, acked)
-        stored += s.hear_rest(reader)
+    reader.presence()
+    stored = s.hear(reader, acked)
+    stored += s.hear_rest(reader)
     assert stored[:acked] == list(range(acked))
     assert stored == sorted(set(stored)), "nothing is doubled or out of order"
 
@@ -152,8 +156,7 @@ def test_what_was_acked_is_at_the_server_after_the_proxy_was_killed(scene, momen
 def test_what_was_acked_is_at_the_server_when_client_and_proxy_die_in_the_middle(scene):
     """The same with messages in flight at the moment of the kill."""
     s = scene(sums=False)
-    client = s.login()
-    recipient = s.jid("b")
+    client, recipient, reader = s.login(), s.jid("b"), unavailable_reader(s)
     stop = threading.Event()
 
     def speak():
@@ -173,9 +176,8 @@ def test_what_was_acked_is_at_the_server_when_client_and_proxy_die_in_the_middle
     # h may run ahead of what say() had noted when it was cut off in the middle; only its highest value matters here.
     client.sent = 2**31
     client.read_all(1)
-    with RawClient(s.legacy.port, s.domain) as reader:
-        reader.login(*s.account("b"), "reader", sm=False, presence=0)
-        stored = s.hear(reader, client.acked)
+    reader.presence()
+    stored = s.hear(reader, client.acked)
     assert stored == list(range(client.acked))
     assert client.acked > 0
 

@@ -97,6 +97,7 @@ def test_a_barrier_confirms_only_what_was_sent_before_it(stub_scene, stub):
     session.wait_for(lambda element: element.name == "message" and number_of(element) == 2)
     session.pong()
     assert client.answer() == 1
+    client.send(REQUEST)
     session.until(lambda: session.pings, "a second barrier comes")
     session.pong()
     client.wait_acked()
