@@ -142,6 +142,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     R(LIMIT, limit)                     /* a limit of section limits.* */                          \
     R(HANDLED_TOO_HIGH, handled_too_high)                                                          \
     R(REPLACED, replaced)               /* the session was resumed by another connection */        \
+    R(STARTTLS, starttls)               /* an upstream leg opened in clear, given up for one inside TLS */ \
     R(RESUMED, resumed)                 /* a fresh upstream leg that a resumption did not need */  \
     R(UPSTREAM_UNREACHABLE, upstream_unreachable)                                                  \
     R(UPSTREAM_LOST, upstream_lost)     /* the upstream leg broke */                               \

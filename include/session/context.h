@@ -31,11 +31,11 @@ struct upstream_facts {
 };
 
 struct context_ops {
-    /* A transport towards the upstream that becomes ready or closed later (never before this returns). */
-    struct transport *(*dial)(struct context *cx);
+    /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed later (never before this returns). */
+    struct transport *(*dial)(struct context *cx, const char *domain);
     /* TLS over a transport that lives on this worker (RFC 6120 5). */
     void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
-    void (*starttls_upstream)(struct context *cx, struct transport *t);
+    void (*starttls_upstream)(struct context *cx, struct transport *t, const char *domain);
     /* A new secret session id for <enabled/>, and the sid that stands for a previd in keys, logs and figures. */
     void (*previd_new)(struct context *cx, struct slice account, char *out, size_t size);
     void (*sid_of)(struct context *cx, struct slice previd, char sid[SID_SIZE]);

@@ -45,7 +45,6 @@ void session_from_client(struct session *s, const struct element *e);
 void session_client_drained(struct session *s);
 void session_client_ended(struct session *s);                         /* </stream:stream> */
 void session_client_lost(struct session *s, enum close_reason reason); /* its connection is gone */
-void session_client_heard(struct session *s);                         /* bytes came */
 
 /* Asks to attach the leg in the place of whatever the session has. False: refused, nothing changed. True: the session will call
  * client_leg_resumed or client_leg_resume_failed, unless session_resume_cancel comes first. */

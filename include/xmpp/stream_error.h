@@ -3,6 +3,7 @@
 #define HOLDFAST_XMPP_STREAM_ERROR_H
 
 #include "base/buf.h"
+#include "xmpp/element.h"
 
 enum stream_error {
     STREAM_BAD_FORMAT,
@@ -36,6 +37,8 @@ enum stream_error {
 const char *stream_error_name(enum stream_error error); /* "not-well-formed" */
 /* `<stream:error>…</stream:error>`; text (escaped here) may be NULL; extra is XML of an application's own condition
  * or NULL. */
+/* The server's stream error under our own prefix, whatever its was. */
+void stream_error_relay(struct buf *out, const struct element *e);
 void stream_error_write(struct buf *out, enum stream_error error, const char *text, const char *extra);
 
 #endif

@@ -19,6 +19,7 @@ struct tls_context {
     atomic_int refs;
     bool server;
     bool verify; /* client side */
+    char *host;  /* another name that the peer's certificate may be for, or NULL */
     SSL_CTX **ctx; /* one per pair, the first is the default; a single one on the client side */
     size_t n;
 };
@@ -142,11 +143,18 @@ struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char 
     return tls;
 }
 
-struct tls_context *tls_client_new(const char *ca, bool verify, char **error_r)
+static bool is_literal(const char *name)
+{
+    unsigned char scratch[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, name, scratch) == 1 || inet_pton(AF_INET6, name, scratch) == 1;
+}
+
+struct tls_context *tls_client_new(const char *ca, bool verify, const char *host, char **error_r)
 {
     struct tls_context *tls = tls_new(false, 1);
     SSL_CTX *ctx = tls->ctx[tls->n++] = context_new(TLS_client_method());
     tls->verify = verify;
+    tls->host = host && !is_literal(host) ? mem_strdup(host) : NULL;
     *error_r = NULL;
     ERR_clear_error();
     if (ca && SSL_CTX_load_verify_file(ctx, ca) != 1)
@@ -175,6 +183,7 @@ void tls_free(struct tls_context *tls)
     for (size_t i = 0; i < tls->n; i++)
         SSL_CTX_free(tls->ctx[i]);
     free(tls->ctx);
+    free(tls->host);
     free(tls);
 }
 
@@ -197,24 +206,18 @@ long long tls_expiry(const struct tls_context *tls)
     return earliest;
 }
 
-static bool is_literal(const char *name)
-{
-    unsigned char scratch[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, name, scratch) == 1 || inet_pton(AF_INET6, name, scratch) == 1;
-}
-
 /* SNI must not carry addresses (RFC 6066 3); a certificate can still be for one. */
-static bool expect_name(SSL *ssl, const char *name, bool verify)
+static bool expect_name(SSL *ssl, const char *name, const struct tls_context *tls)
 {
     bool literal = is_literal(name);
     if (!literal && SSL_set_tlsext_host_name(ssl, name) != 1)
         return false;
-    if (!verify)
+    if (!tls->verify)
         return true;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (literal)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-    return SSL_set1_host(ssl, name) == 1;
+    return SSL_set1_host(ssl, name) == 1 && (!tls->host || SSL_add1_host(ssl, tls->host) == 1);
 }
 
 SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r)
@@ -233,7 +236,7 @@ SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool dir
         SSL_set_alpn_protos(ssl, ALPN, ALPN_SIZE);
     if (tls->verify && !(name && *name))
         *error_r = mem_strdup("no name to verify the certificate for");
-    else if (name && *name && !expect_name(ssl, name, tls->verify))
+    else if (name && *name && !expect_name(ssl, name, tls))
         *error_r = mem_printf("%s cannot be a name in a certificate", name);
     if (*error_r) {
         SSL_free(ssl);

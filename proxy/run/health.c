@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "session/upstream_leg.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define AGAIN (2 * USEC_S)
 
@@ -48,6 +49,12 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
 
 static const struct transport_events events = {on_ready, on_bytes, on_drained, on_closed};
 
+/* For SNI and the certificate; with any domain served there is none to ask for but the host. */
+static const char *any_domain(const struct settings *set)
+{
+    return strcmp(set->domains[0], "*") == 0 ? set->upstream_host : set->domains[0];
+}
+
 static void look(void *ctx)
 {
     struct health *h = ctx;
@@ -55,7 +62,7 @@ static void look(void *ctx)
         timers_arm(h->cx->timers, &h->timer, h->cx->clock->mono + AGAIN);
         return;
     }
-    h->probe = h->cx->ops->dial(h->cx);
+    h->probe = h->cx->ops->dial(h->cx, any_domain(h->cx->settings));
     transport_set_events(h->probe, &events, h);
 }
 

@@ -53,7 +53,7 @@ static struct worker *self(struct context *cx)
 
 /* ---- what sessions ask for ---- */
 
-static struct transport *dial(struct context *cx)
+static struct transport *dial(struct context *cx, const char *domain)
 {
     struct worker *w = self(cx);
     const struct settings *set = cx->settings;
@@ -61,6 +61,7 @@ static struct transport *dial(struct context *cx)
         .host = set->upstream_host,
         .port = set->upstream_port,
         .tls = set->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
+        .tls_name = domain,
         .timeout = DIAL_TIMEOUT,
     };
     return dialer_dial(w->dialer, &target);
@@ -71,9 +72,9 @@ static void starttls_client(struct context *cx, struct transport *t)
     tcp_starttls(t, self(cx)->tls_server, NULL, HANDSHAKE_TIMEOUT);
 }
 
-static void starttls_upstream(struct context *cx, struct transport *t)
+static void starttls_upstream(struct context *cx, struct transport *t, const char *domain)
 {
-    tcp_starttls(t, self(cx)->tls_upstream, cx->settings->upstream_host, HANDSHAKE_TIMEOUT);
+    tcp_starttls(t, self(cx)->tls_upstream, domain, HANDSHAKE_TIMEOUT);
 }
 
 /* A tag of the account, which nobody can make without the node's secret, and 128 random bits. */
@@ -292,7 +293,8 @@ bool worker_tls(const struct config *config, struct tls_context **server_r, stru
         return false;
     if (config->settings.upstream_tls == UPSTREAM_TLS_NONE)
         return true;
-    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, error_r);
+    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, config->settings.upstream_host,
+                                 error_r);
     if (!*upstream_r)
         tls_free(*server_r);
     return *upstream_r != NULL;

@@ -320,8 +320,6 @@ static bool within_login_bytes(struct client_leg *c)
 static void on_bytes(void *ctx, const char *p, size_t n)
 {
     struct client_leg *c = ctx;
-    if (c->phase == CLIENT_BOUND)
-        session_client_heard(c->session);
     leg_input(&c->leg, p, n);
     if (c->phase != CLIENT_CLOSED && !within_login_bytes(c))
         client_leg_fail(c, CLOSE_LIMIT, STREAM_POLICY_VIOLATION, "too many bytes before login", NULL);

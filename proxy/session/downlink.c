@@ -27,10 +27,10 @@ bool downlink_is_full(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
     size_t times = s->barrier.open ? 2 : 1; /* the answer to a barrier must be read */
+    if (s->barrier.open && s->resuming)
+        return false; /* a client waits for it, to take what is queued */
     if (context_memory_full(s->cx))
         return true;
-    if (s->barrier.open && s->resuming)
-        return false;
     return s->out.queue.count >= times * set->sm.queue_stanzas || s->out.queue.bytes >= times * set->sm.queue_bytes;
 }
 

@@ -62,7 +62,7 @@ static void starttls(struct client_leg *c, const struct element *e)
         return;
     }
     if (c->login->up)
-        upstream_leg_close(&c->login->up, CLOSE_RESUMED, true); /* a fresh one is opened inside TLS */
+        upstream_leg_close(&c->login->up, CLOSE_STARTTLS, true); /* a fresh one is opened inside TLS */
     client_set_phase(c, CLIENT_HANDSHAKE);
     client_wait(c);
     client_defer(c, -1);
@@ -291,7 +291,10 @@ static void success(struct client_leg *c, const struct element *e)
 
 static void server_error(struct client_leg *c, const struct element *e)
 {
-    to_client(c, e);
+    struct buf *scratch = &c->leg.cx->scratch;
+    buf_clear(scratch);
+    stream_error_relay(scratch, e);
+    leg_write(&c->leg, buf_slice(scratch));
     client_leg_close(c, CLOSE_SERVER_END, GOODBYE_END);
 }
 

@@ -184,13 +184,6 @@ void session_client_drained(struct session *s)
     session_dirty(s);
 }
 
-void session_client_heard(struct session *s)
-{
-    if (s->resuming)
-        return;
-    session_dirty(s);
-}
-
 void session_client_ended(struct session *s)
 {
     if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
@@ -379,9 +372,12 @@ static void upstream_error(struct session *s, const struct element *e)
     const char *condition = e->tree && e->tree->first_child ? e->tree->first_child->name.p : NULL;
     LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
         LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
-    if (s->client && !leaving)
-        leg_write(&s->client->leg, e->bytes);
     bool cut = leaving && s->state != SESSION_UNMANAGED;
+    if (s->client && !cut) {
+        buf_clear(&s->cx->scratch);
+        stream_error_relay(&s->cx->scratch, e);
+        leg_write(&s->client->leg, buf_slice(&s->cx->scratch));
+    }
     session_end(s, conflict ? CLOSE_UPSTREAM_CONFLICT : CLOSE_SERVER_END, cut ? GOODBYE_CUT : GOODBYE_END);
 }
 

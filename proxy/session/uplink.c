@@ -296,6 +296,8 @@ void uplink_turn(struct session *s)
         session_end(s, CLOSE_CONFIRM_TIMEOUT, GOODBYE_CUT);
         return;
     }
+    if (s->client && (s->client->leg.stopped & STOP_QUEUE))
+        check_full(s);
     if (session_confirms(s))
         barrier_turn(s);
     else
@@ -317,6 +319,8 @@ usec uplink_due_at(const struct session *s)
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
+    if (s->client && (s->client->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx))
+        at = earlier(at, s->cx->clock->mono + USEC_S); /* nobody tells us when the node has room again */
     if (is_managed(s) && s->in.asked && replay_is_written(s))
         at = earlier(at, s->in.answer_by);
     return at;

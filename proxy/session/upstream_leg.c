@@ -157,7 +157,7 @@ static void starttls_element(struct upstream_leg *up, const struct element *e)
         set_phase(up, UPSTREAM_HANDSHAKE);
         leg_stop(&up->leg, STOP_TURN);
         stream_restart(up->leg.stream);
-        up->leg.cx->ops->starttls_upstream(up->leg.cx, up->leg.transport);
+        up->leg.cx->ops->starttls_upstream(up->leg.cx, up->leg.transport, up->domain);
     } else {
         starttls_failed(up, "the server refused STARTTLS");
     }
@@ -205,7 +205,7 @@ struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, 
     up->number = number;
     up->domain = mem_dup(domain);
     upstream_leg_set_events(up, events, ctx);
-    leg_init(&up->leg, cx, cx->ops->dial(cx), &stream_events, up);
+    leg_init(&up->leg, cx, cx->ops->dial(cx, up->domain), &stream_events, up);
     transport_set_events(up->leg.transport, &transport_events, up);
     leg_stop(&up->leg, STOP_TURN); /* nothing is expected before we have spoken */
     return up;

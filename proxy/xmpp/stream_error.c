@@ -47,3 +47,11 @@ void stream_error_write(struct buf *out, enum stream_error error, const char *te
         buf_add_str(out, extra);
     BUF_LIT(out, "</stream:error>");
 }
+
+void stream_error_relay(struct buf *out, const struct element *e)
+{
+    BUF_LIT(out, "<stream:error>");
+    for (const struct node *child = e->tree ? e->tree->first_child : NULL; child; child = child->next)
+        buf_add(out, child->bytes);
+    BUF_LIT(out, "</stream:error>");
+}

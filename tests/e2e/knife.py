@@ -1,7 +1,7 @@
-"""A relay that cuts: it stands in a TCP path and does to it what networks do. One thread for all of it, fed with commands
-by the test's thread; every command has happened when it returns.
+"""A relay that cuts: it stands in a TCP path and does to it what networks do. One thread for all of it, fed with
+commands by the test's thread; every command has happened when it returns.
 
-A black hole drops nothing that it has read: it reads nothing, so that both ends see an open connection that is silent."""
+A black hole drops nothing that it has read: it reads nothing; both ends see an open connection that is silent."""
 
 import contextlib
 import queue

@@ -213,7 +213,7 @@ def ping_iq(to, iq_id):
 
 
 class RawClient:
-    """One connection. tls: None (clear, STARTTLS when asked for) or 'direct'. rcvbuf: a small one makes a slow reader."""
+    """One connection. tls: None (clear, STARTTLS when asked) or 'direct'. rcvbuf: a small one makes a slow reader."""
 
     def __init__(self, port, domain, host="127.0.0.1", tls=None, ca_file=None, timeout=TIMEOUT, rcvbuf=None, alpn=None):
         self.domain = domain
@@ -407,7 +407,7 @@ class RawClient:
         except TimedOut as error:
             raise TimedOut(self.tell(f"waited for {what}")) from error
         except Closed as error:
-            raise Closed(error.how, self.tell(f"the connection ended ({error.how}) while waiting for {what}")) from error
+            raise Closed(error.how, self.tell(f"the connection ended ({error.how}); waited for {what}")) from error
 
     def read_all(self, seconds):
         """All elements that come within that time, for claims that something does not come."""
@@ -507,7 +507,8 @@ class RawClient:
         if step.name == "failure":
             return step
         challenge = base64.b64decode(step.text).decode()
-        server = {key: quoted or plain for key, quoted, plain in re.findall(r'([\w-]+)=(?:"([^"]*)"|([^,]*))', challenge)}
+        pairs = re.findall(r'([\w-]+)=(?:"([^"]*)"|([^,]*))', challenge)
+        server = {key: quoted or plain for key, quoted, plain in pairs}
         step = self.respond(digest_answer(server, user, password, self.domain, authzid))
         return self.respond("") if step.name == "challenge" else step
 

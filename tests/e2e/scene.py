@@ -75,8 +75,8 @@ def assert_sums(proxy, timeout=5):
         if all(received == accounted for received, accounted in sums(reading).values()):
             return
         if time.monotonic() > deadline:
-            raise AssertionError(f"(received, accounted for) differ: {sums(reading)}; downlink {reading.rows(DOWN_FATES)}, "
-                                 f"uplink {reading.rows(UP_FATES)}, mailbox {reading.rows('mailbox_fates_total')}")
+            raise AssertionError(f"(received, accounted for) differ: {sums(reading)}; "
+                                 f"downlink {reading.rows(DOWN_FATES)}, uplink {reading.rows(UP_FATES)}, mailbox {reading.rows('mailbox_fates_total')}")
         time.sleep(0.05)
 
 

@@ -1,7 +1,7 @@
 """A server that does what a test says: where real servers cannot be brought to send a certain thing at a certain time.
 
-It lets everyone in with PLAIN, gives the resource that was asked for, answers pings to its domain and returns messages of a
-client to itself; all else is the test's. One thread for each connection."""
+It lets everyone in with PLAIN, gives the resource that was asked for, answers pings to its domain and returns messages
+of a client to itself; all else is the test's. One thread for each connection."""
 
 import base64
 import contextlib

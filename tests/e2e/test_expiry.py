@@ -455,7 +455,12 @@ def test_a_slow_attached_client_is_met_with_back_pressure_not_with_a_verdict(sce
     s = scene(sm_queue_stanzas=50, sm_queue_bytes="64k", sm_full_grace="200ms")
     client, contact = s.login(connect={"rcvbuf": 4096}), s.direct()
     filler = "<x xmlns='urn:example:filler'>" + "f" * 2000 + "</x>"
-    sending = threading.Thread(target=lambda: [s.say(contact, client.jid, [number], payload=filler) for number in range(1500)])
+
+    def flood():
+        for number in range(1500):
+            s.say(contact, client.jid, [number], payload=filler)
+
+    sending = threading.Thread(target=flood)
     sending.start()
     s.wait_figure(1, "backpressure_total", leg="upstream")
     client.auto_ack = True

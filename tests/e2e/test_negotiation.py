@@ -1,4 +1,4 @@
-"""From the connection to the session: transports, TLS, SASL and XEP-0078 through the proxy, and what goes wrong there."""
+"""From the connection to the session: transports, TLS, SASL and XEP-0078 through the proxy, and what goes wrong."""
 
 import socket
 import ssl
@@ -132,8 +132,8 @@ def test_a_mechanism_that_is_not_offered_fails(scene):
 def test_everything_in_one_packet(scene, legacy):
     s = scene()
     contact, client = s.direct(), s.connect()
-    client.send(stream_header(s.domain) + auth_plain(*s.account()) + stream_header(s.domain) + bind_iq("r") + enable_tag()
-                + message_tag(contact.jid, s.text(1)) + f"<r xmlns='{NS_SM3}'/>")
+    client.send(stream_header(s.domain) + auth_plain(*s.account()) + stream_header(s.domain) + bind_iq("r")
+                + enable_tag() + message_tag(contact.jid, s.text(1)) + f"<r xmlns='{NS_SM3}'/>")
     client.sent = 1
     for name in ("stream", "features", "success", "stream", "features", "iq", "enabled"):
         assert client.read_element().name == name
@@ -204,8 +204,8 @@ def test_a_client_without_stream_management_that_is_cut_is_gone(scene, legacy):
 def test_stanzas_pass_byte_for_byte(scene, legacy):
     """Up to what this server itself makes of them: a client at the proxy sees what one at the server sees."""
     s = scene()
-    odd = ("<message to='{to}' type='chat' id='&lt;&quot;&#233;&apos;' xml:lang='de'><body>a&#x20AC;b &amp; <![CDATA[<c>]]>"
-           "</body><x:y xmlns:x='urn:example:y' x:z='1'><q xmlns='urn:example:q'/></x:y></message>")
+    odd = ("<message to='{to}' type='chat' id='&lt;&quot;&#233;&apos;' xml:lang='de'>"
+           "<body>a&#x20AC;b &amp; <![CDATA[<c>]]></body><x:y xmlns:x='urn:example:y' x:z='1'><q xmlns='urn:example:q'/></x:y></message>")
     here, there, contact = s.login(resource="here"), s.direct("a", "there"), s.direct()
     contact.send(odd.format(to=here.jid) + odd.format(to=there.jid))
     through, plain = here.wait_for("message").raw, there.wait_for("message").raw
@@ -282,7 +282,7 @@ def test_tls_required_refuses_a_login_in_clear(scene):
 
 
 @pytest.mark.servers("prosody")
-@pytest.mark.parametrize("injected", ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAYg==</auth>", " ", "\0",
+@pytest.mark.parametrize("injected", [f"<auth xmlns='{NS_SASL}' mechanism='PLAIN'>AGEAYg==</auth>", " ", "\0",
                                       "<stream:stream>"])
 def test_bytes_in_clear_behind_starttls_are_an_injection(scene, injected):
     s = scene()
@@ -354,7 +354,8 @@ def test_an_unknown_host_is_told(scene, transport):
 @pytest.mark.servers("prosody")
 @pytest.mark.parametrize("opening, condition", [
     ("<?xml version='1.0'?><!DOCTYPE x [<!ENTITY e 'x'>]>", "restricted-xml"),
-    ("<stream:stream xmlns='jabber:client' xmlns:stream='urn:example:wrong' to='localhost' version='1.0'>", "invalid-namespace"),
+    ("<stream:stream xmlns='jabber:client' xmlns:stream='urn:example:wrong' to='localhost' version='1.0'>",
+     "invalid-namespace"),
     ("<nonsense", None),
     ("GET / HTTP/1.1\r\n\r\n", None),
     ("\0\0\0", None),

@@ -1,5 +1,5 @@
-"""The promises, seen from outside by an oracle that knows what was sent: each message exactly once, in order, whatever was
-cut; and what was acked is at the server, even after the proxy was killed."""
+"""The promises, seen from outside by an oracle that knows what was sent: each message exactly once, in order, whatever
+was cut; and what was acked is at the server, even after the proxy was killed."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ SECONDS = 120
 
 
 class Talker:
-    """A client as a good library has it: sends, reads, acks, resumes after each cut, and sends again what was not covered.
+    """A client as a good library has it: sends, reads, acks, resumes after cuts, and sends again what was not covered.
     It runs in a thread of its own; one packet of messages goes out behind each piece read."""
 
     def __init__(self, s, name, port, chance):
@@ -113,7 +113,7 @@ def test_a_thousand_messages_each_way_over_random_cuts_arrive_exactly_once_in_or
         assert s.hear_rest(talker.client, 0.3) == []
         talker.client.ack()
     assert sum(talker.resumes for talker in talkers.values()) >= 5
-    eventually(lambda: s.figure("unacked_stanzas") == 0 == s.figure("unconfirmed_stanzas"), "nothing is left in a queue")
+    eventually(lambda: s.figure("unacked_stanzas") == 0 == s.figure("unconfirmed_stanzas"), "the queues are empty")
 
 
 def explain(heard):
@@ -123,15 +123,15 @@ def explain(heard):
 
 
 def unavailable_reader(s):
-    """The recipient, at the server itself, offline until its first presence. It logs in before there is anything to store:
-    jabberd2 with SQLite refuses logins while it writes."""
+    """The recipient, at the server itself, offline until its first presence. It logs in before there is anything to
+    store: jabberd2 with SQLite refuses logins while it writes."""
     return s.direct("b", "reader")
 
 
 @pytest.mark.servers("prosody", "jabberd2")
 @pytest.mark.parametrize("moment", [1, 60, 250])
 def test_what_was_acked_is_at_the_server_after_the_proxy_was_killed(scene, moment):
-    """The recipient is offline and the server stores: what is read back from the server itself covers all that was acked."""
+    """The recipient is offline and the server stores: what is read back from it covers all that was acked."""
     s = scene(sums=False)
     client, recipient, reader = s.login(), s.jid("b"), unavailable_reader(s)
     sent = 0

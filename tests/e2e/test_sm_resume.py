@@ -615,8 +615,12 @@ def test_two_resumes_at_once_leave_one_owner(scene):
         for rival in rivals:
             rival.take_over(client)
         barrier = threading.Barrier(2)
-        threads = [threading.Thread(target=lambda rival=rival: (barrier.wait(), rival.send(resume_tag(client.sm_id, 0))))
-                   for rival in rivals]
+
+        def rush(rival, previd):
+            barrier.wait()
+            rival.send(resume_tag(previd, 0))
+
+        threads = [threading.Thread(target=rush, args=(rival, client.sm_id)) for rival in rivals]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -122,8 +122,8 @@ def test_an_error_to_a_barrier_is_an_answer_as_well(stub_scene, stub):
     client.message("x@y", s.text(1))
     client.send(REQUEST)
     session.until(lambda: session.pings, "a barrier comes")
-    session.send(f"<iq type='error' id='{session.pings.pop()}' from='{s.domain}' to='{client.jid}'><error type='cancel'>"
-                 "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
+    session.send(f"<iq type='error' id='{session.pings.pop()}' from='{s.domain}' to='{client.jid}'>"
+                 "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
     client.wait_acked()
     assert not [element for element in client.queue if element.is_stanza]
 

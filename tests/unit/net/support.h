@@ -304,7 +304,7 @@ UNUSED_OK static struct tls_context *server_context(const char *file)
 UNUSED_OK static struct tls_context *client_context(const char *ca)
 {
     char *error = NULL;
-    struct tls_context *tls = tls_client_new(ca, ca != NULL, &error);
+    struct tls_context *tls = tls_client_new(ca, ca != NULL, NULL, &error);
     assert_null(error);
     assert_non_null(tls);
     return tls;

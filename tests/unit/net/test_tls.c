@@ -497,7 +497,7 @@ static void bad_files_are_told(void **state)
     assert_string_equal(error, expected);
     free(expected);
     free(error);
-    assert_null(tls_client_new("/nonexistent/ca.pem", true, &error));
+    assert_null(tls_client_new("/nonexistent/ca.pem", true, NULL, &error));
     assert_non_null(strstr(error, "CA /nonexistent/ca.pem: "));
     free(error);
     assert_int_equal(tls_expiry(f->client), 0);
