@@ -1,6 +1,6 @@
 """Runs the stages of `make check` or `make check-full` one after the other and sums them up in one last line,
-`N passed, N failed`. A stage is a make command; where its output ends with such a line itself, its tests are counted, and
-one that fails without a count is one failure.
+`N passed, N failed`. A stage is a make command; where its output ends with such a line itself, its tests are counted,
+and one that fails without a count is one failure.
 
     check.py "NAME: make-target VARIABLE=value ..." ..."""
 

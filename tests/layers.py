@@ -1,5 +1,5 @@
-"""Checks that each layer includes only what it may. Ends with a line `N passed, N failed`: one check for each file, and the
-checks of the checker itself, which must catch each kind of violation."""
+"""Checks that each layer includes only what it may. Ends with a line `N passed, N failed`: one check for each file, and
+the checks of the checker itself, which must catch each kind of violation."""
 
 import pathlib
 import re

@@ -48,7 +48,8 @@ required = no
 def tell(domain, upstream, starttls, tls, stats, accounts):
     print(f"""
 Holdfast for {domain}, in front of {upstream}
-  clients: 127.0.0.1:{starttls} (STARTTLS or clear), 127.0.0.1:{tls} (TLS); the certificate is self-made: let the client trust it
+  clients: 127.0.0.1:{starttls} (STARTTLS or clear), 127.0.0.1:{tls} (TLS)
+  the certificate is self-made: let the client trust it
   figures: http://127.0.0.1:{stats}/""")
     for name, password in accounts:
         print(f"  account: {name}@{domain}  password {password}")
@@ -64,7 +65,7 @@ def command_line(config):
 
 
 def run(command):
-    """The proxy's exit status. Ctrl-C reaches it by itself, as it is in the terminal's foreground; TERM is passed on."""
+    """The proxy's exit status. Ctrl-C reaches it by itself, being in the terminal's foreground; TERM is passed on."""
     proxy = subprocess.Popen(command, env=clean_environment())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: proxy.terminate())

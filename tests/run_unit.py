@@ -42,7 +42,8 @@ def main():
     wish = parser.parse_args()
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(wish.jobs) as pool:
-        for binary, result in zip(wish.binaries, pool.map(lambda one: run(one, wish.under, wish.seconds), wish.binaries)):
+        results = pool.map(lambda one: run(one, wish.under, wish.seconds), wish.binaries)
+        for binary, result in zip(wish.binaries, results):
             good, bad, seconds, text = result
             passed, failed = passed + good, failed + bad
             print(f"{binary}: {good} passed, {bad} failed ({seconds:.1f} s)")

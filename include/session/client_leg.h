@@ -7,13 +7,14 @@
 #include "xmpp/stream_error.h"
 
 struct login;
+struct parting;
 struct session;
 
 /* OPENING --header--> [STARTTLS --<starttls/>--> HANDSHAKE --ready--> OPENING] --header--> DIALING
  * DIALING --server's header and features--> NEGOTIATING --SASL success--> RESTARTING --header--> REOPENING
  * REOPENING --features--> AUTHENTICATED --bind--> BINDING --result--> BOUND
  * AUTHENTICATED --resume--> [PROVING -->] RESUMING --> BOUND, or back to AUTHENTICATED
- * NEGOTIATING --XEP-0078 set--> BINDING; any --> CLOSED */
+ * NEGOTIATING --XEP-0078 set--> BINDING; BOUND --client's end tag--> ENDING; any --> CLOSED */
 enum client_phase {
     CLIENT_ACCEPTED,      /* the transport is not ready yet (direct TLS) */
     CLIENT_OPENING,       /* the client's first header is awaited, in clear or inside TLS */
@@ -28,6 +29,7 @@ enum client_phase {
     CLIENT_PROVING,       /* the answer to a throw-away bind of ours is awaited */
     CLIENT_RESUMING,      /* the session is asked, perhaps on another worker */
     CLIENT_BOUND,         /* has a session */
+    CLIENT_ENDING,        /* said goodbye; it gets ours when the server has said its own */
     CLIENT_CLOSED,
     CLIENT_PHASES
 };
@@ -47,6 +49,7 @@ struct client_leg {
     struct timer timer;      /* limits.login_timeout */
     struct login *login;     /* what only negotiation needs; NULL once bound */
     struct session *session; /* when BOUND, or the one that is asked when RESUMING */
+    struct parting *parting; /* when ENDING */
 };
 
 /* Takes the transport over. Nothing is called up before it has returned. */
@@ -64,6 +67,8 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
                      const char *extra);
 
 /* Called by sessions. */
+/* The session is over, its upstream leg has the last word: p will close the leg. */
+void client_leg_ending(struct client_leg *c, struct parting *p);
 void client_leg_resumed(struct client_leg *c, struct session *s); /* it has the session now; negotiation is over */
 void client_leg_resume_failed(struct client_leg *c);              /* back to where a bind may come */
 

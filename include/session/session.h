@@ -53,6 +53,8 @@ void session_resume_cancel(struct session *s, struct client_leg *c);
 
 /* Ends it: every stanza in it meets its fate, upstream is told, the client leg (if any) is closed with this goodbye. */
 void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye);
+/* The client leg of a parting is gone before the server's last word. */
+void parting_without_client(struct parting *p);
 /* Cuts short what upstream legs of ended sessions still have to say (design: 10 s at most). */
 void partings_end(struct context *cx);
 /* Mail for its account may be waiting. */

@@ -11,7 +11,8 @@ const char *client_phase_name(enum client_phase phase)
 {
     static const char *const name[CLIENT_PHASES] = {
         "accepted",  "opening",       "starttls", "handshake", "dialing",  "negotiating", "restarting",
-        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",       "closed"};
+        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",       "ending",
+        "closed"};
     return name[phase];
 }
 
@@ -91,6 +92,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     list_remove(&c->in_clients);
     list_remove(&c->in_deferred);
     c->session = NULL;
+    if (c->parting)
+        parting_without_client(c->parting);
+    c->parting = NULL;
     if (s && asking)
         session_resume_cancel(s, c);
     else if (s)
@@ -262,7 +266,7 @@ static enum stream_next on_element(void *ctx, const struct element *e)
     struct client_leg *c = ctx;
     if (c->phase == CLIENT_BOUND)
         session_from_client(c->session, e);
-    else if (c->phase != CLIENT_CLOSED)
+    else if (c->phase < CLIENT_BOUND)
         negotiation_from_client(c, e);
     return leg_next(&c->leg);
 }
@@ -358,6 +362,14 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     timers_arm(cx->timers, &c->timer, c->born + cx->settings->limits.login_timeout);
     LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", t->peer));
     return c;
+}
+
+void client_leg_ending(struct client_leg *c, struct parting *p)
+{
+    c->session = NULL;
+    c->parting = p;
+    client_wait(c);
+    client_set_phase(c, CLIENT_ENDING);
 }
 
 /* ---- STARTTLS, other workers ---- */

@@ -6,16 +6,19 @@
 #include <stdlib.h>
 
 #define PARTING_TIME (10 * USEC_S)
+#define CLIENT_TIME  (2 * USEC_S) /* for a client that said goodbye and waits for ours */
 
 struct parting {
     struct grave grave;
     struct list link; /* context.partings */
     struct context *cx;
     struct upstream_leg *up;
+    struct client_leg *client; /* said goodbye: a new login of it, right after ours, must find the server done with this one */
     struct fate fate;
     char *account;
     size_t mailed;
     struct timer timer;
+    usec until;
 };
 
 static void bury(struct grave *g)
@@ -25,8 +28,24 @@ static void bury(struct grave *g)
     free(p);
 }
 
+static void close_client(struct parting *p)
+{
+    struct client_leg *c = p->client;
+    p->client = NULL;
+    if (c) {
+        c->parting = NULL;
+        client_leg_close(c, CLOSE_CLIENT_END, GOODBYE_END);
+    }
+}
+
+void parting_without_client(struct parting *p)
+{
+    p->client = NULL;
+}
+
 static void finish(struct parting *p, enum close_reason reason)
 {
+    close_client(p);
     upstream_leg_close(&p->up, reason, false);
     timers_cancel(p->cx->timers, &p->timer);
     list_remove(&p->link);
@@ -37,7 +56,13 @@ static void finish(struct parting *p, enum close_reason reason)
 
 static void on_timer(void *ctx)
 {
-    finish(ctx, CLOSE_SESSION_END);
+    struct parting *p = ctx;
+    if (p->cx->clock->mono >= p->until) {
+        finish(p, CLOSE_SESSION_END);
+        return;
+    }
+    close_client(p);
+    timers_arm(p->cx->timers, &p->timer, p->until);
 }
 
 static void on_header(void *ctx, const struct stream_header *h)
@@ -74,7 +99,7 @@ static void on_ended(void *ctx, enum close_reason reason, const char *detail)
 
 static const struct upstream_events events = {on_header, on_element, on_drained, on_ended};
 
-void parting_begin(struct session *s)
+void parting_begin(struct session *s, struct client_leg *c)
 {
     struct parting *p = MEM_NEW(struct parting);
     p->cx = s->cx;
@@ -85,7 +110,11 @@ void parting_begin(struct session *s)
     p->timer = (struct timer){.fire = on_timer, .ctx = p};
     s->up = NULL;
     list_append(&p->cx->partings, &p->link);
-    timers_arm(p->cx->timers, &p->timer, p->cx->clock->mono + PARTING_TIME);
+    p->client = c;
+    if (c)
+        client_leg_ending(c, p);
+    p->until = p->cx->clock->mono + PARTING_TIME;
+    timers_arm(p->cx->timers, &p->timer, c ? p->cx->clock->mono + CLIENT_TIME : p->until);
     upstream_leg_set_events(p->up, &events, p);
     leg_write_str(&p->up->leg, "</stream:stream>");
     leg_go(&p->up->leg, STOP_QUEUE | STOP_SLOW);

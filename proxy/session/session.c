@@ -434,19 +434,30 @@ static void log_end(struct session *s, enum close_reason reason)
         LF_INT("downlink", s->out.queue.last_number), LF_INT("acked", s->out.acked), LF_INT("resumes", s->resumes));
 }
 
-static void part_from_client(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
+/* XEP-0198 4 recommends a last ack ahead of the end. */
+static void write_last_ack(struct session *s)
+{
+    char a[96];
+    if (s->state == SESSION_UNMANAGED || s->in.safe == s->in.told)
+        return;
+    snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
+    leg_write_str(&s->client->leg, a);
+}
+
+/* What is left of it when nobody has it any more: both legs, each with somebody to end it. */
+static void part(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
 {
     struct client_leg *c = s->client, *next = s->resuming;
+    bool wait = c && s->up && reason == CLOSE_CLIENT_END;
+    if (c && goodbye == GOODBYE_END)
+        write_last_ack(s);
     s->client = s->resuming = NULL;
-    if (c) {
+    if (c)
         c->session = NULL;
-        if (s->state != SESSION_UNMANAGED && goodbye == GOODBYE_END && s->in.safe > s->in.told) {
-            char a[96];
-            snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
-            leg_write_str(&c->leg, a);
-        }
+    if (s->up)
+        parting_begin(s, wait ? c : NULL);
+    if (c && !wait)
         client_leg_close(c, reason == CLOSE_CLIENT_END ? CLOSE_CLIENT_END : CLOSE_SESSION_END, goodbye);
-    }
     if (next)
         client_leg_resume_failed(next);
 }
@@ -461,13 +472,11 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
     expiry_spill(s, reason);
-    part_from_client(s, reason, goodbye);
+    part(s, reason, goodbye);
     set_state(s, SESSION_ENDED);
     count(cx->counters, metric_session_end(reason));
     log_end(s, reason);
     mail_tell_others(cx, s->account);
-    if (s->up)
-        parting_begin(s);
     list_remove(&s->dirty);
     context_bury(cx, &s->grave, bury);
 }

@@ -110,7 +110,8 @@ struct fate {
 void fate_meet(struct fate *f, struct entry *e); /* takes it over */
 void expiry_spill(struct session *s, enum close_reason reason);
 /* parting.c */
-void parting_begin(struct session *s); /* takes the upstream leg over */
+/* Takes the upstream leg over, and the client leg (or NULL) that is to be closed when the server has ended. */
+void parting_begin(struct session *s, struct client_leg *c);
 /* mail.c */
 bool mail_before_presence(struct session *s, const struct element *e); /* true: the presence is held */
 /* Another session of the account may be able to deliver what was put into the mailbox. */

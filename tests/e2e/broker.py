@@ -1,6 +1,6 @@
 """Shares one instance of each legacy server among all of pytest's worker processes, and hands out their accounts.
 
-It lives in the process that the user started; the workers ask it over a UNIX socket, one question for each connection."""
+It lives in the process that the user started; the workers ask it over a UNIX socket, one question a connection."""
 
 import multiprocessing.connection
 import pathlib

@@ -1,8 +1,8 @@
 """What the black-box tests share: the legacy servers, the proxy in front of one, accounts, logs of what failed.
 
-A test that names the fixture `legacy` (or `proxy`) runs once for each server; @pytest.mark.servers("prosody", ...) picks
-some. `legacy` is shared by all tests of a run and is never stopped; a test that stops, kills or freezes its server takes
-`own_legacy`, which starts one for it alone."""
+A test that names the fixture `legacy` (or `proxy`) runs once for each server; @pytest.mark.servers("prosody", ...)
+picks some. `legacy` is shared by all tests of a run and is never stopped; a test that stops, kills or freezes its
+server takes `own_legacy`, which starts one for it alone."""
 
 import collections
 import os
@@ -101,8 +101,8 @@ def account(request, broker):
 
 @pytest.fixture
 def proxy_factory(request, authority):
-    """proxy_factory(sm_max="5s") starts a proxy in front of this test's server, or of upstream="host:port"; the end of the
-    test stops it and asserts a clean exit. settings={"sm.max": "5s"} is another way to write the same."""
+    """proxy_factory(sm_max="5s") starts a proxy in front of this test's server, or of upstream="host:port"; the end of
+    the test stops it and asserts a clean exit. settings={"sm.max": "5s"} is another way to write the same."""
     made = []
 
     def make(upstream=None, settings=None, start=True, **keywords):

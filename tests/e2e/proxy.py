@@ -36,8 +36,8 @@ def settings_of(keywords):
 
 
 class Proxy:
-    """One instance with its own ports and directory. `settings`: section.key -> value, over defaults that suit tests; None
-    leaves a key out. The same as keywords: sm_max="5s"."""
+    """One instance with its own ports and directory. `settings`: section.key -> value, over defaults that suit tests;
+    None leaves a key out. The same as keywords: sm_max="5s"."""
 
     def __init__(self, upstream, authority, settings=None, binary=None, **keywords):
         self.host = "127.0.0.1"
@@ -208,4 +208,4 @@ class Proxy:
 
     def resumes(self):
         """Resumptions that kept the old upstream leg, whichever worker they came to."""
-        return self.metric("holdfast_resumes_total", result="local") + self.metric("holdfast_resumes_total", result="moved")
+        return sum(self.metric("holdfast_resumes_total", result=way) for way in ("local", "moved"))

@@ -76,7 +76,8 @@ def assert_sums(proxy, timeout=5):
             return
         if time.monotonic() > deadline:
             raise AssertionError(f"(received, accounted for) differ: {sums(reading)}; "
-                                 f"downlink {reading.rows(DOWN_FATES)}, uplink {reading.rows(UP_FATES)}, mailbox {reading.rows('mailbox_fates_total')}")
+                                 f"downlink {reading.rows(DOWN_FATES)}, uplink {reading.rows(UP_FATES)}, "
+                                 f"mailbox {reading.rows('mailbox_fates_total')}")
         time.sleep(0.05)
 
 

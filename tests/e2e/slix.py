@@ -23,7 +23,7 @@ def numbered(word, first, last):
 
 
 class Client(slixmpp.ClientXMPP):
-    """Everything it gets is in `got` as (sender's bare JID, body); the bodies that it knows to be acked are in `acked`."""
+    """Everything it gets is in `got` as (sender's bare JID, body); those that it knows to be acked are in `acked`."""
 
     def __init__(self, account, host, port, ca, resource="slix", direct_tls=False):
         super().__init__(f"{account.jid}/{resource}", account.password)
@@ -96,8 +96,8 @@ class Client(slixmpp.ClientXMPP):
                                      f"{self.sessions}, resumptions {self.resumptions}") from None
 
     async def until_all_acked(self):
-        """What was said before this call is acked. The library writes <r/> ahead of the stanza that caused it, so one more
-        stanza is needed for the answer to count the last."""
+        """What was said before this call is acked. The library writes <r/> ahead of the stanza that caused it, so
+        one more stanza is needed for the answer to count the last."""
         self.send_presence()
         await self.until(lambda: self.acked == self.said, f"acks of {self.said}")
 

@@ -65,9 +65,10 @@ class StubSession:
 
     def pong(self):
         """Answers the pings that were held back (answer_pings off)."""
-        for ping_id in self.pings:
+        with self.news:
+            waiting, self.pings = self.pings, []
+        for ping_id in waiting:
             self.send(f"<iq type='result' id='{ping_id}' from='{self.server.domain}' to='{self.jid}'/>")
-        self.pings.clear()
 
     def cut(self, how="fin"):
         if how == "rst":

@@ -1,5 +1,5 @@
-"""Profanity 0.13 with libstrophe 0.12 (Debian 12), unmodified, through Holdfast in front of each server. It connects again
-and resumes by itself."""
+"""Profanity 0.13 with libstrophe 0.12 (Debian 12), unmodified, through Holdfast in front of each server. It connects
+again and resumes by itself."""
 
 import asyncio
 

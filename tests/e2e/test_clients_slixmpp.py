@@ -1,8 +1,8 @@
 """slixmpp 1.8 (Debian 12), unmodified, through Holdfast in front of each server.
 
 Faults of the library that these tests go around:
-- It clears its own unacked queue when it sends <resume/>: what was unacked at a cut is never sent again. So who is about to
-  be cut waits for the acks of what it said before.
+- It clears its own unacked queue when it sends <resume/>: what was unacked at a cut is never sent again. So who is
+  about to be cut waits for the acks of what it said before.
 - It writes <r/> ahead of the stanza that caused it, so the answer is one short: see until_all_acked."""
 
 import asyncio

@@ -1,12 +1,13 @@
-"""xmpp.js 0.14 (@xmpp/client), unmodified, through Holdfast in front of each server. It resumes by itself and keeps what is
-unacked. All of it runs over TLS: without, the library never uses PLAIN, and jabberd2 knows nothing else that it speaks.
+"""xmpp.js 0.14 (@xmpp/client), unmodified, through Holdfast in front of each server. It resumes by itself and keeps
+what is unacked. All of it runs over TLS: without, the library never uses PLAIN, and jabberd2 knows nothing else
+that it speaks.
 
 Faults of the library that these tests go around:
-- It sets its counter to 0 a moment after it has read <enabled/>: what comes right behind is forgotten. So nobody writes to a
-  client before it is online and has said so to the server.
+- It sets its counter to 0 a moment after it has read <enabled/>: what comes right behind is forgotten. So nobody
+  writes to a client before it is online and has said so to the server.
 - It adds <delay/> to what it sends again: bodies are compared, not bytes.
-- What it fails to write, because the break is already known, it refuses and may keep all the same: a cut comes only when all
-  is written.
+- What it fails to write, because the break is already known, it refuses and may keep all the same: a cut comes only
+  when all is written.
 - A resumption that is broken off counts as failed for it: no cut here meets one that is under way."""
 
 import pytest
@@ -19,7 +20,8 @@ from xmppjs import Client
 def clients(proxy, account, knife_factory):
     """(the one that will be cut, the other one, the knife); not logged in."""
     knife = knife_factory(proxy.host, proxy.port)
-    return Client(account(), proxy.host, knife.port, proxy.ca), Client(account(), proxy.host, proxy.port, proxy.ca), knife
+    cut, other = (Client(account(), proxy.host, port, proxy.ca) for port in (knife.port, proxy.port))
+    return cut, other, knife
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])

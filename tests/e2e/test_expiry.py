@@ -373,6 +373,25 @@ def test_a_clean_end_is_seen_at_once(scene):
                      and element.get("from") == client.jid, timeout=5)
 
 
+@pytest.mark.servers("prosody", "ejabberd")
+@pytest.mark.parametrize("sm", [True, False], ids=["managed", "unmanaged"])
+def test_a_message_that_crosses_the_clean_end_on_its_way_is_not_lost(scene, sm):
+    """The server takes the client for online until it has read the end. (jabberd2 loses such a message by itself.)"""
+    s = scene()
+    client, contact = s.login(sm=sm, presence=0), s.direct()
+    for number in range(6):
+        client.send("</stream:stream>")
+        s.say(contact, s.jid(), [number])
+        client.wait_closed()
+        # A login before the server has closed the old stream might miss what it stores for it just then.
+        s.wait_figure(number + 1, "legs_closed_total", leg="upstream")
+        client = s.login(resource=f"r{number}", sm=sm, presence=0)
+        assert s.hear(client, 1) == [number]
+        if sm:
+            client.ack()
+        client.ping()
+
+
 def test_the_same_resource_bound_anew_takes_the_detached_sessions_place(scene):
     """The server ends the old stream with conflict: what it held comes to the new one."""
     s = scene()

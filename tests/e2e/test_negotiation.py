@@ -182,8 +182,10 @@ def test_a_client_without_stream_management_works_as_without_a_proxy(scene, lega
     s.say(contact, client.jid, range(20))
     assert s.hear(contact, 20) == list(range(20))
     assert s.hear(client, 20) == list(range(20))
+    client.presence(to=contact.jid)
     assert client.ping()["type"] == "result"
     client.close()
+    contact.wait_for(lambda element: element.name == "presence" and element.get("type") == "unavailable")
     s.say(contact, s.jid(), [20])
     contact.ping()
     assert s.hear(s.login(resource="new", sm=False, presence=0), 1) == [20], "the server keeps it"
@@ -205,7 +207,8 @@ def test_stanzas_pass_byte_for_byte(scene, legacy):
     """Up to what this server itself makes of them: a client at the proxy sees what one at the server sees."""
     s = scene()
     odd = ("<message to='{to}' type='chat' id='&lt;&quot;&#233;&apos;' xml:lang='de'>"
-           "<body>a&#x20AC;b &amp; <![CDATA[<c>]]></body><x:y xmlns:x='urn:example:y' x:z='1'><q xmlns='urn:example:q'/></x:y></message>")
+           "<body>a&#x20AC;b &amp; <![CDATA[<c>]]></body>"
+           "<x:y xmlns:x='urn:example:y' x:z='1'><q xmlns='urn:example:q'/></x:y></message>")
     here, there, contact = s.login(resource="here"), s.direct("a", "there"), s.direct()
     contact.send(odd.format(to=here.jid) + odd.format(to=there.jid))
     through, plain = here.wait_for("message").raw, there.wait_for("message").raw

@@ -57,7 +57,7 @@ class Client:
         self._tell(away=False)
 
     def of(self, kind):
-        """The values of all events of a kind: "message", "said", "acked", "failed", "resumed", "online", "status", "error"."""
+        """The values of all events of a kind: those of js/client.mjs, or "error"."""
         return [event[kind] for event in list(self.events) if kind in event]
 
     def until(self, fits, what):

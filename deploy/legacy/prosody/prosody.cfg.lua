@@ -1,5 +1,5 @@
--- Prosody behind Holdfast. Words between @ signs are filled in by who installs it (the tests do it with sed's likes);
--- the folder's README says what differs from Debian's file and why.
+-- Prosody behind Holdfast. Words between @ signs are filled in by who installs it;
+-- README.md one folder up says what differs from Debian's file and why.
 
 admins = { }
 
@@ -19,7 +19,7 @@ c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 ssl = { certificate = "@CERTIFICATE@"; key = "@KEY@" }
 
--- Plain storage lets Prosody offer SCRAM-SHA-1 and SCRAM-SHA-256 side by side. A server with hashed accounts keeps them.
+-- Plain storage lets Prosody offer SCRAM-SHA-1 and SCRAM-SHA-256 side by side. Hashed accounts can stay so.
 authentication = "internal_plain"
 storage = "internal"
 allow_registration = true

@@ -1,7 +1,8 @@
 // @xmpp/client as an application uses it, driven by lines of JSON: commands on stdin, events on stdout.
 //   node client.mjs SERVICE DOMAIN USERNAME PASSWORD
 // Commands: {say: BODY, to: JID}, {away: true|false}, {leave: true}
-// Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY}, {status: WORD}
+// Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY},
+//   {status: WORD}
 import readline from "node:readline";
 
 import { client, xml } from "@xmpp/client";
