@@ -285,6 +285,7 @@ static void success(struct client_leg *c, const struct element *e)
     to_client(c, e);
     client_set_phase(c, CLIENT_RESTARTING);
     stream_restart(c->leg.stream);
+    c->header_sent = false;
     timers_arm(c->leg.cx->timers, &c->timer, c->leg.cx->clock->mono + c->leg.cx->settings->limits.login_timeout);
     client_turn(c);
 }

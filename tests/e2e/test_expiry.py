@@ -373,10 +373,11 @@ def test_a_clean_end_is_seen_at_once(scene):
                      and element.get("from") == client.jid, timeout=5)
 
 
-@pytest.mark.servers("prosody", "ejabberd")
+@pytest.mark.servers("prosody")
 @pytest.mark.parametrize("sm", [True, False], ids=["managed", "unmanaged"])
 def test_a_message_that_crosses_the_clean_end_on_its_way_is_not_lost(scene, sm):
-    """The server takes the client for online until it has read the end. (jabberd2 loses such a message by itself.)"""
+    """The server takes the client for online until it has read the end. (ejabberd 23.01 and jabberd2 lose such a message by
+    themselves: without any proxy, on a busy machine, ejabberd lost 15 of 60.)"""
     s = scene()
     client, contact = s.login(sm=sm, presence=0), s.direct()
     for number in range(6):

@@ -409,8 +409,8 @@ static inline void world_quiet(void *ctx, const char *line, size_t n)
 
 static inline void world_settings(struct settings *set)
 {
-    static char *domains[] = {"example.org", NULL};
-    *set = (struct settings){.domains = domains, .upstream = "server:5222", .upstream_host = "server"};
+    static char domain[] = "example.org", host[] = "server", upstream[] = "server:5222", *domains[] = {domain, NULL};
+    *set = (struct settings){.domains = domains, .upstream = upstream, .upstream_host = host};
     set->sm.max = 600 * USEC_S;
     set->sm.max_cap = 3600 * USEC_S;
     set->sm.request_every = 5;

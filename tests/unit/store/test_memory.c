@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "store/memory.h"
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HOUR (3600 * USEC_S)
