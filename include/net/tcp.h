@@ -16,14 +16,14 @@ struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, us
  * on waits for its end. `ready` is called again then. The server side fails the transport with TRANSPORT_TLS if bytes
  * that arrived in clear are still unread (the owner has been given all up to the last `bytes`, and checks itself what
  * it holds). name: SNI and the name to verify, for the client side; NULL on the server side. */
-void tcp_starttls(struct transport *t, struct tls_context *tls, const char *name, usec handshake_timeout);
+void tcp_starttls(struct transport *base, struct tls_context *tls, const char *name, usec handshake_timeout);
 
 /* True once TLS is up. Version ("TLSv1.3") and cipher for logs, "" before. */
 bool tcp_is_tls(const struct transport *t);
-const char *tcp_tls_version(const struct transport *t);
-const char *tcp_tls_cipher(const struct transport *t);
+const char *tcp_tls_version(const struct transport *base);
+const char *tcp_tls_cipher(const struct transport *base);
 
 /* Bytes read and written on the wire-facing side so far, for the stats. */
-void tcp_bytes(const struct transport *t, unsigned long long *in, unsigned long long *out);
+void tcp_bytes(const struct transport *base, unsigned long long *in, unsigned long long *out);
 
 #endif

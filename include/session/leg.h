@@ -31,6 +31,8 @@ void leg_input(struct leg *leg, const char *p, size_t n);
 void leg_stop(struct leg *leg, enum leg_stop why);
 /* Takes the reasons back; when these were the last ones, what was held is parsed and reading goes on. May call up. */
 void leg_go(struct leg *leg, unsigned why);
+/* The peer is gone: what it had said before, and was held, is parsed in spite of all reasons to stop. May call up. */
+void leg_hear_out(struct leg *leg);
 /* The value for stream upcalls to return: whether the stream is to stop behind this element. */
 static inline enum stream_next leg_next(const struct leg *leg)
 {

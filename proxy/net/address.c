@@ -5,7 +5,7 @@
 
 bool address_parse(struct address *out, const char *host, int port)
 {
-    *out = (struct address){0};
+    memset(out, 0, sizeof *out); /* a union: all of its members */
     if (inet_pton(AF_INET, host, &out->v4.sin_addr) == 1) {
         out->v4.sin_family = AF_INET;
         out->n = sizeof out->v4;
@@ -60,7 +60,7 @@ char *address_text(const struct address *a, char out[ADDRESS_TEXT])
 
 char *address_of_peer(int fd, char out[ADDRESS_TEXT])
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = {0};
     socklen_t n = sizeof sa;
     struct address a;
     out[0] = '\0';

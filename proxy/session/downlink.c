@@ -29,8 +29,8 @@ bool downlink_is_full(const struct session *s)
     size_t times = s->barrier.open ? 2 : 1; /* the answer to a barrier must be read */
     if (s->barrier.open && s->resuming)
         return false; /* a client waits for it, to take what is queued */
-    if (context_memory_full(s->cx))
-        return true;
+    if (s->out.queue.count && context_memory_full(s->cx))
+        return true; /* with nothing queued it may go on, a stanza at a time: nobody waits for others for ever */
     return s->out.queue.count >= times * set->sm.queue_stanzas || s->out.queue.bytes >= times * set->sm.queue_bytes;
 }
 

@@ -93,6 +93,15 @@ void leg_go(struct leg *leg, unsigned why)
     update_reading(leg);
 }
 
+void leg_hear_out(struct leg *leg)
+{
+    for (size_t before = 0; leg->transport && leg->held.n && leg->held.n != before;) {
+        before = leg->held.n;
+        leg->stopped = 0;
+        feed_held(leg);
+    }
+}
+
 void leg_write(struct leg *leg, struct slice s)
 {
     if (leg->transport && s.n) {

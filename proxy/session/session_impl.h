@@ -85,7 +85,7 @@ void downlink_turn(struct session *s); /* writes what waits, asks for acks; may 
 void downlink_count(struct context *cx, const struct element *e);
 void downlink_append(struct session *s, struct entry *e);
 void downlink_ack(struct session *s, const struct element *e);
-void downlink_release(struct session *s, uint64_t count); /* the client has everything up to count */
+void downlink_release(struct session *s, uint64_t upto); /* the client has everything up to it */
 usec downlink_due_at(const struct session *s);
 bool downlink_is_full(const struct session *s);
 void downlink_check_full(struct session *s);

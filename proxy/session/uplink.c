@@ -44,10 +44,13 @@ static void count_stanza(struct session *s, const struct element *e)
     count_add(s->cx->counters, METRIC_stanza_bytes_up, (int64_t)e->bytes.n);
 }
 
+/* A node that is full stops a client that adds to it, but not one that has nothing here: what it says next may be what
+ * frees memory (a presence that fetches mail), and no session is to wait for others for ever. */
 static bool is_full(const struct session *s)
 {
     return s->unconfirmed.count >= s->cx->settings->sm.queue_stanzas ||
-           s->unconfirmed.bytes >= s->cx->settings->sm.queue_bytes || context_memory_full(s->cx);
+           s->unconfirmed.bytes >= s->cx->settings->sm.queue_bytes ||
+           (s->unconfirmed.count && context_memory_full(s->cx));
 }
 
 /* The queue is full: stanzas are not read any more. But while the other direction is stopped too, the client's acks, which come
@@ -65,6 +68,18 @@ static void check_full(struct session *s)
     } else {
         leg_go(&s->client->leg, STOP_QUEUE);
     }
+}
+
+/* Both queues are at their limits: the acks that would free the one lie behind what the other cannot take, and its barrier behind
+ * what cannot be read. Nothing moves any more, so the client is to come back: it begins with its h. */
+static void break_deadlock(struct session *s)
+{
+    if (!s->client || s->unconfirmed.bytes < 2 * s->cx->settings->sm.queue_bytes ||
+        !(s->client->leg.stopped & STOP_QUEUE) || !(s->up->leg.stopped & STOP_QUEUE))
+        return;
+    LOG(LOG_WARN, "both queues are full", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
+        LF_INT("unconfirmed", s->unconfirmed.count));
+    client_leg_close(s->client, CLOSE_QUEUE_FULL, GOODBYE_CUT);
 }
 
 static void keep(struct session *s, const struct element *e)
@@ -198,9 +213,9 @@ static void barrier_send(struct session *s)
 static bool barrier_wanted(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    if (s->barrier.open || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
-        return false;
-    return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED ||
+    if (s->barrier.open || s->held || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+        return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
+    return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
            s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
            s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
 }
@@ -257,7 +272,7 @@ static void barrier_turn(struct session *s)
 /* sm.confirm = none: what the server's TCP has acknowledged counts. */
 static void confirm_by_tcp(struct session *s)
 {
-    if (s->unconfirmed.count && transport_outstanding(s->up->leg.transport) == 0)
+    if (s->unconfirmed.count && !s->held && transport_outstanding(s->up->leg.transport) == 0)
         uplink_confirmed(s, s->unconfirmed.last_number);
 }
 
@@ -290,6 +305,12 @@ void uplink_turn(struct session *s)
 {
     if (!s->up)
         return;
+    if (is_managed(s))
+        check_full(s);
+    if (is_managed(s))
+        break_deadlock(s);
+    if (s->state == SESSION_ENDED)
+        return; /* by what was held until now */
     if (barrier_overdue(s)) {
         LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid), LF_INT("unconfirmed", s->unconfirmed.count));
         count(s->cx->counters, METRIC_barriers_timeout);
@@ -302,6 +323,8 @@ void uplink_turn(struct session *s)
         barrier_turn(s);
     else
         confirm_by_tcp(s);
+    if (s->state == SESSION_ENDED)
+        return;
     answer(s);
     if (s->cx->clock->mono - s->up->leg.last_output >= s->cx->settings->sm.probe)
         leg_write_str(&s->up->leg, " ");

@@ -132,6 +132,8 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
     bool unreachable = up->phase < UPSTREAM_OPENING;
     if (unreachable)
         unreachable_now(up, detail);
+    else
+        leg_hear_out(&up->leg);
     ended(up, unreachable ? CLOSE_UPSTREAM_UNREACHABLE : leg_reason(end), detail);
 }
 

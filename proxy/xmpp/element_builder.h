@@ -24,7 +24,7 @@ struct element_builder { /* {0} is a valid idle one */
 };
 
 /* Positions are indexes into one and the same sequence of bytes. `end` lies behind the tag. */
-void element_builder_start(struct element_builder *b, const char *name, const char **atts, size_t at, size_t end);
+void element_builder_start(struct element_builder *b, const char *full, const char **atts, size_t at, size_t end);
 void element_builder_text(struct element_builder *b, const char *p, size_t n);
 /* True when that was the end tag of the element's root. */
 bool element_builder_end(struct element_builder *b, size_t at, size_t end);

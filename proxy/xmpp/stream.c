@@ -152,6 +152,7 @@ static size_t event_at(struct stream *s)
 static struct slice bytes_between(struct stream *s, size_t from, size_t to)
 {
     struct parser *p = s->parser;
+    assert(s->in.p); /* handlers run while bytes are fed */
     if (from >= s->in_at)
         return slice_of(s->in.p + (from - s->in_at), to - from);
     assert(p->hold_at <= from && p->hold_at + p->hold.n == s->in_at);
@@ -161,7 +162,9 @@ static struct slice bytes_between(struct stream *s, size_t from, size_t to)
 
 static char byte_at(const struct stream *s, size_t at)
 {
-    return at >= s->in_at ? s->in.p[at - s->in_at] : buf_slice(&s->parser->hold).p[at - s->parser->hold_at];
+    const struct parser *p = s->parser;
+    const char *byte = at >= s->in_at ? s->in.p + (at - s->in_at) : p->hold.data + p->hold.off + (at - p->hold_at);
+    return *byte;
 }
 
 static void halt_after_upcall(struct stream *s, enum stream_next next, bool renew)
@@ -192,6 +195,7 @@ static void header_start(struct stream *s, const char *name, const char **atts, 
         return;
     }
     struct slice tag = bytes_between(s, at, end);
+    assert(tag.p);
     if (tag.p[tag.n - 2] == '/') {
         fail(s, STREAM_BAD_FORMAT, "the stream is empty");
         return;

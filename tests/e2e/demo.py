@@ -1,6 +1,6 @@
-"""`make demo`: what a user sees when the network fails, without Holdfast and with it. Two real clients (slixmpp) at a real
-Prosody without stream management: Romeo writes numbered messages while Juliet's network goes dark and comes back, twice.
-Ends with status 1 if Holdfast lost, doubled or mixed up a message."""
+"""`make demo`: what a user sees when the network fails, without Holdfast and with it. Two real clients (slixmpp) at a
+real Prosody without stream management: Romeo writes numbered messages while Juliet's network goes dark and comes back,
+twice. Ends with status 1 if Holdfast lost, doubled or mixed up a message."""
 
 import asyncio
 import collections
@@ -85,9 +85,9 @@ class Story:
         news = self.juliet.bodies()[self.told:]
         self.told += len(news)
         late = [body for body in news if self.juliet.stamps[body]]
-        parts = [f"{' '.join(late)} with the time they were sent ({self.juliet.stamps[late[0]]:%H:%M:%S} UTC)"] if late else []
         fresh = [body for body in news if body not in late]
-        self.tell("Juliet gets " + ", ".join(parts + [" ".join(fresh)] if fresh else parts))
+        stamp = f" with the time they were sent ({self.juliet.stamps[late[0]]:%H:%M:%S} UTC)" if late else ""
+        self.tell("Juliet gets " + ", ".join(part for part in (" ".join(late) + stamp, " ".join(fresh)) if part))
 
     async def say(self, numbers):
         """Romeo's messages, until the server has processed them."""

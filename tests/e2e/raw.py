@@ -212,6 +212,10 @@ def ping_iq(to, iq_id):
     return f"<iq type='get' id='{iq_id}'{address}><ping xmlns='{NS_PING}'/></iq>"
 
 
+class LoginFault(WireError):
+    """The server failed inside while it checked the password."""
+
+
 class RawClient:
     """One connection. tls: None (clear, STARTTLS when asked) or 'direct'. rcvbuf: a small one makes a slow reader."""
 
@@ -546,7 +550,12 @@ class RawClient:
             self.starttls()
             self.open_stream()
         chosen = mechanism or ("PLAIN" if user else "ANONYMOUS")
-        answer = self.auth(chosen, user, password)
+        try:
+            answer = self.auth(chosen, user, password)
+        except WireError as error:
+            if "internal-server-error" in str(error):
+                raise LoginFault(str(error)) from error
+            raise
         if answer.name != "success":
             raise WireError(self.tell(f"{chosen} failed: {answer}"))
         return self.open_stream()

@@ -176,9 +176,9 @@ static inline void client_cut(struct client *c)
     client_forget_wire(c);
 }
 
-static inline void client_abandon(struct client *c)
+static inline void client_abandon(struct client *c, bool takes_bytes)
 {
-    wire_abandon(c->wire);
+    wire_abandon(c->wire, takes_bytes);
     client_forget_wire(c);
 }
 

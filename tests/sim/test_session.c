@@ -6,6 +6,7 @@
 #include "client.h"
 #include "server.h"
 #include "xmpp/sm.h"
+#include "../../proxy/session/session_impl.h" //DUMP
 
 #define MAX_MESSAGES 4000
 #define ACCOUNTS     2
@@ -105,7 +106,11 @@ static void note_handed(struct server_conn *conn)
 {
     struct sent *sent = conn->user;
     while (sent && sent->first < sent->n && sent->of[sent->first].end <= conn->wire->delivered)
+    {
+        if (getenv("TRACE"))
+            fprintf(stderr, "%s %u handed on %s\n", sent->account->name, sent->of[sent->first].message, conn->resource);
         sent->account->handed[sent->of[sent->first++].message] = true;
+    }
 }
 
 static void on_conn_gone(void *ctx, struct server_conn *conn)
@@ -305,6 +310,8 @@ static void on_message(struct device *d, const struct element *e)
             fail_msg("device %u: message %u came behind %u in one session", d->index, message, d->last_direct);
         d->last_direct = message;
     }
+    if (getenv("TRACE"))
+        fprintf(stderr, "device %u got %u as number %u\n", d->index, message, (unsigned)d->c.h);
     d->account->got[message] = true;
     d->received[d->received_n++] = (struct received){d->c.h, message};
 }
@@ -470,7 +477,7 @@ static void device_tick(struct device *d)
         client_forget_wire(&d->c);
         go_offline(d);
     } else if (chance(sim, sim->weather->abandon)) {
-        client_abandon(&d->c);
+        client_abandon(&d->c, chance(sim, 500));
         go_offline(d);
     }
 }
@@ -536,7 +543,7 @@ static void tick(struct sim *sim)
     server_tick(sim);
     for (unsigned i = 0; i < DEVICES; i++)
         device_tick(&sim->devices[i]);
-    for (unsigned n = 1 + world_random(&sim->w, 4); n; n--)
+    for (unsigned n = 1 + world_random(&sim->w, 16); n; n--)
         world_turn(&sim->w, &sim->w.worker[world_random(&sim->w, WORLD_WORKERS)]);
     world_check_fates(&sim->w);
 }
@@ -566,6 +573,11 @@ static void calm_down(struct sim *sim)
 
 static void check_all_arrived(struct sim *sim)
 {
+    for (int i = 0; getenv("TRACE") && i < DEVICES; i++) { //DUMP
+        struct device *d = &sim->devices[i]; struct session *s = client_session(&d->c); //DUMP
+        fprintf(stderr, "device %d step %d wire %p in %zu owes %d\n", i, d->step, (void*)d->c.wire, d->c.wire ? d->c.wire->in.n : 0, d->owes_ack); //DUMP
+        if (s) fprintf(stderr, "  %s state %s client %p stop %x held %zu up stop %x held %zu in %zu unacked %zu/%zu unconf %zu/%zu barrier %d safe %lu rec %lu mem %ld asking %d sent %lu acked %lu written %lu upreading %d\n", s->sid, session_state_name(s->state), (void*)s->client, s->client ? s->client->leg.stopped : 0, s->client ? s->client->leg.held.n : 0, s->up->leg.stopped, s->up->leg.held.n, wire_of(s->up->leg.transport)->in.n, s->out.queue.count, s->out.queue.bytes, s->unconfirmed.count, s->unconfirmed.bytes, s->barrier.open, s->in.safe, s->in.received, (long)sim->w.memory, s->out.asking, s->out.sent, s->out.acked, s->out.written, s->up->leg.reading); //DUMP
+    } //DUMP
     for (unsigned i = 0; i < ACCOUNTS; i++)
         for (unsigned m = 1; m <= sim->accounts[i].sent; m++)
             if (sim->accounts[i].handed[m] && !sim->accounts[i].got[m])

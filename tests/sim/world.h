@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #define WORLD_WORKERS 2
+#define WIRE_GIVES_UP (15 * USEC_S)
 #define WORLD_WALL    (1700000000 * USEC_S)
 
 struct world;
@@ -52,6 +53,7 @@ struct wire {
     struct buf out, kernel; /* the transport's own buffer, and what has left it for the peer */
     size_t window;          /* what fits into `kernel`; 0: anything */
     bool stuck;             /* the peer takes nothing */
+    usec give_up_at;        /* abandoned: then the kernel tells */
     bool drain_due;
     bool freed, abrupt;     /* by the proxy */
 };
@@ -197,11 +199,13 @@ static inline void wire_cut(struct wire *x, enum transport_end as)
     buf_free(&x->kernel);
 }
 
-/* The far end vanishes, and the proxy cannot know. */
-static inline void wire_abandon(struct wire *x)
+/* The far end vanishes, and the proxy is not told. Either its kernel goes on taking bytes, or nobody does: then the proxy's
+ * gives up in the end (TCP_USER_TIMEOUT). */
+static inline void wire_abandon(struct wire *x, bool takes_bytes)
 {
     x->peer = NULL;
-    x->stuck = true;
+    x->stuck = !takes_bytes;
+    x->give_up_at = x->w->clock.mono + WIRE_GIVES_UP;
     buf_free(&x->in);
 }
 
@@ -210,6 +214,10 @@ static inline bool wire_deliver(struct wire *x)
     const struct transport_events *up = x->t.events;
     if (x->over || !x->cx)
         return false;
+    if (x->give_up_at && x->stuck && x->kernel.n && x->w->clock.mono >= x->give_up_at) {
+        x->reset_due = true;
+        x->reset_as = TRANSPORT_TIMEOUT;
+    }
     if (x->reset_due) {
         x->over = true;
         up->closed(x->t.ctx, x->reset_as, "cut by the test");
@@ -266,6 +274,8 @@ static inline bool wire_flush(struct wire *x)
     }
     x->drain_due |= x->out.n > 0;
     n = x->stuck || !x->peer ? 0 : world_portion(x->w, x->kernel.n);
+    if (!x->peer && !x->stuck)
+        buf_clear(&x->kernel);
     if (n) {
         char *copy = mem_copy(buf_slice(&x->kernel).p, n);
         buf_consume(&x->kernel, n);
