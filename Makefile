@@ -105,7 +105,7 @@ run: deps $(BUILD)/holdfast
 
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint"
-CHECK_E2E := "black box: e2e SANITIZER=address"
+CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address"
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
@@ -123,6 +123,7 @@ help:
 	@echo "make deps        installs what building and testing need (Debian packages, npm)"
 	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222; without them in front of a"
 	@echo "                 Prosody that it starts, with two accounts"
+	@echo "make demo        shows with real clients what a cut costs with and without Holdfast"
 	@echo "make check       all that must pass before a change goes in; ends with N passed, N failed"
 	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"
 	@echo "                 and the unit tests under valgrind"

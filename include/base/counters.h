@@ -39,6 +39,18 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(downlink_fates, COUNTER, "What became of downlink stanzas")                                  \
     F(uplink_fates, COUNTER, "What became of uplink stanzas")                                      \
     F(mailbox_lent, GAUGE, "Messages of mailboxes that are in a session's unacked queue")          \
+    F(mailbox_messages, GAUGE, "Messages kept in mailboxes of accounts")                           \
+    F(mailbox_bytes, GAUGE, "Bytes of these messages")                                             \
+    F(mailbox_doubled, COUNTER, "Messages given to a mailbox that had them already")               \
+    F(mailbox_overflown, COUNTER, "Messages dropped because a mailbox was full, the oldest first")  \
+    F(tombstones, GAUGE, "Ended sessions whose last h is remembered")                              \
+    F(memory_bytes, GAUGE, "Bytes in queues and mailboxes")                                        \
+    F(memory_limit_bytes, GAUGE, "limits.memory, 0 for none")                                      \
+    F(connections_limit, GAUGE, "limits.connections, 0 for none")                                  \
+    F(upstream_up, GAUGE, "1 if the last connection to the server worked")                         \
+    F(promise_weak, GAUGE, "1 if acks rest on the TCP of the server alone (sm.confirm)")           \
+    F(draining, GAUGE, "1 while the node sends its clients away")                                  \
+    F(certificate_expiry_timestamp_seconds, GAUGE, "When the first certificate ends, 0 without certificates") \
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
@@ -103,6 +115,18 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(up_returned, uplink_fates, "fate=\"returned\"")                                              \
     M(up_bounced, uplink_fates, "fate=\"bounced\"")                                                \
     M(mailbox_lent, mailbox_lent, "")                                                              \
+    M(mailbox_messages, mailbox_messages, "")                                                        \
+    M(mailbox_bytes, mailbox_bytes, "")                                                              \
+    M(mailbox_doubled, mailbox_doubled, "")                                                          \
+    M(mailbox_overflown, mailbox_overflown, "")                                                    \
+    M(tombstones, tombstones, "")                                                                    \
+    M(memory_bytes, memory_bytes, "")                                                                \
+    M(memory_limit_bytes, memory_limit_bytes, "")                                                    \
+    M(connections_limit, connections_limit, "")                                                      \
+    M(upstream_up, upstream_up, "")                                                                  \
+    M(promise_weak, promise_weak, "")                                                                \
+    M(draining, draining, "")                                                                        \
+    M(certificate_expiry_timestamp_seconds, certificate_expiry_timestamp_seconds, "")                \
     M(mailbox_delivered, mailbox_fates, "fate=\"delivered\"")                                      \
     M(mailbox_expired, mailbox_fates, "fate=\"expired\"")                                          \
     M(barriers_answered, barriers, "result=\"answered\"")                                          \
@@ -189,6 +213,7 @@ static inline void count(struct counters *c, enum metric m)
 {
     count_add(c, m, 1);
 }
+void count_set(struct counters *c, enum metric m, int64_t value);  /* gauges, and counters kept elsewhere */
 void count_observe(struct counters *c, enum metric m, usec value); /* histograms */
 static inline enum metric metric_close_client(enum close_reason r)
 {

@@ -54,7 +54,7 @@ struct transport_ops {
     /* Bytes accepted by write that are still in the transport's own buffer. Cheap. */
     size_t (*buffered)(const struct transport *t);
     /* buffered plus what the kernel holds that the peer has not acknowledged yet (SIOCOUTQ; with TLS in its own larger
-     * bytes). A system call. */
+     * bytes). SIZE_MAX once the connection has failed. A system call. */
     size_t (*outstanding)(const struct transport *t);
     /* Ends it. No upcall comes any more; t is gone for the owner.
      *   graceful: flushes what was written, says goodbye (TLS close_notify, FIN) and waits for the peer's, all of it

@@ -28,6 +28,7 @@ struct proxy_node {
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */
     _Atomic size_t memory_limit, connections_limit;
     _Atomic bool confirm_none;
+    struct counters *counters; /* what no worker counts; written by the stats port's thread */
     char *name, *upstream_name;
     char secret[32]; /* for tags */
 };
@@ -39,8 +40,10 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
 /* Before worker_start. The listener is taken over. */
 void worker_add_listener(struct worker *w, struct listener *l, bool tls);
 void worker_start(struct worker *w);
-/* Waits for its thread, which ends when worker_stop was handled; then frees it. */
+/* Waits for its thread, which ends when worker_stop was handled. */
 void worker_join(struct worker *w);
+/* When all workers were joined: until then they may post to each other. */
+void worker_free(struct worker *w);
 
 /* From any thread: */
 /* New settings and certificates; settings must outlive the worker. NULL tls contexts keep the old ones. */

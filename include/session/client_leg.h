@@ -8,6 +8,7 @@
 
 struct login;
 struct parting;
+struct tombstone_ask;
 struct session;
 
 /* OPENING --header--> [STARTTLS --<starttls/>--> HANDSHAKE --ready--> OPENING] --header--> DIALING
@@ -50,6 +51,7 @@ struct client_leg {
     struct login *login;     /* what only negotiation needs; NULL once bound */
     struct session *session; /* when BOUND, or the one that is asked when RESUMING */
     struct parting *parting; /* when ENDING */
+    struct tombstone_ask *ask; /* the store is asked about an old session; NULL when not */
 };
 
 /* Takes the transport over. Nothing is called up before it has returned. */

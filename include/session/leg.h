@@ -11,6 +11,7 @@ enum leg_stop {
     STOP_QUEUE = 1 << 1,    /* the queue that its stanzas go to is full */
     STOP_SLOW = 1 << 2,     /* the other leg's peer does not read fast enough */
     STOP_MAIL = 1 << 3,     /* waiting for the store */
+    STOP_OUTPUT = 1 << 4,   /* its own peer does not take our answers */
 };
 
 struct leg {
@@ -22,6 +23,7 @@ struct leg {
     bool feeding;          /* inside stream_feed */
     bool reading;          /* the transport reads */
     usec last_input, last_output;
+    usec listening;        /* since when it does without a break */
     unsigned long long bytes_in, bytes_out;
 };
 

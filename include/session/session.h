@@ -33,6 +33,7 @@ struct session_origin {
     struct slice jid;    /* full, as bound; empty if unknown (XEP-0078) */
     struct slice domain;
     const char *proof;   /* of the account, or NULL */
+    bool offered;        /* stream management was in the features */
     bool resumable;      /* whether stream management may promise resumption */
 };
 
@@ -51,6 +52,8 @@ void session_client_lost(struct session *s, enum close_reason reason); /* its co
 bool session_resume(struct session *s, struct client_leg *c, uint32_t h);
 void session_resume_cancel(struct session *s, struct client_leg *c);
 
+/* The last <a/> (XEP-0198 4 recommends one), ahead of an error that will end the session. */
+void session_say_last(struct session *s);
 /* Ends it: every stanza in it meets its fate, upstream is told, the client leg (if any) is closed with this goodbye. */
 void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye);
 /* The client leg of a parting is gone before the server's last word. */

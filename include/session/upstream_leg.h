@@ -34,6 +34,7 @@ struct upstream_leg {
     uint64_t number;     /* the client leg's number in the logs that it was opened for */
     char *header;        /* the stream header to send, in canonical form, until it was sent */
     char *domain;
+    char sid[SID_SIZE];  /* in the logs, once it has a session */
 };
 
 /* Dials. Nothing is called up before it has returned. */

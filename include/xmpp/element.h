@@ -69,7 +69,9 @@ enum element_fact {
     FACT_STREAM_ERROR = 1 << 20,
 };
 
-/* A node of the small tree that is built for every element but messages and presence. Lives as long as the element. */
+/* A node of the small tree that is built for every element but messages and presence. Lives as long as the element. The tree has
+ * ELEMENT_NODES at the most, those that come first: a node takes many times the bytes of `<a/>`. */
+#define ELEMENT_NODES 1024
 struct node {
     struct slice ns, name, text;       /* text: the direct character data, entities resolved */
     struct slice bytes;                /* from its `<` to behind its end tag, inside element.bytes */

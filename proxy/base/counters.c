@@ -276,3 +276,8 @@ void counters_describe(struct buf *out)
         buf_free(&name);
     }
 }
+
+void count_set(struct counters *c, enum metric m, int64_t value)
+{
+    count_add(c, m, value - counters_sum(&c, 1, m));
+}

@@ -346,6 +346,8 @@ static size_t op_outstanding(const struct transport *base)
 {
     const struct tcp *t = tcp_of(base);
     int queued = 0;
+    if (t->write_failed || t->state == TCP_ENDED || t->state == TCP_GONE)
+        return SIZE_MAX; /* what was dropped or never acknowledged will not be any more */
     if (t->fd < 0 || ioctl(t->fd, SIOCOUTQ, &queued) < 0)
         queued = 0;
     return t->out.n + (size_t)queued;

@@ -149,8 +149,10 @@ static bool start(struct running *r)
     raise_descriptors();
     random_bytes(node->secret, sizeof node->secret);
     node->owner = owner_new();
-    node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, &node->memory);
+    node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
+    memory_store_set_limit(node->store, config->settings.limits.memory);
     node->admission = admission_new();
+    node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
     node->upstream_name = mem_strdup(config->settings.upstream);
     note_certificates(node);
@@ -229,6 +231,7 @@ static void reload(struct running *r)
         note_config(&r->node, config);
         note_certificates(&r->node);
         memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
+        memory_store_set_limit(r->node.store, config->settings.limits.memory);
         log_configure(config->log.level, config->log.format);
         LOG(LOG_INFO, "configuration reloaded");
     } else {
@@ -328,6 +331,7 @@ static void stop(struct running *r)
         stats_http_stop(*h);
     each_worker(node, worker_stop);
     each_worker(node, worker_join);
+    each_worker(node, worker_free);
     struct memory_store_figures mail = memory_store_figures(node->store);
     if (mail.messages)
         LOG(LOG_WARN, "messages lost: the memory store ends with the process", LF_INT("messages", mail.messages));
@@ -340,6 +344,7 @@ static void free_all(struct running *r)
     memory_store_free(node->store);
     owner_free(node->owner);
     admission_free(node->admission);
+    counters_free(node->counters);
     free(node->workers);
     free(node->name);
     free(node->upstream_name);

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #define STUCK_AFTER (5 * USEC_S) /* a loop turns once a second */
 #define ANSWER_TIME 1            /* seconds that workers get to tell of their sessions */
@@ -63,74 +62,54 @@ static bool ready(void *ctx, struct buf *reasons)
 
 /* ---- figures ---- */
 
-static struct counters **all_counters(const struct proxy_node *node)
-{
-    struct counters **c = mem_alloc(node->worker_count * sizeof *c);
-    for (unsigned i = 0; i < node->worker_count; i++)
-        c[i] = worker_counters(node->workers[i]);
-    return c;
-}
-
-struct figure {
-    const char *name, *help;
-    enum metric_type type;
-    int64_t value;
-};
-
-#define FIGURES 11
-
-static size_t node_figures(struct proxy_node *node, struct figure f[FIGURES])
+/* What no worker counts goes into an array of the node's own; its only writer is the HTTP thread. */
+static void take_node_figures(struct proxy_node *node)
 {
     struct memory_store_figures mail = memory_store_figures(node->store);
-    struct rlimit files = {0};
-    getrlimit(RLIMIT_NOFILE, &files);
-    const struct figure all[] = {
-        {"holdfast_mailbox_messages", "Messages kept in mailboxes of accounts", METRIC_GAUGE, (int64_t)mail.messages},
-        {"holdfast_mailbox_bytes", "Bytes of these messages", METRIC_GAUGE, (int64_t)mail.bytes},
-        {"holdfast_tombstones", "Ended sessions whose last h is remembered", METRIC_GAUGE, (int64_t)mail.tombstones},
-        {"holdfast_mailbox_doubled", "Messages given to a mailbox that had them already", METRIC_COUNTER, (int64_t)mail.doubled},
-        {"holdfast_memory_bytes", "Bytes in queues and mailboxes", METRIC_GAUGE, atomic_load(&node->memory)},
-        {"holdfast_memory_limit_bytes", "limits.memory, 0 for none", METRIC_GAUGE, (int64_t)node->memory_limit},
-        {"holdfast_connections_limit", "limits.connections, 0 for none", METRIC_GAUGE, (int64_t)node->connections_limit},
-        {"holdfast_upstream_up", "1 if the last connection to the server worked", METRIC_GAUGE,
-         !atomic_load(&node->upstream.down)},
-        {"holdfast_promise_weak", "1 if acks rest on the server's TCP alone (sm.confirm)", METRIC_GAUGE,
-         node->confirm_none || atomic_load(&node->upstream.order) == ORDER_BAD},
-        {"holdfast_draining", "1 while the node sends its clients away", METRIC_GAUGE, atomic_load(&node->draining)},
-        {"holdfast_certificate_expiry_timestamp_seconds", "When the first certificate ends, 0 without certificates",
-         METRIC_GAUGE, atomic_load(&node->certificate_expiry)},
-    };
-    _Static_assert(sizeof all == FIGURES * sizeof *all, "FIGURES");
-    memcpy(f, all, sizeof all);
-    return FIGURES;
+    struct counters *c = node->counters;
+    count_set(c, METRIC_mailbox_messages, (int64_t)mail.messages);
+    count_set(c, METRIC_mailbox_bytes, (int64_t)mail.bytes);
+    count_set(c, METRIC_mailbox_doubled, (int64_t)mail.doubled);
+    count_set(c, METRIC_mailbox_overflown, (int64_t)mail.overflown);
+    count_set(c, METRIC_tombstones, (int64_t)mail.tombstones);
+    count_set(c, METRIC_memory_bytes, atomic_load(&node->memory));
+    count_set(c, METRIC_memory_limit_bytes, (int64_t)atomic_load(&node->memory_limit));
+    count_set(c, METRIC_connections_limit, (int64_t)atomic_load(&node->connections_limit));
+    count_set(c, METRIC_upstream_up, !atomic_load(&node->upstream.down));
+    count_set(c, METRIC_promise_weak,
+              atomic_load(&node->confirm_none) || atomic_load(&node->upstream.order) == ORDER_BAD);
+    count_set(c, METRIC_draining, atomic_load(&node->draining));
+    count_set(c, METRIC_certificate_expiry_timestamp_seconds, atomic_load(&node->certificate_expiry));
+}
+
+/* Those of the workers and of the node itself; free() it. */
+static struct counters **all_counters(struct proxy_node *node)
+{
+    struct counters **c = mem_alloc((node->worker_count + 1) * sizeof *c);
+    for (unsigned i = 0; i < node->worker_count; i++)
+        c[i] = worker_counters(node->workers[i]);
+    c[node->worker_count] = node->counters;
+    return c;
 }
 
 static void metrics(void *ctx, struct buf *out)
 {
     struct proxy_node *node = ctx;
     struct counters **c = all_counters(node);
-    struct figure f[FIGURES];
-    counters_expose(out, c, node->worker_count);
-    free(c);
-    node_figures(node, f);
-    for (size_t i = 0; i < FIGURES; i++) {
-        counters_add_header(out, f[i].name, f[i].type, f[i].help);
-        buf_printf(out, "%s%s %" PRId64 "\n", f[i].name, f[i].type == METRIC_COUNTER ? "_total" : "", f[i].value);
-    }
     struct build_versions versions = {HOLDFAST_VERSION, versions_openssl(), versions_expat()};
+    take_node_figures(node);
+    counters_expose(out, c, node->worker_count + 1);
     process_metrics_expose(out, &versions);
+    free(c);
 }
 
 static void figures(void *ctx, struct buf *out)
 {
     struct proxy_node *node = ctx;
     struct counters **c = all_counters(node);
-    struct figure f[FIGURES];
-    counters_expose_json(out, c, node->worker_count);
+    take_node_figures(node);
+    counters_expose_json(out, c, node->worker_count + 1);
     free(c);
-    node_figures(node, f);
-    for (size_t i = 0; i < FIGURES; i++)
-        buf_printf(out, ",\"%s\":%" PRId64, f[i].name + sizeof "holdfast_" - 1, f[i].value);
     buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION, node->worker_count);
 }
 

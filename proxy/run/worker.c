@@ -343,7 +343,7 @@ void worker_start(struct worker *w)
     }
 }
 
-static void worker_free(struct worker *w)
+void worker_free(struct worker *w)
 {
     close_ports(w);
     health_free(w->health);
@@ -363,7 +363,6 @@ static void worker_free(struct worker *w)
 void worker_join(struct worker *w)
 {
     pthread_join(w->thread, NULL);
-    worker_free(w);
 }
 
 /* ---- from other threads ---- */
@@ -420,8 +419,9 @@ static void cut(struct client_leg *c)
     struct session_info info;
     if (s)
         session_info(s, &info);
-    /* who cannot resume is told properly */
-    if (!s || info.state == SESSION_UNMANAGED)
+    /* who cannot resume is told properly; who is about to is not */
+    bool resuming = !s && c->phase >= CLIENT_AUTHENTICATED;
+    if (!resuming && (!s || info.state == SESSION_UNMANAGED))
         client_leg_fail(c, CLOSE_DRAIN, STREAM_SYSTEM_SHUTDOWN, NULL, NULL);
     else
         client_leg_close(c, CLOSE_DRAIN, GOODBYE_CUT);

@@ -7,6 +7,10 @@
 #include "xmpp/jid.h"
 #include <stdlib.h>
 
+/* A client that asks and does not read: more than this is not answered. Far above what a session keeps in the transport, since one that
+ * only writes for a while must still be read. */
+#define OUTPUT_LIMIT (16 * TRANSPORT_HIGH_WATER)
+
 const char *client_phase_name(enum client_phase phase)
 {
     static const char *const name[CLIENT_PHASES] = {
@@ -18,7 +22,7 @@ const char *client_phase_name(enum client_phase phase)
 
 void client_set_phase(struct client_leg *c, enum client_phase phase)
 {
-    LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("from", client_phase_name(c->phase)),
+    LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->session ? session_sid(c->session) : ""), LF("from", client_phase_name(c->phase)),
         LF("to", client_phase_name(phase)));
     c->phase = phase;
 }
@@ -92,6 +96,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     list_remove(&c->in_clients);
     list_remove(&c->in_deferred);
     c->session = NULL;
+    if (c->ask)
+        c->ask->leg = NULL;
+    c->ask = NULL;
     if (c->parting)
         parting_without_client(c->parting);
     c->parting = NULL;
@@ -122,12 +129,14 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
         return;
     struct buf out = {0};
     struct session *s = c->session;
+    if (s && c->phase == CLIENT_BOUND)
+        session_say_last(s);
     if (!c->header_sent)
         write_own_header(c, c->login ? slice_str(c->login->domain) : slice_str(c->leg.cx->settings->domains[0]));
     stream_error_write(&out, error, text, extra);
     leg_write(&c->leg, buf_slice(&out));
     buf_free(&out);
-    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("error", stream_error_name(error)),
+    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", s ? session_sid(s) : ""), LF("error", stream_error_name(error)),
         LF("detail", text ? text : ""));
     if (s && c->phase == CLIENT_BOUND)
         session_end(s, reason, GOODBYE_END); /* closes this leg too: a stream error is final */
@@ -171,7 +180,8 @@ static void on_upstream_element(void *ctx, const struct element *e)
 
 static void on_upstream_drained(void *ctx)
 {
-    (void)ctx;
+    struct client_leg *c = ctx;
+    leg_go(&c->leg, STOP_SLOW);
 }
 
 static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
@@ -180,6 +190,8 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
     c->login->up = NULL;
     LOG(LOG_INFO, "upstream leg ended", LF_INT("leg", c->number), LF("reason", close_reason_name(reason)),
         LF("detail", detail));
+    if (c->phase == CLIENT_RESUMING)
+        return; /* the session has an upstream leg of its own */
     if (reason == CLOSE_SERVER_END)
         client_leg_close(c, CLOSE_SERVER_END, GOODBYE_END);
     else
@@ -268,6 +280,8 @@ static enum stream_next on_element(void *ctx, const struct element *e)
         session_from_client(c->session, e);
     else if (c->phase < CLIENT_BOUND)
         negotiation_from_client(c, e);
+    if (c->leg.transport && transport_buffered(c->leg.transport) > OUTPUT_LIMIT)
+        leg_stop(&c->leg, STOP_OUTPUT);
     return leg_next(&c->leg);
 }
 
@@ -332,6 +346,9 @@ static void on_bytes(void *ctx, const char *p, size_t n)
 static void on_drained(void *ctx)
 {
     struct client_leg *c = ctx;
+    leg_go(&c->leg, STOP_OUTPUT);
+    if (c->login && c->login->up)
+        leg_go(&c->login->up->leg, STOP_SLOW);
     if (c->phase == CLIENT_BOUND)
         session_client_drained(c->session);
 }
@@ -416,14 +433,16 @@ void client_leg_leave(struct client_leg *c)
     timers_cancel(c->leg.cx->timers, &c->timer);
     count_connection(c, -c->presented);
     list_remove(&c->in_clients);
-    upstream_leg_leave(c->login->up);
+    if (c->login->up)
+        upstream_leg_leave(c->login->up);
     leg_leave(&c->leg);
 }
 
 void client_leg_arrive(struct client_leg *c, struct context *cx)
 {
     leg_arrive(&c->leg, cx);
-    upstream_leg_arrive(c->login->up, cx);
+    if (c->login->up)
+        upstream_leg_arrive(c->login->up, cx);
     list_append(&cx->clients, &c->in_clients);
     count_connection(c, c->presented);
     c->login->moved = true;

@@ -51,6 +51,8 @@ void downlink_check_full(struct session *s)
             LF_INT("unacked", s->out.queue.count), LF_INT("bytes", s->out.queue.bytes));
     }
     leg_stop(&s->up->leg, STOP_QUEUE);
+    if (s->client)
+        leg_go(&s->client->leg, STOP_SLOW);
     if (s->state == SESSION_DETACHED && !s->full_since)
         s->full_since = s->cx->clock->mono;
 }
@@ -66,10 +68,11 @@ void downlink_append(struct session *s, struct entry *e)
     context_memory(s->cx, (int64_t)entry_cost(e->n));
 }
 
-/* Servers kick clients that do not answer pings: while the client is away, or cannot be read, we answer. */
+/* Servers kick clients that do not answer pings: while the client is away, or has a queue to read first, we answer. */
 static bool answer_ping(struct session *s, const struct element *e)
 {
-    if (s->state != SESSION_DETACHED || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) ||
+    bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->out));
+    if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) ||
         !slice_eq_str(e->type, "get"))
         return false;
     if (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain)) && !slice_eq(e->from, s->account))

@@ -39,6 +39,7 @@ static void bounce(struct fate *f, struct entry *e)
 static void discard(struct fate *f, struct entry *e)
 {
     static const enum metric fate[] = {
+        [CLASS_KEEP] = METRIC_down_discarded_message, /* of a session without an account */
         [CLASS_MESSAGE] = METRIC_down_discarded_message,     [CLASS_CHAT_STATE] = METRIC_down_discarded_chat_state,
         [CLASS_GROUPCHAT] = METRIC_down_discarded_groupchat, [CLASS_IQ_REPLY] = METRIC_down_discarded_iq,
         [CLASS_PRESENCE] = METRIC_down_discarded_presence,
@@ -88,6 +89,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
         entry_free(s->held);
         s->held = NULL;
     }
+    uplink_give_up_probe(s);
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
     mail_settle(s, reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0);

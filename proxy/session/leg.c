@@ -1,7 +1,6 @@
 #include "session/leg.h"
 #include "base/mem.h"
 #include "xmpp/stanza.h"
-#include <stdio.h>
 
 void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_events *events, void *ctx)
 {
@@ -88,7 +87,7 @@ void leg_go(struct leg *leg, unsigned why)
     leg->stopped &= ~why;
     if (leg->feeding || leg->stopped)
         return; /* the feed on the stack goes on by itself */
-    leg->last_input = leg->cx->clock->mono; /* it could not be heard until now */
+    leg->last_input = leg->listening = leg->cx->clock->mono; /* it could not be heard until now */
     feed_held(leg);
     update_reading(leg);
 }
@@ -161,20 +160,29 @@ enum close_reason leg_reason(enum transport_end end)
     return CLOSE_INTERNAL;
 }
 
-/* Whether `prefix:` occurs in the element, for a prefix of the declarations (" xmlns:prefix='…'") that its root tag does not
- * declare by itself. A match inside text is harmless: a declaration too many changes no meaning. */
+static bool has_with_colon(struct slice bytes, struct slice prefix)
+{
+    const char *at = bytes.p, *end = bytes.p + bytes.n;
+    while ((at = memmem(at, (size_t)(end - at), prefix.p, prefix.n)) != NULL) {
+        at += prefix.n;
+        if (at < end && *at == ':')
+            return true;
+    }
+    return false;
+}
+
+/* Whether `prefix:` occurs in the element, for a prefix of the declarations (" xmlns:prefix='…'"). A match inside text is
+ * harmless: a declaration too many changes no meaning, and stanza_write_declared leaves out what the root declares itself. */
 static bool uses_prefix(const struct element *e, struct slice declarations)
 {
     static const char mark[] = "xmlns:";
     const char *at = declarations.p, *end = declarations.p + declarations.n;
     while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)) != NULL) {
-        const char *prefix = at + sizeof mark - 1, *stop = memchr(prefix, '=', (size_t)(end - prefix));
+        at += sizeof mark - 1;
+        const char *stop = memchr(at, '=', (size_t)(end - at));
         if (!stop)
             return false;
-        bool own = memmem(e->bytes.p, e->open_end, at, (size_t)(stop - at) + 1) != NULL;
-        char colon[128];
-        int n = snprintf(colon, sizeof colon, "%.*s:", (int)(stop - prefix), prefix);
-        if (!own && n > 0 && memmem(e->bytes.p, e->bytes.n, colon, (size_t)n))
+        if (has_with_colon(e->bytes, slice_of(at, (size_t)(stop - at))))
             return true;
         at = stop;
     }

@@ -49,6 +49,10 @@ void negotiation_header_from_upstream(struct client_leg *c, const struct stream_
 void negotiation_bound(struct client_leg *c, struct slice jid);
 /* What can be compared to tell that two logins are of one account; NULL when only a bind can tell. free() it. */
 char *negotiation_proof(const struct client_leg *c);
+/* The store may answer when the leg is gone: then leg is NULL. */
+struct tombstone_ask {
+    struct client_leg *leg;
+};
 /* resumption.c */
 void resumption_begin(struct client_leg *c, const struct element *e);
 void resumption_proved(struct client_leg *c, struct slice jid); /* the throw-away bind has its answer; empty: refused */

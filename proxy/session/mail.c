@@ -37,6 +37,14 @@ static void put_back(struct context *cx, struct slice account, struct entry *e)
     cx->store->ops->mail_put(cx->store, account, e);
 }
 
+/* A mailbox may hold more than a queue: half of its limits at a time, the rest when that was acked. */
+static bool has_room(const struct session *s, const struct entry *e)
+{
+    const struct settings *set = s->cx->settings;
+    size_t count = s->out.queue.count + s->handed.count, bytes = s->out.queue.bytes + s->handed.bytes;
+    return count == 0 || (count < set->sm.queue_stanzas / 2 && bytes + e->n < set->sm.queue_bytes / 2);
+}
+
 static void on_mail(void *ctx, struct entry *first, size_t n)
 {
     struct ask *ask = ctx;
@@ -44,10 +52,13 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
     for (struct entry *e = first, *next; e; e = next) {
         next = e->next;
         e->next = NULL;
-        if (s)
+        if (s && !s->mail_more && has_room(s, e)) {
             deliver(s, e);
-        else
-            put_back(ask->cx, slice_str(ask->account), e);
+            continue;
+        }
+        if (s)
+            s->mail_more = true;
+        put_back(ask->cx, slice_str(ask->account), e);
     }
     if (s && n)
         LOG(LOG_INFO, "mail delivered", LF("sid", s->sid), LF_INT("messages", n));
@@ -74,6 +85,7 @@ void session_fetch_mail(struct session *s)
     memcpy(ask->sid, s->sid, SID_SIZE);
     ask->account = mem_dup(s->account);
     s->mail_asked = true;
+    s->mail_more = false;
     s->cx->store->ops->mail_take(s->cx->store, s->account, on_mail, ask);
 }
 
@@ -120,6 +132,8 @@ void mail_turn(struct session *s)
 {
     if (s->handed.count && s->cx->clock->mono >= s->handed_at + HANDED_AFTER)
         mail_settle(s, true);
+    if (s->mail_more && !s->handed.count && !s->out.queue.count)
+        session_fetch_mail(s);
 }
 
 usec mail_due_at(const struct session *s)

@@ -14,12 +14,18 @@
 
 static void to_upstream(struct client_leg *c, const struct element *e)
 {
-    leg_write(&c->login->up->leg, leg_outside(&c->leg, e, &c->leg.cx->scratch));
+    struct leg *up = &c->login->up->leg;
+    leg_write(up, leg_outside(&c->leg, e, &c->leg.cx->scratch));
+    if (transport_buffered(up->transport) > TRANSPORT_HIGH_WATER)
+        leg_stop(&c->leg, STOP_SLOW);
 }
 
 static void to_client(struct client_leg *c, const struct element *e)
 {
-    leg_write(&c->leg, leg_outside(&c->login->up->leg, e, &c->leg.cx->scratch));
+    struct leg *up = &c->login->up->leg;
+    leg_write(&c->leg, leg_outside(up, e, &c->leg.cx->scratch));
+    if (transport_buffered(c->leg.transport) > TRANSPORT_HIGH_WATER)
+        leg_stop(up, STOP_SLOW);
 }
 
 static bool is_tls(const struct client_leg *c)
@@ -52,15 +58,21 @@ static void pass(struct client_leg *c, const struct element *e)
     to_upstream(c, e);
 }
 
+static void refuse_starttls(struct client_leg *c, const struct element *e)
+{
+    (void)e;
+    client_write_str(c, "<failure xmlns='" NS_TLS "'/>");
+    client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_END);
+}
+
 /* RFC 6120 5.4.2. <proceed/> follows when the stream is off the stack, and it is known that nothing came behind this. */
 static void starttls(struct client_leg *c, const struct element *e)
 {
-    (void)e;
     if (is_tls(c) || !c->leg.cx->settings->tls_available) {
-        client_write_str(c, "<failure xmlns='" NS_TLS "'/>");
-        client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_END);
+        refuse_starttls(c, e);
         return;
     }
+    sasl_reset(&c->login->identity); /* nothing said in clear counts inside (RFC 6120 5.3.2) */
     if (c->login->up)
         upstream_leg_close(&c->login->up, CLOSE_STARTTLS, true); /* a fresh one is opened inside TLS */
     client_set_phase(c, CLIENT_HANDSHAKE);
@@ -191,7 +203,7 @@ static const struct rule {
     void (*handle)(struct client_leg *c, const struct element *e);
 } rules[] = {
     {PHASE(STARTTLS) | PHASE(NEGOTIATING), NS_TLS, "starttls", starttls},
-    {PHASE(AUTHENTICATED), NS_TLS, "starttls", starttls},
+    {PHASE(AUTHENTICATED), NS_TLS, "starttls", refuse_starttls},
     {PHASE(STARTTLS), NS_SASL, "auth", sasl_needs_tls},
     {PHASE(STARTTLS), NULL, NULL, before_tls},
     {PHASE(NEGOTIATING), NS_SASL, "auth", sasl_auth},
@@ -395,6 +407,7 @@ void negotiation_bound(struct client_leg *c, struct slice jid)
         .jid = jid,
         .domain = slice_str(l->domain),
         .proof = proof,
+        .offered = l->authenticated,
         .resumable = l->authenticated && !l->identity.anonymous,
     };
     l->up = NULL;

@@ -31,6 +31,7 @@ bool parking_wants(const struct element *e)
 static void count_parked(struct session *s, const struct entry *e, int sign)
 {
     count_add(s->cx->counters, METRIC_parked_stanzas, sign);
+    s->parked_bytes += (size_t)(sign * (int64_t)entry_cost(e->n));
     context_memory(s->cx, sign * (int64_t)entry_cost(e->n));
 }
 
@@ -67,6 +68,13 @@ static struct parked *find(struct session *s, enum element_kind kind, struct sli
     return p;
 }
 
+static bool is_crowded(const struct session *s)
+{
+    const struct settings *set = s->cx->settings;
+    return map_count(s->parked) > set->sm.queue_stanzas || s->parked_bytes > set->sm.queue_bytes ||
+           context_memory_full(s->cx);
+}
+
 void parking_park(struct session *s, const struct element *e)
 {
     if (!s->parked)
@@ -74,8 +82,6 @@ void parking_park(struct session *s, const struct element *e)
     struct parked *old = find(s, e->kind, e->from);
     if (old)
         discard(s, old);
-    else if (map_count(s->parked) >= s->cx->settings->sm.queue_stanzas) /* many senders: the oldest makes room */
-        discard(s, CONTAINER_OF(list_first(&s->parked_order), struct parked, link));
     struct buf key = {0};
     build_key(&key, e->kind, e->from);
     struct parked *p = mem_alloc(sizeof *p + key.n);
@@ -86,6 +92,8 @@ void parking_park(struct session *s, const struct element *e)
     list_append(&s->parked_order, &p->link);
     map_put(s->parked, key_of(p), p);
     count_parked(s, p->entry, 1);
+    while (map_count(s->parked) > 1 && is_crowded(s)) /* many senders: the oldest make room */
+        discard(s, CONTAINER_OF(list_first(&s->parked_order), struct parked, link));
 }
 
 /* A real message of the same sender ends its `composing`. */

@@ -16,34 +16,23 @@ static void fail(struct client_leg *c, const char *condition, const uint64_t *h)
     write_failed(c, l->resume_ns, condition, h);
     count_observe(c->leg.cx->counters, METRIC_resume_time, c->leg.cx->clock->mono - l->resume_since);
     c->session = NULL;
+    if (!l->up) {
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+        return;
+    }
+    timers_arm(c->leg.cx->timers, &c->timer, c->leg.cx->clock->mono + c->leg.cx->settings->limits.login_timeout);
     client_set_phase(c, CLIENT_AUTHENTICATED);
     client_turn(c);
 }
 
-/* The leg may be gone when the store answers. */
-struct ask {
-    struct context *cx;
-    uint64_t number;
-};
-
-static struct client_leg *find_leg(struct context *cx, uint64_t number)
-{
-    LIST_FOREACH_SAFE(it, next, &cx->clients)
-    {
-        struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
-        if (c->number == number)
-            return c;
-    }
-    return NULL;
-}
-
 static void on_tombstone(void *ctx, const struct tombstone *t)
 {
-    struct ask *ask = ctx;
-    struct client_leg *c = find_leg(ask->cx, ask->number);
+    struct tombstone_ask *ask = ctx;
+    struct client_leg *c = ask->leg;
     free(ask);
-    if (!c || !c->login)
+    if (!c)
         return;
+    c->ask = NULL;
     count(c->leg.cx->counters, t ? METRIC_resumes_expired : METRIC_resumes_unknown);
     LOG(LOG_INFO, "resume failed", LF_INT("leg", c->number), LF("sid", c->login->resume_sid),
         LF("reason", t ? t->reason : "unknown"));
@@ -54,9 +43,9 @@ static void on_tombstone(void *ctx, const struct tombstone *t)
 static void not_found(struct client_leg *c)
 {
     struct context *cx = c->leg.cx;
-    struct ask *ask = MEM_NEW(struct ask);
-    ask->cx = cx;
-    ask->number = c->number;
+    struct tombstone_ask *ask = MEM_NEW(struct tombstone_ask);
+    ask->leg = c;
+    c->ask = ask;
     char *proof = negotiation_proof(c);
     cx->store->ops->tombstone_get(cx->store, c->login->resume_sid, c->login->resume_account, proof, on_tombstone, ask);
     free(proof);
@@ -146,14 +135,14 @@ void resumption_begin(struct client_leg *c, const struct element *e)
     }
     bool found = owner_find(cx->owner, l->resume_sid, &place);
     char *proof = negotiation_proof(c);
-    if (!proof || (found && !place.proof))
-        prove(c);
-    else if (!found)
-        not_found(c);
-    else if (strcmp(proof, place.proof) == 0)
+    if (found && proof && place.proof && strcmp(proof, place.proof) == 0) {
+        l->resume_account = mem_strdup(place.account);
         go(c, &place);
-    else
-        refused(c);
+    } else if (found || !proof) {
+        prove(c); /* names may be spelled in more than one way: the server knows */
+    } else {
+        not_found(c);
+    }
     free(proof);
     owner_place_clear(&place);
 }

@@ -77,6 +77,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     s->jid = mem_dup(origin->jid);
     s->domain = mem_dup(origin->domain);
     s->account = jid_bare(slice_str(s->jid));
+    s->offered = origin->offered;
     s->may_resume = origin->resumable && s->account.n;
     s->born = s->changed = cx->clock->mono;
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
@@ -91,6 +92,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     registry_add(cx->registry, s);
     owner_add(cx->owner, s->sid, cx->worker, s->account, s->may_resume ? origin->proof : NULL);
     upstream_leg_set_events(up, &upstream_events, s);
+    memcpy(up->sid, s->sid, SID_SIZE);
     LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
         LF("peer", client->leg.transport->peer));
     session_dirty(s);
@@ -149,7 +151,7 @@ static void refuse(struct session *s, const struct element *e)
 static void sm_element(struct session *s, const struct element *e)
 {
     bool managed = s->state == SESSION_ATTACHED && slice_eq_str(e->ns, s->sm_ns);
-    if (slice_eq_str(e->name, "enable") && s->state == SESSION_UNMANAGED)
+    if (slice_eq_str(e->name, "enable") && s->state == SESSION_UNMANAGED && s->offered)
         enable(s, e);
     else if (slice_eq_str(e->name, "r") && managed)
         uplink_request(s);
@@ -221,20 +223,26 @@ static void evict_oldest(struct session *s)
     owner_place_clear(&oldest);
 }
 
-static void detach(struct session *s, enum close_reason reason)
+/* Nobody is there, and nobody is about to come. */
+static void left_alone(struct session *s)
 {
-    s->client = NULL;
-    set_state(s, SESSION_DETACHED);
-    LOG(LOG_INFO, "session detached", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
-        LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
-    if (s->resuming)
-        return; /* the next client is here already */
     owner_set_available(s->cx->owner, s->sid, false);
-    leg_go(&s->up->leg, STOP_SLOW);
     downlink_check_full(s);
     write_presence_away(s);
     evict_oldest(s);
     session_dirty(s);
+}
+
+static void detach(struct session *s, enum close_reason reason)
+{
+    s->client = NULL;
+    mail_settle(s, false);
+    set_state(s, SESSION_DETACHED);
+    LOG(LOG_INFO, "session detached", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
+        LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
+    leg_go(&s->up->leg, STOP_SLOW);
+    if (!s->resuming && s->state == SESSION_DETACHED)
+        left_alone(s);
 }
 
 void session_client_lost(struct session *s, enum close_reason reason)
@@ -280,10 +288,8 @@ void session_resume_cancel(struct session *s, struct client_leg *c)
     if (s->resuming != c)
         return;
     s->resuming = NULL;
-    if (s->state == SESSION_DETACHED) {
-        owner_set_available(s->cx->owner, s->sid, false);
-        evict_oldest(s);
-    }
+    if (s->state == SESSION_DETACHED)
+        left_alone(s);
     session_dirty(s);
 }
 
@@ -300,8 +306,6 @@ static void complete_resume(struct session *s)
 {
     struct client_leg *c = s->resuming;
     usec away = s->cx->clock->mono - s->changed;
-    if (away >= STAMP_AFTER)
-        s->stamp_upto = s->out.queue.last_number;
     s->resuming = NULL;
     s->client = c;
     s->in.received = s->in.safe;
@@ -315,6 +319,8 @@ static void complete_resume(struct session *s)
     s->resumes++;
     write_resumed(s);
     parking_append_all(s);
+    if (away >= STAMP_AFTER)
+        s->stamp_upto = s->out.queue.last_number;
     if (s->told.csi_inactive)
         uplink_write(s, SLICE_LIT("<active xmlns='" NS_CSI "'/>")); /* XEP-0352 5.2 */
     s->told.csi_inactive = false;
@@ -338,6 +344,7 @@ static void on_header(void *ctx, const struct stream_header *h)
 static void on_upstream_drained(void *ctx)
 {
     struct session *s = ctx;
+    s->barrier.running = s->cx->clock->mono; /* now the server has it */
     if (s->client)
         leg_go(&s->client->leg, STOP_SLOW);
     session_dirty(s);
@@ -374,6 +381,7 @@ static void upstream_error(struct session *s, const struct element *e)
         LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
     bool cut = leaving && s->state != SESSION_UNMANAGED;
     if (s->client && !cut) {
+        session_say_last(s);
         buf_clear(&s->cx->scratch);
         stream_error_relay(&s->cx->scratch, e);
         leg_write(&s->client->leg, buf_slice(&s->cx->scratch));
@@ -434,14 +442,14 @@ static void log_end(struct session *s, enum close_reason reason)
         LF_INT("downlink", s->out.queue.last_number), LF_INT("acked", s->out.acked), LF_INT("resumes", s->resumes));
 }
 
-/* XEP-0198 4 recommends a last ack ahead of the end. */
-static void write_last_ack(struct session *s)
+void session_say_last(struct session *s)
 {
     char a[96];
-    if (s->state == SESSION_UNMANAGED || s->in.safe == s->in.told)
+    if (s->state == SESSION_UNMANAGED || !s->client || s->in.safe == s->in.told)
         return;
     snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
     leg_write_str(&s->client->leg, a);
+    s->in.told = s->in.safe;
 }
 
 /* What is left of it when nobody has it any more: both legs, each with somebody to end it. */
@@ -450,7 +458,7 @@ static void part(struct session *s, enum close_reason reason, enum client_goodby
     struct client_leg *c = s->client, *next = s->resuming;
     bool wait = c && s->up && reason == CLOSE_CLIENT_END;
     if (c && goodbye == GOODBYE_END)
-        write_last_ack(s);
+        session_say_last(s);
     s->client = s->resuming = NULL;
     if (c)
         c->session = NULL;
@@ -492,7 +500,7 @@ static void check_deadlines(struct session *s)
     else if (s->state == SESSION_DETACHED && !s->resuming && now >= s->changed + s->max &&
              (uplink_is_safe(s) || now >= s->changed + s->max + ENDING_TIME)) /* the tombstone is to tell the true h */
         session_end(s, CLOSE_EXPIRED, GOODBYE_CUT);
-    else if (s->state == SESSION_DETACHED && s->full_since && now >= s->full_since + set->sm.full_grace)
+    else if (s->state == SESSION_DETACHED && !s->resuming && s->full_since && now >= s->full_since + set->sm.full_grace)
         session_end(s, CLOSE_QUEUE_FULL, GOODBYE_CUT);
 }
 
@@ -503,7 +511,7 @@ static usec next_deadline(const struct session *s)
         at = earlier(at, s->ending_by);
     if (s->state == SESSION_DETACHED && !s->resuming)
         at = earlier(at, s->changed + s->max + (uplink_is_safe(s) ? 0 : ENDING_TIME));
-    if (s->state == SESSION_DETACHED && s->full_since)
+    if (s->state == SESSION_DETACHED && !s->resuming && s->full_since)
         at = earlier(at, s->full_since + s->cx->settings->sm.full_grace);
     return at;
 }

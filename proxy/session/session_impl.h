@@ -10,6 +10,7 @@ struct barrier {
     bool open;
     uint64_t upto;   /* the unconfirmed stanzas that it covers */
     usec sent;       /* when it was written */
+    unsigned long long end; /* leg.bytes_out behind it */
     usec running;    /* since when the server's silence counts: reset while we do not listen to the server */
     uint64_t serial; /* for its id */
 };
@@ -38,6 +39,7 @@ struct session {
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
     uint64_t resuming_acked;
 
+    bool offered;               /* stream management was in the features */
     bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
     const char *sm_ns;
     usec max;
@@ -51,6 +53,7 @@ struct session {
 
     struct map *parked;     /* key -> entry: what is kept beside the queue while detached */
     struct list parked_order;
+    size_t parked_bytes;
     uint64_t stamp_upto;    /* messages up to this number are written with a delay stamp */
     uint64_t replay_upto;   /* numbers up to it were carried over by the last resumption */
 
@@ -59,6 +62,7 @@ struct session {
     usec request_left;      /* when that was found to have left the socket's buffer; 0 = not yet */
     usec full_since;        /* detached, and the queue full: since when; 0 = not */
     usec ending_by;         /* ENDING: the latest end */
+    bool mail_more;         /* the mailbox held more than the queue had room for */
     bool mail_asked;        /* the store was asked for mail and has not answered */
     struct entry *held;     /* a presence that waits for it */
     struct queue handed;    /* mail written to a client without stream management, not yet counted as delivered */
@@ -79,6 +83,7 @@ void uplink_write(struct session *s, struct slice bytes);
 usec uplink_due_at(const struct session *s);
 bool session_confirms(const struct session *s); /* by barrier */
 void uplink_request(struct session *s);         /* <r/> */
+void uplink_give_up_probe(struct session *s);   /* the session ends: another one may try the server's order */
 /* downlink.c */
 void session_from_upstream(struct session *s, const struct element *e);
 void downlink_turn(struct session *s); /* writes what waits, asks for acks; may drop the client */

@@ -99,8 +99,10 @@ static void note_presence(struct session *s, const struct element *e)
     bool unavailable = slice_eq_str(e->type, "unavailable");
     if (e->to.n || (e->type.p && !unavailable))
         return;
-    s->told.available = !unavailable && e->priority >= 0;
-    owner_set_available(s->cx->owner, s->sid, s->told.available);
+    bool available = !unavailable && e->priority >= 0;
+    if (available != s->told.available)
+        owner_set_available(s->cx->owner, s->sid, available);
+    s->told.available = available;
     if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY) {
         entry_free(s->told.presence);
         s->told.presence = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
@@ -128,7 +130,9 @@ void session_from_client(struct session *s, const struct element *e)
             return;
     }
     uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
-    if (s->up && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
+    /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */
+    bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
+    if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_client);
         leg_stop(&s->client->leg, STOP_SLOW);
     }
@@ -181,6 +185,12 @@ static void probe_result(struct session *s, enum order_probe result)
             LF("upstream", s->cx->settings->upstream));
 }
 
+void uplink_give_up_probe(struct session *s)
+{
+    if (s->order_probe == PROBE_SENT || s->order_probe == PROBE_OVERTAKEN)
+        probe_result(s, ORDER_UNTRIED);
+}
+
 static bool take_headline(struct session *s, const struct element *e)
 {
     if (e->kind != ELEMENT_MESSAGE || s->order_probe == PROBE_NONE || !slice_starts(e->id, SLICE_LIT("hfo-")) ||
@@ -204,6 +214,7 @@ static void barrier_send(struct session *s)
     BUF_LIT(&out, "><ping xmlns='" NS_PING "'/></iq>");
     uplink_write(s, buf_slice(&out));
     buf_free(&out);
+    s->barrier.end = s->up->leg.bytes_out;
     s->barrier.open = true;
     s->barrier.upto = s->unconfirmed.last_number;
     s->barrier.sent = s->barrier.running = s->cx->clock->mono;
@@ -257,7 +268,14 @@ static bool barrier_overdue(struct session *s)
         return false;
     if (s->up->leg.stopped || transport_buffered(s->up->leg.transport))
         s->barrier.running = s->cx->clock->mono;
-    return s->cx->clock->mono - s->barrier.running >= s->cx->settings->sm.confirm_timeout;
+    else if (s->barrier.running < s->up->leg.listening)
+        s->barrier.running = s->up->leg.listening;
+    if (s->cx->clock->mono - s->barrier.running < s->cx->settings->sm.confirm_timeout)
+        return false;
+    if (transport_outstanding(s->up->leg.transport) <= s->up->leg.bytes_out - s->barrier.end)
+        return true;
+    s->barrier.running = s->cx->clock->mono; /* still in the socket's buffer */
+    return false;
 }
 
 /* No barrier is begun while the server is not listened to: its answer could not be read. A resumption cannot wait for that. */
@@ -340,7 +358,7 @@ usec uplink_due_at(const struct session *s)
         at = earlier(at, s->barrier.running + set->sm.confirm_timeout);
     else if (s->unconfirmed.count && !session_confirms(s))
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
-    else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped)
+    else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
     if (s->client && (s->client->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx))
         at = earlier(at, s->cx->clock->mono + USEC_S); /* nobody tells us when the node has room again */

@@ -10,7 +10,7 @@
 static void set_phase(struct upstream_leg *up, enum upstream_phase phase)
 {
     static const char *const name[] = {"dialing", "starttls", "handshake", "opening", "open", "closed"};
-    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("from", name[up->phase]), LF("to", name[phase]));
+    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("sid", up->sid), LF("from", name[up->phase]), LF("to", name[phase]));
     up->phase = phase;
 }
 
@@ -64,7 +64,7 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
     set_phase(up, UPSTREAM_CLOSED);
     leg_close(&up->leg, true);
     count(cx->counters, metric_close_upstream(reason));
-    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("reason", close_reason_name(reason)));
+    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid), LF("reason", close_reason_name(reason)));
     context_bury(cx, &up->grave, bury);
 }
 
@@ -94,6 +94,12 @@ static void send_header(struct upstream_leg *up)
     leg_go(&up->leg, STOP_TURN);
 }
 
+static void starttls_failed(struct upstream_leg *up, const char *why)
+{
+    unreachable_now(up, why);
+    ended(up, CLOSE_UPSTREAM_UNREACHABLE, why);
+}
+
 /* ---- the transport ---- */
 
 static void on_ready(void *ctx)
@@ -106,6 +112,11 @@ static void on_ready(void *ctx)
         leg_write_str(&up->leg, header);
         free(header);
         leg_go(&up->leg, STOP_TURN);
+        return;
+    }
+    if (up->phase == UPSTREAM_HANDSHAKE && (up->leg.held.n || stream_pending(up->leg.stream))) {
+        /* read in clear, from whoever sits on the line, and not to be taken for what TLS protects */
+        starttls_failed(up, "bytes in clear behind <proceed/>");
         return;
     }
     upstream_note_up(up->leg.cx);
@@ -140,12 +151,6 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
 static const struct transport_events transport_events = {on_ready, on_bytes, on_drained, on_closed};
 
 /* ---- the stream ---- */
-
-static void starttls_failed(struct upstream_leg *up, const char *why)
-{
-    unreachable_now(up, why);
-    ended(up, CLOSE_UPSTREAM_UNREACHABLE, why);
-}
 
 /* RFC 6120 5.4 as the initiating side. */
 static void starttls_element(struct upstream_leg *up, const struct element *e)
@@ -193,7 +198,7 @@ static void on_stream_closed(void *ctx)
 static void on_failed(void *ctx, enum stream_error error, const char *text)
 {
     struct upstream_leg *up = ctx;
-    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("error", stream_error_name(error)),
+    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", up->sid), LF("error", stream_error_name(error)),
         LF("detail", text));
     ended(up, CLOSE_BAD_STREAM, text);
 }

@@ -5,14 +5,18 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define TOMBSTONES 200000 /* the oldest make room */
+
 struct mail {
     struct list link; /* in its mailbox, in order of arrival there */
+    struct mailbox *box;
     struct entry *entry;
     bool lent;
 };
 
 struct mailbox {
     struct list mails;
+    size_t count, bytes;
     char *account;
 };
 
@@ -32,7 +36,7 @@ struct memory_store {
     struct map *graves;    /* sid -> struct grave */
     struct list graves_by_age;
     usec mailbox_ttl, tombstone_ttl;
-    size_t bytes, doubled;
+    size_t bytes, limit, doubled, overflown;
     _Atomic int64_t *memory;
 };
 
@@ -41,8 +45,10 @@ static struct memory_store *self(struct store *s)
     return (struct memory_store *)s;
 }
 
-static void account_bytes(struct memory_store *m, int64_t n)
+static void account_bytes(struct memory_store *m, struct mailbox *box, int64_t n)
 {
+    box->count = (size_t)((int64_t)box->count + (n > 0 ? 1 : -1));
+    box->bytes = (size_t)((int64_t)box->bytes + n);
     m->bytes = (size_t)((int64_t)m->bytes + n);
     if (m->memory)
         atomic_fetch_add_explicit(m->memory, n, memory_order_relaxed);
@@ -68,11 +74,25 @@ static void mailbox_free(struct mailbox *box)
 
 static void mail_free(struct memory_store *m, struct mail *mail)
 {
-    account_bytes(m, -(int64_t)entry_cost(mail->entry->n));
+    account_bytes(m, mail->box, -(int64_t)entry_cost(mail->entry->n));
     map_remove(m->mails, slice_str(mail->entry->origin));
     list_remove(&mail->link);
     entry_free(mail->entry);
     free(mail);
+}
+
+static bool is_over(const struct memory_store *m, const struct mailbox *box)
+{
+    return box->count > MAILBOX_MESSAGES || box->bytes > MAILBOX_BYTES || (m->limit && m->bytes > m->limit);
+}
+
+/* The newest stays: at the worst it is alone. */
+static void make_room(struct memory_store *m, struct mailbox *box)
+{
+    while (box->count > 1 && is_over(m, box)) {
+        mail_free(m, CONTAINER_OF(list_first(&box->mails), struct mail, link));
+        m->overflown++;
+    }
 }
 
 static void mail_put(struct store *s, struct slice account, struct entry *e)
@@ -88,9 +108,11 @@ static void mail_put(struct store *s, struct slice account, struct entry *e)
         mail = MEM_NEW(struct mail);
         mail->entry = e;
         e->next = NULL;
-        list_append(&mailbox_of(m, account)->mails, &mail->link);
+        mail->box = mailbox_of(m, account);
+        list_append(&mail->box->mails, &mail->link);
         map_put(m->mails, slice_str(e->origin), mail);
-        account_bytes(m, (int64_t)entry_cost(e->n));
+        account_bytes(m, mail->box, (int64_t)entry_cost(e->n));
+        make_room(m, mail->box);
     }
     pthread_mutex_unlock(&m->lock);
 }
@@ -178,6 +200,8 @@ static void tombstone_put(struct store *s, const char *sid, const struct tombsto
         grave_free(m, old);
     map_put(m->graves, slice_str(sid), g);
     list_append(&m->graves_by_age, &g->link);
+    if (map_count(m->graves) > TOMBSTONES) /* a login in a loop must not fill the memory */
+        grave_free(m, CONTAINER_OF(list_first(&m->graves_by_age), struct grave, link));
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -223,6 +247,13 @@ struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Ato
 struct store *memory_store_get(struct memory_store *m)
 {
     return &m->store;
+}
+
+void memory_store_set_limit(struct memory_store *m, size_t bytes)
+{
+    pthread_mutex_lock(&m->lock);
+    m->limit = bytes;
+    pthread_mutex_unlock(&m->lock);
 }
 
 void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombstone_ttl)
@@ -274,7 +305,7 @@ size_t memory_store_sweep(struct memory_store *m, usec wall)
 struct memory_store_figures memory_store_figures(struct memory_store *m)
 {
     pthread_mutex_lock(&m->lock);
-    struct memory_store_figures f = {map_count(m->mails), m->bytes, m->doubled, map_count(m->graves)};
+    struct memory_store_figures f = {map_count(m->mails), m->bytes, m->doubled, m->overflown, map_count(m->graves)};
     pthread_mutex_unlock(&m->lock);
     return f;
 }

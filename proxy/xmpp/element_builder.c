@@ -108,6 +108,7 @@ static void start_node(struct element_builder *b, struct slice ns, struct slice 
         parent->last_child = n;
     n->older = b->nodes;
     b->open = b->nodes = n;
+    b->node_count++;
 }
 
 void element_builder_start(struct element_builder *b, const char *full, const char **atts, size_t at, size_t end)
@@ -122,7 +123,9 @@ void element_builder_start(struct element_builder *b, const char *full, const ch
     } else if (b->depth == 1 && element_is_stanza(&b->element)) {
         start_child(b, ns, name, atts);
     }
-    if (b->always_tree || b->element.kind == ELEMENT_IQ || b->element.kind == ELEMENT_OTHER)
+    if (b->beyond || b->node_count == ELEMENT_NODES)
+        b->beyond++;
+    else if (b->always_tree || b->element.kind == ELEMENT_IQ || b->element.kind == ELEMENT_OTHER)
         start_node(b, ns, name, atts, at);
     b->depth++;
 }
@@ -146,7 +149,7 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
 {
     if (b->depth == 0 || n == 0)
         return;
-    if (b->open)
+    if (b->open && !b->beyond)
         add_node_text(b, b->open, p, n);
     if (b->depth != 2)
         return;
@@ -177,7 +180,9 @@ bool element_builder_end(struct element_builder *b, size_t at, size_t end)
         b->element.priority = priority_of(b->priority, b->priority_n);
     if (b->depth == 2)
         b->child = CHILD_OTHER;
-    if (b->open) {
+    if (b->beyond) {
+        b->beyond--;
+    } else if (b->open) {
         b->open->end = end - b->start;
         b->open = b->open->parent;
     }
@@ -209,6 +214,7 @@ void element_builder_reset(struct element_builder *b)
     b->depth = 0;
     b->child = CHILD_OTHER;
     b->open = b->nodes = NULL;
+    b->node_count = b->beyond = 0;
 }
 
 void element_builder_free(struct element_builder *b)

@@ -21,6 +21,8 @@ struct element_builder { /* {0} is a valid idle one */
     size_t priority_n;
     struct tree_node *open; /* innermost node whose end tag is still to come */
     struct tree_node *nodes; /* all of them, newest first */
+    unsigned node_count;
+    unsigned beyond;         /* open tags that got no node, as the tree was full */
 };
 
 /* Positions are indexes into one and the same sequence of bytes. `end` lies behind the tag. */

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from knife import Knife
-from raw import TIMEOUT, LoginFault, RawClient
+from raw import TIMEOUT, RawClient, patiently
 from stub import StubServer
 
 SAMPLE = re.compile(r"^holdfast_(\w+?)(?:\{(.*?)\})? (\S+)")
@@ -109,25 +109,16 @@ class Scene:
         port = port or (self.proxy.tls_port if how.get("tls") == "direct" else self.proxy.port)
         return self.closing.enter_context(RawClient(port, self.domain, ca_file=str(self.proxy.ca), **how))
 
-    def patiently(self, log_in):
-        """jabberd2 2.7 ends one login in some 150 with internal-server-error, also without any proxy."""
-        try:
-            return log_in()
-        except LoginFault:
-            if self.legacy.kind != "jabberd2":
-                raise
-            return log_in()
-
     def authenticated(self, name="a", port=None, **how):
         def log_in():
             client = self.connect(port, **how)
             client.authenticate(*self.account(name))
             return client
-        return self.patiently(log_in)
+        return patiently(self.legacy, log_in)
 
     def login(self, name="a", resource="r", port=None, connect=None, **how):
-        return self.patiently(
-            lambda: self.connect(port, **(connect or {})).login(*self.account(name), resource, **how))
+        return patiently(
+            self.legacy, lambda: self.connect(port, **(connect or {})).login(*self.account(name), resource, **how))
 
     def resume(self, old, name="a", port=None, **how):
         """A new connection that has resumed the session of `old`."""
@@ -140,7 +131,7 @@ class Scene:
         def log_in():
             contact = self.closing.enter_context(RawClient(self.legacy.port, self.domain))
             return contact.login(*self.account(name), resource, sm=False, presence=presence)
-        return self.patiently(log_in)
+        return patiently(self.legacy, log_in)
 
     def knife(self):
         """Between clients and the proxy; clients go through it with port=knife.port."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raw import RawClient
+from raw import RawClient, patiently
 
 
 def connect(server, port=None, domain=None, **how):
@@ -42,14 +42,19 @@ def test_anonymous_logins_have_a_host_of_their_own(legacy):
 @pytest.mark.parametrize("way", ["starttls", "direct"])
 def test_tls_both_ways_without_channel_binding(legacy, account, way):
     name, password, _ = account()
-    if way == "starttls":
-        client = connect(legacy)
-        client.starttls()
-        client.open_stream()
-    else:
-        client = connect(legacy, port=legacy.tls_port, tls="direct")
-    assert not [one for one in client.mechanisms if one.endswith("-PLUS")]
-    client.auth("PLAIN", name, password)
+
+    def log_in():
+        if way == "starttls":
+            client = connect(legacy)
+            client.starttls()
+            client.open_stream()
+        else:
+            client = connect(legacy, port=legacy.tls_port, tls="direct")
+        assert not [one for one in client.mechanisms if one.endswith("-PLUS")]
+        client.auth("PLAIN", name, password)
+        return client
+
+    client = patiently(legacy, log_in)
     client.open_stream()
     client.bind("r")
     client.close()

@@ -303,7 +303,7 @@ static void on_message(struct device *d, const struct element *e)
     if (sscanf(id, "d-%u-%31s", &message, resource) != 2)
         return;
     if (d->account->acked[message])
-        fail_msg("device %u: message %u came again after it was acked", d->index, message);
+        fail_msg("device %u: message %u came again after it was acked: %.*s as %s, step %d", d->index, message, SLICE_ARG(e->bytes), d->c.jid, (int)d->step);
     const char *own = strchr(d->c.jid, '/');
     if (own && strcmp(own + 1, resource) == 0) {
         if (message <= d->last_direct)

@@ -50,8 +50,8 @@ static void source_metrics(void *ctx, struct buf *out)
     struct world *w = ctx;
     counters_expose(out, &w->counters, 1);
     process_metrics_expose(out, &(struct build_versions){"1.2.3", "3.0", "2.5"});
-    counters_add_header(out, "holdfast_draining", METRIC_GAUGE, "1 while draining");
-    BUF_LIT(out, "holdfast_draining 0\n");
+    counters_add_header(out, "holdfast_fake_gauge", METRIC_GAUGE, "1 while draining");
+    BUF_LIT(out, "holdfast_fake_gauge 0\n");
 }
 
 static void source_figures(void *ctx, struct buf *out)
@@ -291,7 +291,7 @@ static void older_text_names_families_as_their_samples(void **state)
     assert_body_has(&r, "# TYPE holdfast_resumes_total counter\n# HELP holdfast_resumes_total Resume requests");
     assert_body_has(&r, "# TYPE holdfast_build_info gauge\n# HELP holdfast_build_info ");
     assert_body_has(&r, "# TYPE holdfast_turn_seconds histogram\n# HELP holdfast_turn_seconds ");
-    assert_body_has(&r, "# TYPE holdfast_draining gauge\n# HELP holdfast_draining 1 while draining\n");
+    assert_body_has(&r, "# TYPE holdfast_fake_gauge gauge\n# HELP holdfast_fake_gauge 1 while draining\n");
     assert_null(strstr(r.body, "# UNIT"));
     reply_free(&r);
 }
