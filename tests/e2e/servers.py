@@ -25,22 +25,28 @@ STOP_SECONDS = 30
 _chance = random.SystemRandom()
 
 
+def port_range():
+    """Below the ports that the kernel takes for outgoing connections, so that a server which is down for a moment finds
+    its port free again. Each of the processes that test side by side has a share of its own: a port is taken a moment
+    before somebody listens on it."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
+    first = 10000 + int(worker) % 16 * 1375
+    return first, first + 1375
+
+
 def free_ports(count):
-    """Ports that nobody listens on. They lie below the range that the kernel takes for outgoing connections, so that a
-    server which is down for a moment finds its port free again."""
-    held = []
-    while len(held) < count:
-        one = socket.socket()
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind(("127.0.0.1", _chance.randrange(10000, 32000)))
-            held.append(one)
-        except OSError:
-            one.close()
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+    """Different ports that nobody listens on."""
+    ports = set()
+    while len(ports) < count:
+        port = _chance.randrange(*port_range())
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind(("127.0.0.1", port))
+                ports.add(port)
+            except OSError:
+                pass
+    return list(ports)
 
 
 def port_is_free(port):

@@ -6,7 +6,6 @@
 #include "client.h"
 #include "server.h"
 #include "xmpp/sm.h"
-#include "../../proxy/session/session_impl.h" //DUMP
 
 #define MAX_MESSAGES 4000
 #define ACCOUNTS     2
@@ -106,11 +105,7 @@ static void note_handed(struct server_conn *conn)
 {
     struct sent *sent = conn->user;
     while (sent && sent->first < sent->n && sent->of[sent->first].end <= conn->wire->delivered)
-    {
-        if (getenv("TRACE"))
-            fprintf(stderr, "%s %u handed on %s\n", sent->account->name, sent->of[sent->first].message, conn->resource);
         sent->account->handed[sent->of[sent->first++].message] = true;
-    }
 }
 
 static void on_conn_gone(void *ctx, struct server_conn *conn)
@@ -302,16 +297,15 @@ static void on_message(struct device *d, const struct element *e)
     client_copy(id, sizeof id, e->id);
     if (sscanf(id, "d-%u-%31s", &message, resource) != 2)
         return;
-    if (d->account->acked[message])
-        fail_msg("device %u: message %u came again after it was acked: %.*s as %s, step %d", d->index, message, SLICE_ARG(e->bytes), d->c.jid, (int)d->step);
+    /* on a connection that the proxy has given up long ago there may be more copies under way */
+    if (d->account->acked[message] && !d->c.wire->freed)
+        fail_msg("device %u: message %u came again after it was acked", d->index, message);
     const char *own = strchr(d->c.jid, '/');
     if (own && strcmp(own + 1, resource) == 0) {
         if (message <= d->last_direct)
             fail_msg("device %u: message %u came behind %u in one session", d->index, message, d->last_direct);
         d->last_direct = message;
     }
-    if (getenv("TRACE"))
-        fprintf(stderr, "device %u got %u as number %u\n", d->index, message, (unsigned)d->c.h);
     d->account->got[message] = true;
     d->received[d->received_n++] = (struct received){d->c.h, message};
 }
@@ -573,11 +567,6 @@ static void calm_down(struct sim *sim)
 
 static void check_all_arrived(struct sim *sim)
 {
-    for (int i = 0; getenv("TRACE") && i < DEVICES; i++) { //DUMP
-        struct device *d = &sim->devices[i]; struct session *s = client_session(&d->c); //DUMP
-        fprintf(stderr, "device %d step %d wire %p in %zu owes %d\n", i, d->step, (void*)d->c.wire, d->c.wire ? d->c.wire->in.n : 0, d->owes_ack); //DUMP
-        if (s) fprintf(stderr, "  %s state %s client %p stop %x held %zu up stop %x held %zu in %zu unacked %zu/%zu unconf %zu/%zu barrier %d safe %lu rec %lu mem %ld asking %d sent %lu acked %lu written %lu upreading %d\n", s->sid, session_state_name(s->state), (void*)s->client, s->client ? s->client->leg.stopped : 0, s->client ? s->client->leg.held.n : 0, s->up->leg.stopped, s->up->leg.held.n, wire_of(s->up->leg.transport)->in.n, s->out.queue.count, s->out.queue.bytes, s->unconfirmed.count, s->unconfirmed.bytes, s->barrier.open, s->in.safe, s->in.received, (long)sim->w.memory, s->out.asking, s->out.sent, s->out.acked, s->out.written, s->up->leg.reading); //DUMP
-    } //DUMP
     for (unsigned i = 0; i < ACCOUNTS; i++)
         for (unsigned m = 1; m <= sim->accounts[i].sent; m++)
             if (sim->accounts[i].handed[m] && !sim->accounts[i].got[m])
