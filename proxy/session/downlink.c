@@ -268,7 +268,9 @@ void downlink_turn(struct session *s)
             client_leg_close(s->client, CLOSE_ACK_TIMEOUT, GOODBYE_CUT);
             return;
         }
-        if (sm_out_due(&s->out, s->cx->clock->mono, s->cx->settings->sm.request_every, s->cx->settings->sm.request_delay))
+        /* where reading from the server waits for acks they are asked for at once */
+        unsigned every = s->up && (s->up->leg.stopped & STOP_QUEUE) ? 1 : s->cx->settings->sm.request_every;
+        if (sm_out_due(&s->out, s->cx->clock->mono, every, s->cx->settings->sm.request_delay))
             write_request(s);
     }
     probe(s);

@@ -7,6 +7,7 @@ ports on 127.0.0.1. Nothing of the system's own services is touched.
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -225,7 +226,8 @@ class Prosody(Server):
         # The tests may run as root; whoever installs a real server does not want this line.
         self._file = self.directory / "main.cfg.lua"
         self._file.write_text(f'run_as_root = true\nInclude "{fill_in}"\n')
-        folder = self.data / self.domain / "accounts"
+        # Prosody spells its folders so that any name is safe: example%2eorg
+        folder = self.data / re.sub(r"[^A-Za-z0-9]", lambda c: f"%{ord(c[0]):02x}", self.domain) / "accounts"
         folder.mkdir(parents=True, exist_ok=True)
         for name, password in self._accounts:
             (folder / f"{name}.dat").write_text(f'return {{ ["password"] = "{password}" }};\n')
