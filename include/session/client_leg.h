@@ -44,6 +44,7 @@ struct client_leg {
     enum client_phase phase;
     uint64_t number;         /* in the logs: "leg" */
     usec born;
+    char sid[SID_SIZE];      /* in the logs, once it has a session */
     bool header_sent;        /* a stream header of ours or the server's went out */
     bool presented;          /* counted in the gauge of its transport kind */
     enum transport_kind counted_as;

@@ -22,7 +22,7 @@ const char *client_phase_name(enum client_phase phase)
 
 void client_set_phase(struct client_leg *c, enum client_phase phase)
 {
-    LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->session ? session_sid(c->session) : ""), LF("from", client_phase_name(c->phase)),
+    LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->sid), LF("from", client_phase_name(c->phase)),
         LF("to", client_phase_name(phase)));
     c->phase = phase;
 }
@@ -84,7 +84,7 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     bool asking = c->phase == CLIENT_RESUMING;
     if (goodbye == GOODBYE_END && c->header_sent)
         client_write_str(c, "</stream:stream>");
-    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", s ? session_sid(s) : "-"),
+    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
         LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
         LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     client_set_phase(c, CLIENT_CLOSED);
@@ -136,7 +136,7 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
     stream_error_write(&out, error, text, extra);
     leg_write(&c->leg, buf_slice(&out));
     buf_free(&out);
-    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", s ? session_sid(s) : ""), LF("error", stream_error_name(error)),
+    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", c->sid), LF("error", stream_error_name(error)),
         LF("detail", text ? text : ""));
     if (s && c->phase == CLIENT_BOUND)
         session_end(s, reason, GOODBYE_END); /* closes this leg too: a stream error is final */
@@ -358,7 +358,7 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
     struct client_leg *c = ctx;
     if (c->phase == CLIENT_ACCEPTED || c->phase == CLIENT_HANDSHAKE)
         count(c->leg.cx->counters, METRIC_tls_handshakes_failed);
-    LOG(LOG_DEBUG, "client connection ended", LF_INT("leg", c->number), LF("detail", detail));
+    LOG(LOG_DEBUG, "client connection ended", LF_INT("leg", c->number), LF("sid", c->sid), LF("detail", detail));
     client_leg_close(c, leg_reason(end), GOODBYE_CUT);
 }
 

@@ -414,6 +414,7 @@ void negotiation_bound(struct client_leg *c, struct slice jid)
     timers_cancel(c->leg.cx->timers, &c->timer);
     client_set_phase(c, CLIENT_BOUND);
     c->session = session_new(c->leg.cx, c, up, &origin);
+    memcpy(c->sid, session_sid(c->session), SID_SIZE);
     free(proof);
     login_free(&c->login, CLOSE_INTERNAL);
     client_turn(c);

@@ -167,6 +167,7 @@ void client_leg_resumed(struct client_leg *c, struct session *s)
     count(cx->counters, c->login->moved ? METRIC_resumes_moved : METRIC_resumes_local);
     count_observe(cx->counters, METRIC_resume_time, cx->clock->mono - c->login->resume_since);
     c->session = s;
+    memcpy(c->sid, session_sid(s), SID_SIZE);
     timers_cancel(cx->timers, &c->timer);
     login_free(&c->login, CLOSE_RESUMED);
     client_set_phase(c, CLIENT_BOUND);

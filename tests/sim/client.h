@@ -4,8 +4,9 @@
 
 #include "world.h"
 
-#define CLIENT_HEADER                                                                              \
-    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' version='1.0'>"
+#define CLIENT_HEADER                                                                                                  \
+    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' "           \
+    "version='1.0'>"
 #define CLIENT_BIND     "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"
 #define CLIENT_ENABLE   "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"
 #define CLIENT_R        "<r xmlns='urn:xmpp:sm:3'/>"
@@ -17,10 +18,10 @@ struct client {
     struct stream *stream;
     struct parser_pool *parsers;
     struct list heard;
-    bool ended;           /* the proxy's end tag has come */
+    bool ended; /* the proxy's end tag has come */
     bool closed, in_order;
-    bool counting;        /* stream management is on */
-    uint32_t h;           /* what we have got */
+    bool counting; /* stream management is on */
+    uint32_t h;    /* what we have got */
     char previd[PREVID_SIZE], jid[128];
     void (*element)(void *ctx, const struct element *e); /* NULL: written down */
     void *ctx;
@@ -145,7 +146,8 @@ static const struct wire_peer client_peer = {client_on_bytes, client_on_closed};
 
 static inline void client_init(struct client *c, struct world *w)
 {
-    static const struct stream_limits limits = {.stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100};
+    static const struct stream_limits limits = {
+        .stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100};
     *c = (struct client){.w = w, .parsers = parser_pool_new()};
     c->stream = stream_new(c->parsers, &limits, &client_stream_events, c);
     list_init(&c->heard);

@@ -1,5 +1,5 @@
-/* A legacy server, scripted: SASL PLAIN (any password but "wrong") and ANONYMOUS, binds, answers pings in order. What it is sent
- * otherwise it writes down. Its bad habits are flags. */
+/* A legacy server, scripted: SASL PLAIN (any password but "wrong") and ANONYMOUS, binds, answers pings in order. What
+ * it is sent otherwise it writes down. Its bad habits are flags. */
 #ifndef HOLDFAST_TESTS_SIM_SERVER_H
 #define HOLDFAST_TESTS_SIM_SERVER_H
 
@@ -13,12 +13,12 @@ enum server_order { SERVER_IN_ORDER, SERVER_OVERTAKES, SERVER_SWALLOWS }; /* wha
 
 struct server {
     struct world *w;
-    struct list conns;    /* all that live, the newest last */
+    struct list conns; /* all that live, the newest last */
     struct parser_pool *parsers;
     unsigned opened, resources;
-    bool hold_pings;      /* answers to pings wait for server_answer_pings */
-    bool silent;          /* pings are not even remembered */
-    bool no_version;      /* of before RFC 3920: XEP-0078 alone */
+    bool hold_pings; /* answers to pings wait for server_answer_pings */
+    bool silent;     /* pings are not even remembered */
+    bool no_version; /* of before RFC 3920: XEP-0078 alone */
     bool refuse_bind;
     enum server_order order;
     const char *features; /* before login; NULL: the usual ones */
@@ -33,13 +33,14 @@ struct server_conn {
     struct wire *wire;
     struct stream *stream;
     unsigned number;
-    char *account, *resource, *header; /* bare JID once authenticated; resource once bound; how the client's stream began */
-    bool available, ended;       /* it has sent an end tag */
-    struct list heard;           /* after login, but for what is answered at once */
-    struct buf pongs;            /* that wait */
+    char *account, *resource,
+        *header;           /* bare JID once authenticated; resource once bound; how the client's stream began */
+    bool available, ended; /* it has sent an end tag */
+    struct list heard;     /* after login, but for what is answered at once */
+    struct buf pongs;      /* that wait */
     unsigned pings, streams;
-    unsigned long long written;  /* bytes */
-    void *user;                  /* the test's */
+    unsigned long long written; /* bytes */
+    void *user;                 /* the test's */
 };
 
 static inline void server_send(struct server_conn *conn, const char *text)
@@ -48,7 +49,8 @@ static inline void server_send(struct server_conn *conn, const char *text)
     wire_send(conn->wire, text, strlen(text));
 }
 
-static inline void server_printf(struct server_conn *conn, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void server_printf(struct server_conn *conn, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static inline void server_printf(struct server_conn *conn, const char *format, ...)
 {
     char text[2048];
@@ -164,7 +166,8 @@ static inline void server_headline(struct server_conn *conn, const struct elemen
 static inline void server_iq_auth(struct server_conn *conn, const struct element *e)
 {
     const struct node *query = node_child(e->tree, NS_IQ_AUTH, "query");
-    const struct node *user = node_child(query, NS_IQ_AUTH, "username"), *res = node_child(query, NS_IQ_AUTH, "resource");
+    const struct node *user = node_child(query, NS_IQ_AUTH, "username"),
+                      *res = node_child(query, NS_IQ_AUTH, "resource");
     if (slice_eq_str(e->type, "set") && user && res) {
         conn->account = mem_printf("%.*s@example.org", SLICE_ARG(user->text));
         conn->resource = mem_dup(res->text);
@@ -254,7 +257,8 @@ static inline void server_dialled(void *ctx, struct wire *x)
 {
     struct server *server = ctx;
     struct server_conn *conn = MEM_NEW(struct server_conn);
-    static const struct stream_limits limits = {.stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100};
+    static const struct stream_limits limits = {
+        .stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100};
     conn->server = server;
     conn->number = ++server->opened;
     conn->wire = x;
@@ -283,7 +287,7 @@ static inline void server_cut(struct server_conn *conn)
 static inline void server_die(struct server *server)
 {
     LIST_FOREACH_SAFE(it, next, &server->conns)
-        server_cut(CONTAINER_OF(it, struct server_conn, link));
+    server_cut(CONTAINER_OF(it, struct server_conn, link));
 }
 
 /* Before world_free: what is under way still arrives, then the far ends are gone. */

@@ -1,6 +1,6 @@
-/* Whole sessions in random weather: clients and a server exchange numbered messages, while connections break at any byte, come
- * back on other workers, are slow, or end. An oracle looks on: nothing is lost, order is kept, doubles come only where XEP-0198
- * allows them, and the books are balanced at any time.
+/* Whole sessions in random weather: clients and a server exchange numbered messages, while connections break at any
+ * byte, come back on other workers, are slow, or end. An oracle looks on: nothing is lost, order is kept, doubles come
+ * only where XEP-0198 allows them, and the books are balanced at any time.
  *
  * SEED=n runs one seed; SEEDS=n that many of each weather. LOG=1 shows the proxy's log. */
 #include "client.h"
@@ -23,12 +23,40 @@ static const struct weather weathers[] = {
     {.name = "calm"},
     {.name = "cuts", .cut = 30, .end = 10, .abandon = 15, .lazy = 200},
     {.name = "slow", .cut = 10, .abandon = 5, .slow = 60, .lazy = 300, .hold_pings = 60, .flood = 30},
-    {.name = "expiry", .cut = 20, .abandon = 20, .long_away = 500, .lazy = 200, .logout = 10, .no_resume = 150, .evict = true},
+    {.name = "expiry",
+     .cut = 20,
+     .abandon = 20,
+     .long_away = 500,
+     .lazy = 200,
+     .logout = 10,
+     .no_resume = 150,
+     .evict = true},
     {.name = "deaths", .cut = 20, .abandon = 10, .server_dies = 12, .hold_pings = 20, .lazy = 100},
-    {.name = "tight", .cut = 20, .end = 5, .abandon = 5, .slow = 40, .lazy = 300, .flood = 100, .hold_pings = 20, .tight = true,
+    {.name = "tight",
+     .cut = 20,
+     .end = 5,
+     .abandon = 5,
+     .slow = 40,
+     .lazy = 300,
+     .flood = 100,
+     .hold_pings = 20,
+     .tight = true,
      .server_dies = 3},
-    {.name = "storm", .cut = 40, .end = 10, .abandon = 30, .logout = 10, .slow = 30, .lazy = 300, .long_away = 200,
-     .hold_pings = 30, .server_dies = 8, .no_resume = 100, .flood = 20, .tight = true, .evict = true, .away = true},
+    {.name = "storm",
+     .cut = 40,
+     .end = 10,
+     .abandon = 30,
+     .logout = 10,
+     .slow = 30,
+     .lazy = 300,
+     .long_away = 200,
+     .hold_pings = 30,
+     .server_dies = 8,
+     .no_resume = 100,
+     .flood = 20,
+     .tight = true,
+     .evict = true,
+     .away = true},
 };
 
 /* What an account's clients have got of what the server sent it. */
@@ -177,7 +205,8 @@ static void send_noise(struct sim *sim, struct server_conn *conn)
         "<presence from='x@example.org/1'/>",
         "<presence from='x@example.org/1' type='unavailable'/>",
         "<presence from='z@example.org' type='subscribe'/>",
-        "<message from='x@example.org/1' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+        "<message from='x@example.org/1' type='chat'><composing "
+        "xmlns='http://jabber.org/protocol/chatstates'/></message>",
         "<message from='room@muc.example.org/n' type='groupchat'><body>hi</body></message>",
         "<message from='x@example.org' type='headline'><body>news</body></message>",
         "<iq type='get' id='n1' from='x@example.org/1'><query xmlns='jabber:iq:version'/></iq>",
@@ -361,7 +390,8 @@ static void on_features(struct device *d)
     if (d->step == CONNECTING) {
         char plain[128];
         client_plain(plain, d->account->name, "secret");
-        device_send(d, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%s</auth>" CLIENT_HEADER, plain);
+        device_send(d, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%s</auth>" CLIENT_HEADER,
+                    plain);
         d->step = AUTHENTICATING;
     } else if (d->c.previd[0]) {
         d->resume_h = d->c.h;
@@ -403,8 +433,9 @@ static void on_device_element(void *ctx, const struct element *e)
         up_acked(d, h_of(e));
     } else if (slice_eq_str(e->name, "r")) {
         d->owes_ack = true;
-    } else if (slice_eq_str(e->name, "error") && d->step >= RESUMING && !node_child(e->tree, NS_STREAM_ERRORS, "remote-connection-failed")
-               && !node_child(e->tree, NS_STREAM_ERRORS, "connection-timeout")) {
+    } else if (slice_eq_str(e->name, "error") && d->step >= RESUMING &&
+               !node_child(e->tree, NS_STREAM_ERRORS, "remote-connection-failed") &&
+               !node_child(e->tree, NS_STREAM_ERRORS, "connection-timeout")) {
         fail_msg("device %u at step %d got %.*s", d->index, (int)d->step, SLICE_ARG(e->bytes));
     }
 }
@@ -531,7 +562,8 @@ static struct sim *sim_new(const struct weather *weather, uint64_t seed)
 
 static void tick(struct sim *sim)
 {
-    usec step = world_random(&sim->w, 20) ? world_random(&sim->w, 150) * USEC_MS : world_random(&sim->w, 2000) * USEC_MS;
+    usec step =
+        world_random(&sim->w, 20) ? world_random(&sim->w, 150) * USEC_MS : world_random(&sim->w, 2000) * USEC_MS;
     sim->w.clock.mono += step;
     sim->w.clock.wall += step;
     server_tick(sim);

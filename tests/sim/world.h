@@ -1,7 +1,8 @@
-/* A world without sockets, threads and time of its own: workers whose contexts are the test's, wires as their transports, a clock
- * that moves when it is told to. Header only, as unit tests link one file each.
+/* A world without sockets, threads and time of its own: workers whose contexts are the test's, wires as their
+ * transports, a clock that moves when it is told to. Header only, as unit tests link one file each.
  *
- * By default everything moves at once and whole; with a seed, bytes travel in random portions, and some later than others. */
+ * By default everything moves at once and whole; with a seed, bytes travel in random portions, and some later than
+ * others. */
 #ifndef HOLDFAST_TESTS_SIM_WORLD_H
 #define HOLDFAST_TESTS_SIM_WORLD_H
 
@@ -39,11 +40,11 @@ struct wire {
     struct transport t; /* first */
     struct list link;   /* world.wires */
     struct world *w;
-    struct context *cx; /* on whose worker it lives; NULL in between */
+    struct context *cx;           /* on whose worker it lives; NULL in between */
     const struct wire_peer *peer; /* NULL: nobody is there any more */
     void *peer_ctx;
 
-    struct buf in; /* to the proxy */
+    struct buf in;                /* to the proxy */
     unsigned long long delivered; /* bytes that the proxy has got */
     bool ready_due, fin_due, reset_due;
     enum transport_end reset_as;
@@ -55,7 +56,7 @@ struct wire {
     bool stuck;             /* the peer takes nothing */
     usec give_up_at;        /* abandoned: then the kernel tells */
     bool drain_due;
-    bool freed, abrupt;     /* by the proxy */
+    bool freed, abrupt; /* by the proxy */
 };
 
 struct message {
@@ -199,8 +200,8 @@ static inline void wire_cut(struct wire *x, enum transport_end as)
     buf_free(&x->kernel);
 }
 
-/* The far end vanishes, and the proxy is not told. Either its kernel goes on taking bytes, or nobody does: then the proxy's
- * gives up in the end (TCP_USER_TIMEOUT). */
+/* The far end vanishes, and the proxy is not told. Either its kernel goes on taking bytes, or nobody does: then the
+ * proxy's gives up in the end (TCP_USER_TIMEOUT). */
 static inline void wire_abandon(struct wire *x, bool takes_bytes)
 {
     x->peer = NULL;
@@ -562,7 +563,7 @@ static inline void world_stop(struct world *w)
     for (int i = 0; i < WORLD_WORKERS; i++) {
         registry_each(w->worker[i].registry, world_end_session, NULL);
         LIST_FOREACH_SAFE(it, next, &w->worker[i].clients)
-            client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
+        client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
         partings_end(&w->worker[i]);
     }
     world_run(w);
@@ -572,9 +573,9 @@ static inline void world_stop(struct world *w)
 static inline void world_check_books(struct world *w)
 {
     static const enum metric zero[] = {
-        METRIC_connections_tcp,     METRIC_connections_tls,      METRIC_sessions_attached, METRIC_sessions_detached,
-        METRIC_sessions_unmanaged,  METRIC_unacked_stanzas,      METRIC_unacked_bytes,     METRIC_parked_stanzas,
-        METRIC_unconfirmed_stanzas, METRIC_unconfirmed_bytes,    METRIC_mailbox_lent,
+        METRIC_connections_tcp,     METRIC_connections_tls,   METRIC_sessions_attached, METRIC_sessions_detached,
+        METRIC_sessions_unmanaged,  METRIC_unacked_stanzas,   METRIC_unacked_bytes,     METRIC_parked_stanzas,
+        METRIC_unconfirmed_stanzas, METRIC_unconfirmed_bytes, METRIC_mailbox_lent,
     };
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         if (world_sum(w, zero[i]) != 0)
@@ -582,8 +583,9 @@ static inline void world_check_books(struct world *w)
     struct memory_store_figures mail = memory_store_figures(w->memory_store);
     assert_int_equal(w->memory, (int64_t)mail.bytes);
     assert_int_equal(w->client_legs, 0);
-    assert_int_equal(world_sum(w, METRIC_down_mailbox),
-                     world_sum(w, METRIC_mailbox_delivered) + world_sum(w, METRIC_mailbox_expired) + (int64_t)(mail.messages + mail.overflown));
+    assert_int_equal(world_sum(w, METRIC_down_mailbox), world_sum(w, METRIC_mailbox_delivered) +
+                                                            world_sum(w, METRIC_mailbox_expired) +
+                                                            (int64_t)(mail.messages + mail.overflown));
 }
 
 static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_t n)
@@ -594,8 +596,9 @@ static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_
     return sum;
 }
 
-#define WORLD_SUM(w, ...)                                                                          \
-    world_sum_all(w, (const enum metric[]){__VA_ARGS__}, sizeof((const enum metric[]){__VA_ARGS__}) / sizeof(enum metric))
+#define WORLD_SUM(w, ...)                                                                                              \
+    world_sum_all(w, (const enum metric[]){__VA_ARGS__},                                                               \
+                  sizeof((const enum metric[]){__VA_ARGS__}) / sizeof(enum metric))
 
 /* Each stanza that came in has met a fate, or is still here (the second promise); true at the end of any turn. */
 static inline void world_check_fates(struct world *w)

@@ -171,8 +171,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_find),       TEST(test_the_oldest_detached_goes), TEST(test_available),
-        TEST(test_no_account), TEST(test_threads),
+        TEST(test_find),    TEST(test_the_oldest_detached_goes), TEST(test_available), TEST(test_no_account),
+        TEST(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,7 +312,9 @@ static void test_server_pings_are_answered(void **state)
     client_hears_nothing(&f->c);
 }
 
-#define STATE(s) "<message from='juliet@example.org/x' type='chat'><" s " xmlns='http://jabber.org/protocol/chatstates'/></message>"
+#define STATE(s)                                                                                                       \
+    "<message from='juliet@example.org/x' type='chat'><" s " xmlns='http://jabber.org/protocol/chatstates'/></"        \
+                                                           "message>"
 
 static void test_parking(void **state)
 {
@@ -321,10 +323,11 @@ static void test_parking(void **state)
     server_send(f->conn, "<presence from='a@example.org/1'><show>away</show></presence>"
                          "<presence from='b@example.org/1'/>" STATE("composing"));
     down(f, 1);
-    server_send(f->conn, "<presence from='a@example.org/1' type='unavailable'/>"
-                         "<presence from='c@example.org' type='subscribe'/>"
-                         "<message from='z@example.org/x' type='chat'><paused xmlns='http://jabber.org/protocol/chatstates'/>"
-                         "</message>");
+    server_send(f->conn,
+                "<presence from='a@example.org/1' type='unavailable'/>"
+                "<presence from='c@example.org' type='subscribe'/>"
+                "<message from='z@example.org/x' type='chat'><paused xmlns='http://jabber.org/protocol/chatstates'/>"
+                "</message>");
     world_run(&f->w);
     assert_int_equal(sum(f, METRIC_parked_stanzas), 3);
     assert_int_equal(sum(f, METRIC_down_discarded_presence), 1);
@@ -463,14 +466,15 @@ static void send_all_fates(struct fixture *f)
 static void check_fates(struct fixture *f, bool answered)
 {
     static const enum metric all[] = {
-        METRIC_down_mailbox,        METRIC_down_discarded_message,  METRIC_down_discarded_groupchat,
-        METRIC_down_discarded_iq,   METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
+        METRIC_down_mailbox,      METRIC_down_discarded_message,  METRIC_down_discarded_groupchat,
+        METRIC_down_discarded_iq, METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
         METRIC_down_bounced,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int64_t wanted = 0;
         for (size_t k = 0; k < sizeof fates / sizeof *fates; k++) {
-            enum metric fate = fates[k].fate == METRIC_down_bounced && !answered ? METRIC_down_discarded_iq : fates[k].fate;
+            enum metric fate =
+                fates[k].fate == METRIC_down_bounced && !answered ? METRIC_down_discarded_iq : fates[k].fate;
             wanted += fate == all[i];
         }
         if (sum(f, all[i]) != wanted)
@@ -490,7 +494,8 @@ static void test_fates_at_expiry(void **state)
     assert_int_equal(sum(f, METRIC_session_end_expired), 1);
     check_fates(f, true);
     struct slice said = buf_slice(&f->conn->wire->kernel);
-    assert_non_null(memmem(said.p, said.n, "<iq type='error' id='q1' to='j@example.org/x'><error type='wait'><recipient-unavailable", 83));
+    assert_non_null(memmem(
+        said.p, said.n, "<iq type='error' id='q1' to='j@example.org/x'><error type='wait'><recipient-unavailable", 83));
     assert_non_null(memmem(said.p, said.n, "id='q&lt;2'", 11));
     f->conn->wire->stuck = false;
     world_run(&f->w);
@@ -526,7 +531,8 @@ static void test_conflict(void **state)
     struct fixture *f = *state;
     go_away(f);
     down(f, 1);
-    server_send(f->conn, "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>");
+    server_send(f->conn,
+                "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>");
     world_run(&f->w);
     assert_int_equal(sum(f, METRIC_session_end_upstream_conflict), 1);
     assert_int_equal(sum(f, METRIC_down_mailbox), 1);

@@ -46,12 +46,12 @@ static void server_hears_nothing(struct fixture *f)
     heard_nothing(&conn(f)->heard, "the server");
 }
 
-#define AUTH      "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHNlY3JldA==</auth>"
-#define BAD_AUTH  "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHdyb25n</auth>"
-#define STARTTLS  "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-#define EVERYTHING                                                                                 \
-    "<?xml version='1.0'?>" CLIENT_HEADER AUTH CLIENT_HEADER CLIENT_BIND CLIENT_ENABLE             \
-    "<presence/><message to='juliet@example.org' id='m1'><body>x</body></message>" CLIENT_R        \
+#define AUTH     "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHNlY3JldA==</auth>"
+#define BAD_AUTH "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHdyb25n</auth>"
+#define STARTTLS "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+#define EVERYTHING                                                                                                     \
+    "<?xml version='1.0'?>" CLIENT_HEADER AUTH CLIENT_HEADER CLIENT_BIND CLIENT_ENABLE                                 \
+    "<presence/><message to='juliet@example.org' id='m1'><body>x</body></message>" CLIENT_R                            \
     "<message to='juliet@example.org' id='m2'/></stream:stream>"
 
 /* ---- all of it, however it is cut ---- */
@@ -180,11 +180,14 @@ static void test_bad_headers(void **state)
     static const struct {
         const char *header, *condition;
     } rows[] = {
-        {"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='else.org' version='1.0'>",
+        {"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='else.org' "
+         "version='1.0'>",
          "host-unknown"},
-        {"<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' version='1.0'>",
+        {"<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' "
+         "version='1.0'>",
          "invalid-namespace"},
-        {"<stream:stream xmlns='jabber:client' xmlns:stream='urn:else' to='example.org' version='1.0'>", "invalid-namespace"},
+        {"<stream:stream xmlns='jabber:client' xmlns:stream='urn:else' to='example.org' version='1.0'>",
+         "invalid-namespace"},
         {"<!DOCTYPE x><stream:stream>", "restricted-xml"},
         {"GET / HTTP/1.1\r\n\r\n", "not-well-formed"},
     };
@@ -202,8 +205,9 @@ static void test_another_domain_later(void **state)
 {
     struct fixture *f = *state;
     client_connect(&f->c, 0);
-    client_send(&f->c, CLIENT_HEADER AUTH
-                "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='else.org' version='1.0'>");
+    client_send(&f->c,
+                CLIENT_HEADER AUTH "<stream:stream xmlns='jabber:client' "
+                                   "xmlns:stream='http://etherx.jabber.org/streams' to='else.org' version='1.0'>");
     expect_stream_error(f, "host-unknown");
 }
 
@@ -251,10 +255,9 @@ static void test_login_bytes(void **state)
 static void test_features_of_the_proxy(void **state)
 {
     struct fixture *f = *state;
-    f->server.features =
-        "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-        "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1-PLUS</mechanism>"
-        "<mechanism>PLAIN</mechanism></mechanisms><x xmlns='urn:unknown'/></stream:features>";
+    f->server.features = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+                         "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1-PLUS</mechanism>"
+                         "<mechanism>PLAIN</mechanism></mechanisms><x xmlns='urn:unknown'/></stream:features>";
     client_connect(&f->c, 0);
     client_send(&f->c, CLIENT_HEADER);
     client_hears(&f->c, "HEADER");
@@ -360,7 +363,9 @@ static void test_clear_where_tls_is_required(void **state)
     }
     heard_clear(&f->c.heard);
     client_connect(&f->c, 0);
-    client_send(&f->c, "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org'>");
+    client_send(
+        &f->c,
+        "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org'>");
     expect_stream_error(f, "policy-violation");
     assert_int_equal(f->server.opened, 0);
 }
@@ -383,11 +388,13 @@ static void go_to(struct fixture *f, enum where where)
     client_forget_heard(&f->c);
 }
 
-#define REFUSED3 "<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
-#define REFUSED2 "<failed xmlns='urn:xmpp:sm:2'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
+#define REFUSED3                                                                                                       \
+    "<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
+#define REFUSED2                                                                                                       \
+    "<failed xmlns='urn:xmpp:sm:2'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
 #define RESUME(n) "<resume xmlns='urn:xmpp:sm:" n "' previd='nothing' h='0'/>"
-#define COMPRESS "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>"
-#define PASSED   NULL
+#define COMPRESS  "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>"
+#define PASSED    NULL
 
 static void test_legality(void **state)
 {
@@ -531,8 +538,8 @@ static void test_anonymous_cannot_resume(void **state)
 {
     struct fixture *f = *state;
     client_connect(&f->c, 0);
-    client_send(&f->c, CLIENT_HEADER "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>" CLIENT_HEADER
-                           CLIENT_BIND);
+    client_send(&f->c, CLIENT_HEADER
+                "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>" CLIENT_HEADER CLIENT_BIND);
     client_forget_heard(&f->c);
     client_send(&f->c, CLIENT_ENABLE);
     client_hears(&f->c, "<enabled xmlns='urn:xmpp:sm:3'/>");
@@ -567,7 +574,8 @@ static void test_server_error_before_session(void **state)
 {
     struct fixture *f = *state;
     client_login(&f->c, 0, "romeo");
-    server_send(conn(f), "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+    server_send(conn(f),
+                "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
     client_hears(&f->c, "<stream:error><policy-violation");
     client_expect(&f->c, "END");
     assert_true(f->c.closed);

@@ -1,4 +1,5 @@
-/* Resumption: on the same worker and from another one, over a leg that seems alive, refused without harm, and too late. */
+/* Resumption: on the same worker and from another one, over a leg that seems alive, refused without harm, and too late.
+ */
 #include "fixture.h"
 
 #define NOT_FOUND "><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
@@ -320,9 +321,8 @@ static void test_after_the_server_died(void **state)
 static void login_with_authzid(struct client *c, int worker)
 {
     client_connect(c, worker);
-    client_send(c, CLIENT_HEADER
-                "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>cm9tZW9AZXhhbXBsZS5vcmcAcm9tZW8Ac2VjcmV0</auth>"
-                CLIENT_HEADER);
+    client_send(c, CLIENT_HEADER "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' "
+                                 "mechanism='PLAIN'>cm9tZW9AZXhhbXBsZS5vcmcAcm9tZW8Ac2VjcmV0</auth>" CLIENT_HEADER);
     client_forget_heard(c);
 }
 

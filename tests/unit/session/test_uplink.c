@@ -31,7 +31,7 @@ static void test_late_answer_then_the_rest(void **state)
     world_wait(&f->w, 2 * USEC_MS);
     client_expect(&f->c, A("1")); /* what is safe by then */
     server_answer_pings(&f->server);
-    client_hears(&f->c, A("2"));  /* unasked */
+    client_hears(&f->c, A("2")); /* unasked */
     client_hears_nothing(&f->c);
 }
 
@@ -283,7 +283,8 @@ static void test_hard_limit(void **state)
     world_run(&f->w);
     assert_true(f->s->up->leg.stopped & STOP_QUEUE);
     for (unsigned i = 1; i <= 60; i++)
-        client_printf(&f->c, "<message to='juliet@example.org' type='chat' id='u%u'><body>%s</body></message>", i, body);
+        client_printf(&f->c, "<message to='juliet@example.org' type='chat' id='u%u'><body>%s</body></message>", i,
+                      body);
     ack(&f->c, 10);
     world_run(&f->w);
     assert_true(f->s->unconfirmed.bytes >= 40000 && f->s->unconfirmed.bytes < 42000);
@@ -293,7 +294,8 @@ static void test_hard_limit(void **state)
     heard_clear(&f->c.heard);
     client_resume(&f->c, 0, "romeo", 10);
     char resumed[160];
-    snprintf(resumed, sizeof resumed, "<resumed xmlns='urn:xmpp:sm:3' previd='%s' h='%u'/>", f->c.previd, (unsigned)taken);
+    snprintf(resumed, sizeof resumed, "<resumed xmlns='urn:xmpp:sm:3' previd='%s' h='%u'/>", f->c.previd,
+             (unsigned)taken);
     client_expect(&f->c, resumed);
     assert_true(f->s->in.safe == taken);
 }

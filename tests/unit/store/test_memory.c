@@ -317,8 +317,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Each message comes out exactly once, whoever takes it. One that was given back keeps its number in the store, so that it is
- * given back again and again: the end counts it as left. */
+/* Each message comes out exactly once, whoever takes it. One that was given back keeps its number in the store, so that
+ * it is given back again and again: the end counts it as left. */
 static void test_threads(void **state)
 {
     struct fixture *f = *state;
@@ -338,8 +338,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_lending),    TEST(test_doubles),         TEST(test_what_an_entry_keeps), TEST(test_sweep),
-        TEST(test_tombstones), TEST(test_tombstones_end), TEST(test_threads),
+        TEST(test_lending), TEST(test_doubles),    TEST(test_what_an_entry_keeps),
+        TEST(test_sweep),   TEST(test_tombstones), TEST(test_tombstones_end),
+        TEST(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

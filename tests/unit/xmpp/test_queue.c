@@ -149,7 +149,8 @@ static void test_copies(void **state)
          "<message><body>x</body>DELAY</message>"},
         {"<message id='a'/>", NULL, "<message id='a'/>", "<message id='a'>DELAY</message>"},
         {"<message/>", " xmlns:p='urn:p'", "<message xmlns:p='urn:p'/>", "<message xmlns:p='urn:p'>DELAY</message>"},
-        {"<message\n to='b' ><body/></message >", " xmlns:p='urn:p'", "<message xmlns:p='urn:p'\n to='b' ><body/></message >",
+        {"<message\n to='b' ><body/></message >", " xmlns:p='urn:p'",
+         "<message xmlns:p='urn:p'\n to='b' ><body/></message >",
          "<message xmlns:p='urn:p'\n to='b' ><body/>DELAY</message >"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -172,7 +173,8 @@ static void test_delayed(void **state)
 {
     (void)state;
     bool yes = true, no = false;
-    parse("<message><body>x</body><delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/></message>", look_delayed, &yes);
+    parse("<message><body>x</body><delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/></message>", look_delayed,
+          &yes);
     parse("<message><body>x</body><delay xmlns='urn:other'/></message>", look_delayed, &no);
 }
 
@@ -204,7 +206,8 @@ static void test_classes(void **state)
         {CLASS_MESSAGE, "<message type='chat'><body/></message>"},
         {CLASS_MESSAGE, "<message type='error'><body>x</body><error type='cancel'/></message>"},
         {CLASS_MESSAGE, "<message type='headline'><body>x</body></message>"},
-        {CLASS_MESSAGE, "<message><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></sent></message>"},
+        {CLASS_MESSAGE,
+         "<message><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></sent></message>"},
         {CLASS_MESSAGE, "<message><received xmlns='urn:xmpp:carbons:2'/></message>"},
         {CLASS_MESSAGE, "<message><result xmlns='urn:xmpp:mam:2' id='1'/></message>"},
         {CLASS_GROUPCHAT, "<message type='groupchat'><body>x</body></message>"},
@@ -227,9 +230,8 @@ static void test_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_and_numbers), cmocka_unit_test(test_numbers_go_on),
-        cmocka_unit_test(test_copies),            cmocka_unit_test(test_delayed),
-        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_order_and_numbers), cmocka_unit_test(test_numbers_go_on), cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_delayed),           cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

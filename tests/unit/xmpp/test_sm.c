@@ -1,4 +1,5 @@
-/* XEP-0198's arithmetic and policy. Counters of 64 bits inside, h modulo 2^32 on the wire: the tables start near the wrap. */
+/* XEP-0198's arithmetic and policy. Counters of 64 bits inside, h modulo 2^32 on the wire: the tables start near the
+ * wrap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,14 +19,16 @@ static void test_parse_h(void **state)
     static const struct {
         const char *text;
         uint32_t h;
-    } good[] = {{"0", 0}, {"1", 1}, {"00", 0}, {"0000000007", 7}, {"4294967295", UINT32_MAX}, {"2147483648", 2147483648u}};
+    } good[] = {
+        {"0", 0}, {"1", 1}, {"00", 0}, {"0000000007", 7}, {"4294967295", UINT32_MAX}, {"2147483648", 2147483648u}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         uint32_t h = 99;
         assert_true(sm_parse_h(slice_str(good[i].text), &h));
         assert_int_equal(h, good[i].h);
     }
-    static const char *const bad[] = {"",   " ",    "-1",         "+1",          "1 ",           " 1", "1.0",
-                                      "0x1", "1e3", "4294967296", "9999999999", "00000000001", "99999999999", "12a", "\xd9\xa1"};
+    static const char *const bad[] = {"",           " ",           "-1",          "+1",  "1 ",
+                                      " 1",         "1.0",         "0x1",         "1e3", "4294967296",
+                                      "9999999999", "00000000001", "99999999999", "12a", "\xd9\xa1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint32_t h = 99;
         if (sm_parse_h(slice_str(bad[i]), &h))

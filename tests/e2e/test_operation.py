@@ -1,0 +1,148 @@
+"""What an operator does to a running proxy: reload, drain, stop; and what he sees of it."""
+
+import json
+import signal
+import ssl
+
+import pytest
+from raw import Closed, RawClient
+from scene import eventually, scene  # noqa: F401  (a fixture)
+
+pytestmark = pytest.mark.servers("prosody")
+
+
+def reload(s, **changes):
+    """HUP with a changed file; waits until the log tells the outcome."""
+    s.proxy.settings.update({name.replace("_", ".", 1): value for name, value in changes.items()})
+    s.proxy.write_config()
+    before = s.proxy.log().count("reload")
+    s.proxy.signal(signal.SIGHUP)
+    eventually(lambda: s.proxy.log().count("reload") > before, "the reload is done")
+
+
+def max_of(s, resource):
+    client = s.login(resource=resource, sm=False)
+    return int(client.enable()["max"])
+
+
+def serial(s):
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((s.proxy.host, s.proxy.tls_port)))
+
+
+def test_hup_changes_what_can_change(scene):
+    s = scene(sm_max="5m", sm_max_cap="1h")
+    assert max_of(s, "one") == 300
+    reload(s, sm_max="7m")
+    eventually(lambda: max_of(s, "two") == 420, "new sessions get the new value")
+
+
+def test_hup_loads_a_new_certificate_and_drops_nobody(scene, authority):
+    s = scene()
+    client = s.login(connect={"tls": "direct"})
+    old = serial(s)
+    certificate, key, _ = authority.issue("renewed")
+    reload(s, tls_certificate=certificate, tls_key=key)
+    eventually(lambda: serial(s) != old, "the new certificate is shown")
+    assert client.ping()["type"] == "result"
+
+
+@pytest.mark.parametrize("change", [{"sm_max": "soon"}, {"tls_certificate": "/nonexistent.pem"}, {"sm_nonsense": "1"}])
+def test_hup_with_a_bad_file_changes_nothing_and_is_told(scene, change):
+    s = scene(sm_max="5m", sm_max_cap="1h")
+    client = s.login()
+    reload(s, sm_request_every="3", **change)
+    assert "nothing has changed" in s.proxy.log()
+    key = next(iter(change)).replace("_", ".", 1)
+    assert any(key in line and str(s.proxy.config_file) in line for line in s.proxy.log().splitlines())
+    assert max_of(s, "new") == 300
+    assert client.ping()["type"] == "result"
+
+
+def test_term_drains(scene):
+    s = scene(proxy_drain="20s", proxy_drain_grace="1s", sums=False)
+    managed, unmanaged = s.login(), s.login(resource="old", sm=False)
+    s.proxy.signal(signal.SIGTERM)
+    eventually(lambda: not s.proxy.readyz()[0], "/readyz fails first")
+    assert "draining" in s.proxy.readyz()[1]
+    assert s.proxy.http("/healthz")[0] == 200
+    late = s.connect()
+    assert late.open_stream(), "the load balancer needs a moment"
+    _, said = managed.wait_closed()
+    assert [element for element in said if element.is_end or element.name == "error"] == []
+    _, said = unmanaged.wait_closed()
+    assert [element.condition for element in said if element.name == "error"] == ["system-shutdown"]
+    assert s.proxy.wait() == 0
+    with pytest.raises((Closed, OSError)):
+        s.connect().open_stream()
+
+
+def test_a_second_term_stops_now(scene):
+    s = scene(proxy_drain="10m", proxy_drain_grace="10m", sums=False)
+    client = s.login()
+    s.proxy.signal(signal.SIGTERM)
+    eventually(lambda: not s.proxy.readyz()[0], "/readyz fails first")
+    s.proxy.signal(signal.SIGTERM)
+    client.wait_closed()
+    assert s.proxy.wait() == 0
+
+
+def test_messages_that_a_stop_loses_are_told(scene):
+    s = scene(sm_max="1s", sums=False)
+    client, contact = s.login(), s.direct()
+    client.cut()
+    s.wait_detached()
+    s.say(contact, client.jid, [1, 2, 3])
+    contact.ping()
+    s.wait_no_sessions()
+    s.wait_figure(3, "mailbox_messages")
+    s.proxy.signal(signal.SIGTERM)
+    assert s.proxy.wait() == 0
+    assert "messages lost" in s.proxy.log() and "messages=3" in s.proxy.log()
+
+
+def test_sessions_are_listed_without_what_they_carry(scene):
+    s = scene()
+    client, contact = s.login(), s.direct()
+    s.say(contact, client.jid, [1, 2])
+    s.hear(client, 2)
+    text = s.proxy.http("/sessions")[1]
+    rows = json.loads(s.proxy.http("/sessions?format=json")[1])
+    assert [(row["jid"], row["state"], row["unacked"]) for row in rows] == [(client.jid, "attached", 2)]
+    assert client.jid in text and rows[0]["sid"] in text
+    one = json.loads(s.proxy.http("/sessions/" + rows[0]["sid"])[1])
+    assert one["sid"] == rows[0]["sid"] and one["received"] == rows[0]["received"]
+    assert s.proxy.http("/sessions/" + "0" * 32)[0] == 404
+    assert client.sm_id not in text and s.text(1) not in text
+
+
+def test_the_log_tells_the_session_and_no_secret(scene):
+    s = scene(log_level="debug", sums=False)
+    name, password = s.account()
+    client, contact = s.login(), s.direct()
+    s.say(contact, client.jid, [1])
+    s.hear(client, 1)
+    s.say(client, contact.jid, [2])
+    s.hear(contact, 1)
+    again = s.resume(client)
+    again.close()
+    s.wait_no_sessions()
+    eventually(lambda: s.figure("legs_closed_total", leg="upstream") >= 2, "both upstream legs have ended")
+    log = s.proxy.log()
+    sid = next(line for line in log.splitlines() if "session begun" in line).partition("sid=")[2].split()[0]
+    for event in ("session resumed", "session ended", "client leg closed", "upstream leg closed"):
+        assert any(event in line and sid in line for line in log.splitlines()), event
+    for secret in (password, client.sm_id, s.text(1), s.text(2)):
+        assert secret not in log
+
+
+@pytest.mark.parametrize("address", ["[::1]:{port}", "*:{port}"])
+def test_ipv6_listeners(scene, address):
+    s = scene()
+    s.proxy.stop()
+    s.proxy.settings["listen.starttls"] = address.format(port=s.proxy.port)
+    s.proxy.write_config()
+    s.proxy.start()
+    with RawClient(s.proxy.port, s.domain, host="::1") as client:
+        client.login(*s.account(), "v6")
+        assert client.ping()["type"] == "result"
+        assert "peer=[::1]:" in s.proxy.log()
