@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 struct buf {
-    char *data;  /* allocation, NULL while nothing was stored */
-    size_t off;  /* consumed bytes at the front */
-    size_t n;    /* bytes held, from data + off */
+    char *data; /* allocation, NULL while nothing was stored */
+    size_t off; /* consumed bytes at the front */
+    size_t n;   /* bytes held, from data + off */
     size_t cap;
 };
 
@@ -28,9 +28,9 @@ void buf_append(struct buf *b, const void *p, size_t n);
 void buf_add(struct buf *b, struct slice s);
 void buf_add_str(struct buf *b, const char *text);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_consume(struct buf *b, size_t n);  /* n <= b->n */
-void buf_clear(struct buf *b);              /* empties, keeps the allocation */
-void buf_free(struct buf *b);               /* back to {0} */
+void buf_consume(struct buf *b, size_t n); /* n <= b->n */
+void buf_clear(struct buf *b);             /* empties, keeps the allocation */
+void buf_free(struct buf *b);              /* back to {0} */
 /* The content as a NUL-terminated string that the caller frees; b is {0} afterwards. */
 char *buf_steal(struct buf *b);
 

@@ -8,7 +8,7 @@
 typedef int64_t usec;
 
 #define USEC_MS 1000LL
-#define USEC_S 1000000LL
+#define USEC_S  1000000LL
 
 struct clock {
     usec mono; /* monotonic: timers, ages */

@@ -50,7 +50,7 @@ static inline struct list *list_first(const struct list *head)
     return list_is_empty(head) ? NULL : head->next;
 }
 
-#define LIST_FOREACH_SAFE(it, tmp, head)                                                           \
+#define LIST_FOREACH_SAFE(it, tmp, head)                                                                               \
     for (struct list *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)
 
 #endif

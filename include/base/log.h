@@ -29,13 +29,22 @@ bool log_level_parse(const char *name, enum log_level *out); /* error, warn, inf
 void log_set_sink(void (*sink)(void *ctx, const char *line, size_t n), void *ctx);
 void log_emit(enum log_level level, const char *msg, const struct log_field *fields);
 
-#define LF(k, v) {.key = (k), .kind = LOG_TEXT, .text = slice_str(v)}
-#define LF_SLICE(k, v) {.key = (k), .kind = LOG_TEXT, .text = (v)}
-#define LF_INT(k, v) {.key = (k), .kind = LOG_NUMBER, .number = (int64_t)(v)}
-#define LOG(level, msg, ...)                                                                       \
-    do {                                                                                           \
-        if ((int)(level) <= atomic_load_explicit(&log_level, memory_order_relaxed))                \
-            log_emit(level, msg, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
+#define LF(k, v)                                                                                                       \
+    {                                                                                                                  \
+        .key = (k), .kind = LOG_TEXT, .text = slice_str(v)                                                             \
+    }
+#define LF_SLICE(k, v)                                                                                                 \
+    {                                                                                                                  \
+        .key = (k), .kind = LOG_TEXT, .text = (v)                                                                      \
+    }
+#define LF_INT(k, v)                                                                                                   \
+    {                                                                                                                  \
+        .key = (k), .kind = LOG_NUMBER, .number = (int64_t)(v)                                                         \
+    }
+#define LOG(level, msg, ...)                                                                                           \
+    do {                                                                                                               \
+        if ((int)(level) <= atomic_load_explicit(&log_level, memory_order_relaxed))                                    \
+            log_emit(level, msg, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}});                 \
     } while (0)
 
 #endif

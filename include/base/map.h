@@ -11,7 +11,7 @@ struct map;
 struct map *map_new(void);
 void map_free(struct map *m); /* values stay the caller's; NULL is fine */
 size_t map_count(const struct map *m);
-void *map_get(const struct map *m, struct slice key); /* NULL when absent */
+void *map_get(const struct map *m, struct slice key);        /* NULL when absent */
 void *map_put(struct map *m, struct slice key, void *value); /* returns the value it replaced, or NULL */
 void *map_remove(struct map *m, struct slice key);           /* returns the value it held, or NULL */
 /* Calls visit for each entry until it returns false. The current entry may be removed by visit, nothing else. */

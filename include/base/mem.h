@@ -5,11 +5,11 @@
 #include "base/slice.h"
 #include <stddef.h>
 
-void *mem_alloc(size_t n);           /* uninitialised; free() it */
-void *mem_zalloc(size_t n);          /* zeroed; free() it */
+void *mem_alloc(size_t n);  /* uninitialised; free() it */
+void *mem_zalloc(size_t n); /* zeroed; free() it */
 void *mem_realloc(void *p, size_t n);
-char *mem_dup(struct slice s);       /* NUL-terminated copy; free() it */
-char *mem_strdup(const char *text);  /* NULL stays NULL */
+char *mem_dup(struct slice s);      /* NUL-terminated copy; free() it */
+char *mem_strdup(const char *text); /* NULL stays NULL */
 void *mem_copy(const void *p, size_t n);
 /* printf into a fresh string; free() it */
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));

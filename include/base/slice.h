@@ -11,7 +11,7 @@ struct slice {
     size_t n;
 };
 
-#define SLICE_NONE ((struct slice){NULL, 0})
+#define SLICE_NONE         ((struct slice){NULL, 0})
 #define SLICE_LIT(literal) ((struct slice){"" literal, sizeof(literal) - 1})
 /* For printf: printf("%.*s", SLICE_ARG(s)) */
 #define SLICE_ARG(s) (int)(s).n, (s).p

@@ -1,5 +1,5 @@
-/* Who owns a session: which worker runs it (later: which node). One directory for the process, behind a lock that is taken
- * when a session begins, ends, detaches or is looked for; never on the stanza path. */
+/* Who owns a session: which worker runs it (later: which node). One directory for the process, behind a lock that is
+ * taken when a session begins, ends, detaches or is looked for; never on the stanza path. */
 #ifndef HOLDFAST_CLUSTER_OWNER_H
 #define HOLDFAST_CLUSTER_OWNER_H
 
@@ -26,8 +26,8 @@ void owner_remove(struct owner *o, const char *sid); /* harmless when unknown */
 /* False when no such session lives here. */
 bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r);
 
-/* Detached sessions of an account, in the order in which they detached. Returns true with the oldest one when there are more
- * than limit of them now: it is to expire. */
+/* Detached sessions of an account, in the order in which they detached. Returns true with the oldest one when there are
+ * more than limit of them now: it is to expire. */
 bool owner_detached(struct owner *o, const char *sid, unsigned limit, struct owner_place *oldest_r);
 void owner_attached(struct owner *o, const char *sid);
 

@@ -33,8 +33,8 @@ struct transport_events {
     void (*ready)(void *ctx);
     /* Bytes of the peer, valid during the call only. The owner takes them all (it may keep what it cannot use yet). */
     void (*bytes)(void *ctx, const char *p, size_t n);
-    /* All that was written has left the transport's own buffer, after some of it had not in an earlier turn, or after there
-     * had been more than TRANSPORT_HIGH_WATER in it: who stops at that mark is always called. */
+    /* All that was written has left the transport's own buffer, after some of it had not in an earlier turn, or after
+     * there had been more than TRANSPORT_HIGH_WATER in it: who stops at that mark is always called. */
     void (*drained)(void *ctx);
     /* The peer is gone; why, and a short text for the log (valid during the call). All that could be read has been
      * delivered, if reading was not stopped. */

@@ -1,4 +1,5 @@
-/* How many client connections there are, in all and per address: limits.connections, limits.connections_per_ip. Thread-safe. */
+/* How many client connections there are, in all and per address: limits.connections, limits.connections_per_ip.
+ * Thread-safe. */
 #ifndef HOLDFAST_RUN_ADMISSION_H
 #define HOLDFAST_RUN_ADMISSION_H
 
@@ -10,7 +11,8 @@ enum admission_result { ADMISSION_OK, ADMISSION_FULL, ADMISSION_ADDRESS_FULL };
 
 struct admission *admission_new(void);
 void admission_free(struct admission *a);
-/* peer as in struct transport: its port does not matter. 0 = no limit. After ADMISSION_OK admission_leave must follow. */
+/* peer as in struct transport: its port does not matter. 0 = no limit. After ADMISSION_OK admission_leave must follow.
+ */
 enum admission_result admission_enter(struct admission *a, const char *peer, size_t limit, size_t limit_per_address);
 void admission_leave(struct admission *a, const char *peer);
 size_t admission_count(struct admission *a);

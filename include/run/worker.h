@@ -1,5 +1,5 @@
-/* A worker: a thread with its own loop, listeners, TLS contexts and sessions. Workers share nothing on the stanza path; what one
- * wants of another goes through its inbox. */
+/* A worker: a thread with its own loop, listeners, TLS contexts and sessions. Workers share nothing on the stanza path;
+ * what one wants of another goes through its inbox. */
 #ifndef HOLDFAST_RUN_WORKER_H
 #define HOLDFAST_RUN_WORKER_H
 
@@ -16,7 +16,7 @@ struct worker;
 
 /* What all workers of a node share. */
 struct proxy_node {
-    struct config *config;          /* in force; main thread only */
+    struct config *config; /* in force; main thread only */
     struct worker **workers;
     unsigned worker_count;
     struct owner *owner;
@@ -33,8 +33,10 @@ struct proxy_node {
     char secret[32]; /* for tags */
 };
 
-/* The TLS contexts of one worker; those that the configuration does not want are NULL. False with *error_r (free it). */
-bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r, char **error_r);
+/* The TLS contexts of one worker; those that the configuration does not want are NULL. False with *error_r (free it).
+ */
+bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r,
+                char **error_r);
 /* NULL with *error_r (free it) when TLS cannot be set up. */
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r);
 /* Before worker_start. The listener is taken over. */
@@ -50,7 +52,8 @@ void worker_free(struct worker *w);
 void worker_reload(struct worker *w, const struct settings *settings, struct tls_context *server,
                    struct tls_context *upstream);
 void worker_close_listeners(struct worker *w);
-/* Cuts so many client legs, those without a client to notice first: detached sessions need nothing, idle legs come next. */
+/* Cuts so many client legs, those without a client to notice first: detached sessions need nothing, idle legs come
+ * next. */
 void worker_shed(struct worker *w, size_t legs);
 /* Ends all sessions and the loop, when what was written has left, within a few seconds. */
 void worker_stop(struct worker *w);

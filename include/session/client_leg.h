@@ -1,5 +1,5 @@
-/* The leg towards a client: its stream from the first header to the session, and everything that is negotiated on the way
- * (design: TLS, SASL, bind, or a resumption). From bind on it passes what it hears to its session. */
+/* The leg towards a client: its stream from the first header to the session, and everything that is negotiated on the
+ * way (design: TLS, SASL, bind, or a resumption). From bind on it passes what it hears to its session. */
 #ifndef HOLDFAST_SESSION_CLIENT_LEG_H
 #define HOLDFAST_SESSION_CLIENT_LEG_H
 
@@ -42,16 +42,16 @@ struct client_leg {
     struct list in_deferred; /* context.deferred: client_leg_settle wants to be called at the end of the turn */
     int moving_to;           /* then: the worker to go to, -1 to begin TLS */
     enum client_phase phase;
-    uint64_t number;         /* in the logs: "leg" */
+    uint64_t number; /* in the logs: "leg" */
     usec born;
-    char sid[SID_SIZE];      /* in the logs, once it has a session */
-    bool header_sent;        /* a stream header of ours or the server's went out */
-    bool presented;          /* counted in the gauge of its transport kind */
+    char sid[SID_SIZE]; /* in the logs, once it has a session */
+    bool header_sent;   /* a stream header of ours or the server's went out */
+    bool presented;     /* counted in the gauge of its transport kind */
     enum transport_kind counted_as;
-    struct timer timer;      /* limits.login_timeout */
-    struct login *login;     /* what only negotiation needs; NULL once bound */
-    struct session *session; /* when BOUND, or the one that is asked when RESUMING */
-    struct parting *parting; /* when ENDING */
+    struct timer timer;        /* limits.login_timeout */
+    struct login *login;       /* what only negotiation needs; NULL once bound */
+    struct session *session;   /* when BOUND, or the one that is asked when RESUMING */
+    struct parting *parting;   /* when ENDING */
     struct tombstone_ask *ask; /* the store is asked about an old session; NULL when not */
 };
 

@@ -1,5 +1,5 @@
-/* What a worker lends to the legs and sessions that live on it. session/ knows nothing of sockets, threads or TLS: what it
- * needs of them it asks for here. Simulations lend a context without any of that. */
+/* What a worker lends to the legs and sessions that live on it. session/ knows nothing of sockets, threads or TLS: what
+ * it needs of them it asks for here. Simulations lend a context without any of that. */
 #ifndef HOLDFAST_SESSION_CONTEXT_H
 #define HOLDFAST_SESSION_CONTEXT_H
 
@@ -23,15 +23,16 @@ struct context;
 /* Facts about the upstream server that all workers share. */
 enum order_probe { ORDER_UNTRIED, ORDER_TRYING, ORDER_GOOD, ORDER_BAD };
 struct upstream_facts {
-    _Atomic int order;         /* enum order_probe: does an answer to a ping prove that all before it was processed */
-    _Atomic bool reported;     /* a configuration fault of the server was logged */
-    _Atomic bool tried;        /* a connection was made or failed */
-    _Atomic bool down;         /* the last one failed */
+    _Atomic int order;          /* enum order_probe: does an answer to a ping prove that all before it was processed */
+    _Atomic bool reported;      /* a configuration fault of the server was logged */
+    _Atomic bool tried;         /* a connection was made or failed */
+    _Atomic bool down;          /* the last one failed */
     _Atomic int64_t down_since; /* wall clock */
 };
 
 struct context_ops {
-    /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed later (never before this returns). */
+    /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
+     * later (never before this returns). */
     struct transport *(*dial)(struct context *cx, const char *domain);
     /* TLS over a transport that lives on this worker (RFC 6120 5). */
     void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
@@ -64,7 +65,7 @@ struct context {
     _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
     int worker;              /* index; the number of workers is workers, 0 counts as 1 */
     unsigned workers;
-    void *loop;              /* opaque here: handed to transports that arrive from another worker */
+    void *loop; /* opaque here: handed to transports that arrive from another worker */
 
     struct list dirty;     /* sessions that want session_turn at the end of this turn */
     struct list graveyard; /* objects to free when the callbacks of this turn have returned */

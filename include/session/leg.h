@@ -7,28 +7,28 @@
 
 /* Reasons for not taking input, one bit each: the leg listens when none is set. */
 enum leg_stop {
-    STOP_TURN = 1 << 0,     /* it is the other side's turn in a negotiation: what comes is held, not parsed */
-    STOP_QUEUE = 1 << 1,    /* the queue that its stanzas go to is full */
-    STOP_SLOW = 1 << 2,     /* the other leg's peer does not read fast enough */
-    STOP_MAIL = 1 << 3,     /* waiting for the store */
-    STOP_OUTPUT = 1 << 4,   /* its own peer does not take our answers */
+    STOP_TURN = 1 << 0,   /* it is the other side's turn in a negotiation: what comes is held, not parsed */
+    STOP_QUEUE = 1 << 1,  /* the queue that its stanzas go to is full */
+    STOP_SLOW = 1 << 2,   /* the other leg's peer does not read fast enough */
+    STOP_MAIL = 1 << 3,   /* waiting for the store */
+    STOP_OUTPUT = 1 << 4, /* its own peer does not take our answers */
 };
 
 struct leg {
     struct context *cx;
     struct transport *transport; /* NULL once closed */
     struct stream *stream;
-    struct buf held;       /* bytes that came while the leg did not listen */
-    unsigned stopped;      /* enum leg_stop; 0 = listening */
-    bool feeding;          /* inside stream_feed */
-    bool reading;          /* the transport reads */
+    struct buf held;  /* bytes that came while the leg did not listen */
+    unsigned stopped; /* enum leg_stop; 0 = listening */
+    bool feeding;     /* inside stream_feed */
+    bool reading;     /* the transport reads */
     usec last_input, last_output;
-    usec listening;        /* since when it does without a break */
+    usec listening; /* since when it does without a break */
     unsigned long long bytes_in, bytes_out;
 };
 
 void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_events *events, void *ctx);
-void leg_listen(struct leg *leg);              /* starts reading, if nothing stops it */
+void leg_listen(struct leg *leg); /* starts reading, if nothing stops it */
 void leg_input(struct leg *leg, const char *p, size_t n);
 void leg_stop(struct leg *leg, enum leg_stop why);
 /* Takes the reasons back; when these were the last ones, what was held is parsed and reading goes on. May call up. */
@@ -56,10 +56,11 @@ void leg_arrive(struct leg *leg, struct context *cx);
 
 enum close_reason leg_reason(enum transport_end end);
 
-/* Of the stream's extra namespace declarations, all if the bytes use one of their prefixes, else none: what must be put into the
- * root tag of a stanza that leaves its stream. */
+/* Of the stream's extra namespace declarations, all if the bytes use one of their prefixes, else none: what must be put
+ * into the root tag of a stanza that leaves its stream. */
 struct slice leg_extra_ns(const struct leg *leg, const struct element *e);
-/* The element as it is to be written on the other side: its own bytes, or a copy in scratch with declarations put in. */
+/* The element as it is to be written on the other side: its own bytes, or a copy in scratch with declarations put in.
+ */
 struct slice leg_outside(const struct leg *leg, const struct element *e, struct buf *scratch);
 
 #endif

@@ -24,17 +24,17 @@ enum session_state {
     SESSION_UNMANAGED, /* the client has not enabled stream management: relayed as it is */
     SESSION_ATTACHED,
     SESSION_DETACHED,
-    SESSION_ENDING,    /* the client has said goodbye: the last confirmation is awaited for a moment */
+    SESSION_ENDING, /* the client has said goodbye: the last confirmation is awaited for a moment */
     SESSION_ENDED,
 };
 const char *session_state_name(enum session_state state);
 
 struct session_origin {
-    struct slice jid;    /* full, as bound; empty if unknown (XEP-0078) */
+    struct slice jid; /* full, as bound; empty if unknown (XEP-0078) */
     struct slice domain;
-    const char *proof;   /* of the account, or NULL */
-    bool offered;        /* stream management was in the features */
-    bool resumable;      /* whether stream management may promise resumption */
+    const char *proof; /* of the account, or NULL */
+    bool offered;      /* stream management was in the features */
+    bool resumable;    /* whether stream management may promise resumption */
 };
 
 /* Begins with the legs; the client leg has it from now on. */
@@ -44,11 +44,11 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
 /* From the client leg. */
 void session_from_client(struct session *s, const struct element *e);
 void session_client_drained(struct session *s);
-void session_client_ended(struct session *s);                         /* </stream:stream> */
+void session_client_ended(struct session *s);                          /* </stream:stream> */
 void session_client_lost(struct session *s, enum close_reason reason); /* its connection is gone */
 
-/* Asks to attach the leg in the place of whatever the session has. False: refused, nothing changed. True: the session will call
- * client_leg_resumed or client_leg_resume_failed, unless session_resume_cancel comes first. */
+/* Asks to attach the leg in the place of whatever the session has. False: refused, nothing changed. True: the session
+ * will call client_leg_resumed or client_leg_resume_failed, unless session_resume_cancel comes first. */
 bool session_resume(struct session *s, struct client_leg *c, uint32_t h);
 void session_resume_cancel(struct session *s, struct client_leg *c);
 
@@ -72,7 +72,7 @@ struct session_info {
     char sid[SID_SIZE];
     enum session_state state;
     const char *jid, *peer, *transport; /* valid until the next turn; NULL if none */
-    usec age, since_attach; /* since bind; since it was attached or detached last */
+    usec age, since_attach;             /* since bind; since it was attached or detached last */
     size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
     uint64_t received, sent, resumes;
     usec oldest_unacked; /* age, 0 when none */

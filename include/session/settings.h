@@ -17,7 +17,7 @@ struct settings {
     int upstream_port;
     char *upstream; /* "host:port" as written, for logs and as part of the account proof */
     enum upstream_tls upstream_tls;
-    bool tls_required; /* clear streams must STARTTLS before anything else */
+    bool tls_required;  /* clear streams must STARTTLS before anything else */
     bool tls_available; /* a certificate is set: STARTTLS can be offered */
 
     struct { /* section sm of the configuration */
@@ -35,7 +35,7 @@ struct settings {
         usec mailbox_ttl, tombstone_ttl;
     } sm;
 
-    struct { /* section limits */
+    struct {                         /* section limits */
         struct stream_limits stream; /* stanza_bytes, stanza_depth; tag_bytes and attributes are fixed */
         size_t login_bytes;          /* of one client before login; fixed */
         usec login_timeout;

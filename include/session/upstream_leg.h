@@ -1,5 +1,5 @@
-/* The leg towards the legacy server: opens, does STARTTLS there if asked, relays the client's stream header, and hands what the
- * server says to its owner: the client leg while it negotiates, the session from bind on. */
+/* The leg towards the legacy server: opens, does STARTTLS there if asked, relays the client's stream header, and hands
+ * what the server says to its owner: the client leg while it negotiates, the session from bind on. */
 #ifndef HOLDFAST_SESSION_UPSTREAM_LEG_H
 #define HOLDFAST_SESSION_UPSTREAM_LEG_H
 
@@ -31,18 +31,18 @@ struct upstream_leg {
     enum upstream_phase phase;
     const struct upstream_events *events;
     void *ctx;
-    uint64_t number;     /* the client leg's number in the logs that it was opened for */
-    char *header;        /* the stream header to send, in canonical form, until it was sent */
+    uint64_t number; /* the client leg's number in the logs that it was opened for */
+    char *header;    /* the stream header to send, in canonical form, until it was sent */
     char *domain;
-    char sid[SID_SIZE];  /* in the logs, once it has a session */
+    char sid[SID_SIZE]; /* in the logs, once it has a session */
 };
 
 /* Dials. Nothing is called up before it has returned. */
 struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, uint64_t number,
                                        const struct upstream_events *events, void *ctx);
 void upstream_leg_set_events(struct upstream_leg *up, const struct upstream_events *events, void *ctx);
-/* Sends this stream header (canonical, from stream_header_canonical; taken over) as soon as the leg is ready for it; a second one
- * restarts the stream. */
+/* Sends this stream header (canonical, from stream_header_canonical; taken over) as soon as the leg is ready for it; a
+ * second one restarts the stream. */
 void upstream_leg_header(struct upstream_leg *up, char *header);
 /* Closes and buries it: with `</stream:stream>` when end_stream and the stream is open. Clears the caller's pointer. */
 void upstream_leg_close(struct upstream_leg **up, enum close_reason reason, bool end_stream);
@@ -53,7 +53,8 @@ void upstream_leg_arrive(struct upstream_leg *up, struct context *cx);
 void upstream_note_up(struct context *cx);
 void upstream_note_down(struct context *cx, const char *detail);
 
-/* A stream header with the given facts under our own prefixes. Attributes that are absent in h stay absent. free() it. */
+/* A stream header with the given facts under our own prefixes. Attributes that are absent in h stay absent. free() it.
+ */
 char *stream_header_canonical(const struct stream_header *h);
 
 #endif

@@ -14,8 +14,8 @@ void memory_store_free(struct memory_store *m);
 struct store *memory_store_get(struct memory_store *m); /* the same for all workers */
 void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombstone_ttl);
 
-/* At most so many bytes in all mailboxes (0: no limit); and in each at most MAILBOX_MESSAGES and MAILBOX_BYTES. Where a message does
- * not fit, the oldest of the same account make room; they count as overflown. */
+/* At most so many bytes in all mailboxes (0: no limit); and in each at most MAILBOX_MESSAGES and MAILBOX_BYTES. Where a
+ * message does not fit, the oldest of the same account make room; they count as overflown. */
 #define MAILBOX_MESSAGES 10000
 #define MAILBOX_BYTES    ((size_t)32 * 1024 * 1024)
 void memory_store_set_limit(struct memory_store *m, size_t bytes);

@@ -13,11 +13,11 @@
 
 /* What a downlink stanza is worth when its session expires. */
 enum stanza_class {
-    CLASS_KEEP,        /* chat or normal message with something to keep: goes to the mailbox */
-    CLASS_MESSAGE,     /* headline, error, carbon copy, archive result: out of date later */
-    CLASS_CHAT_STATE,  /* message with nothing but a chat state */
+    CLASS_KEEP,       /* chat or normal message with something to keep: goes to the mailbox */
+    CLASS_MESSAGE,    /* headline, error, carbon copy, archive result: out of date later */
+    CLASS_CHAT_STATE, /* message with nothing but a chat state */
     CLASS_GROUPCHAT,
-    CLASS_IQ_REQUEST,  /* get or set: its sender waits for an answer */
+    CLASS_IQ_REQUEST, /* get or set: its sender waits for an answer */
     CLASS_IQ_REPLY,
     CLASS_PRESENCE,
 };
@@ -26,13 +26,13 @@ enum stanza_class {
 struct entry {
     struct entry *next;
     uint64_t number;
-    usec arrived;   /* wall clock */
-    char *origin;   /* mailbox entry that it came from, owned; NULL for all others */
+    usec arrived; /* wall clock */
+    char *origin; /* mailbox entry that it came from, owned; NULL for all others */
     uint32_t n;
     uint32_t name_end, open_end, close_at; /* offsets as in struct element */
-    uint8_t class;  /* enum stanza_class */
-    bool delayed;   /* carries a delay element */
-    bool stamp;     /* is to be written with a delay stamp, whenever it is written */
+    uint8_t class;                         /* enum stanza_class */
+    bool delayed;                          /* carries a delay element */
+    bool stamp;                            /* is to be written with a delay stamp, whenever it is written */
     char bytes[];
 };
 

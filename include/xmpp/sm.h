@@ -34,7 +34,7 @@ struct sm_in {
     uint64_t asked_from; /* received at the time of the oldest: what the answer should cover at the least */
     uint64_t asked_upto; /* of the newest */
     usec answer_by;      /* then they are answered with what is safe */
-    uint64_t owed;     /* an answer went out short: an unasked <a/> follows when this much is safe; 0 = nothing owed */
+    uint64_t owed; /* an answer went out short: an unasked <a/> follows when this much is safe; 0 = nothing owed */
 };
 
 void sm_in_attach(struct sm_in *in);
@@ -69,15 +69,16 @@ void sm_out_append(struct sm_out *out, struct entry *e);
 /* The next entry to write on this connection, NULL when there is none; sm_out_wrote must follow. */
 struct entry *sm_out_next(const struct sm_out *out);
 void sm_out_wrote(struct sm_out *out, usec now);
-/* Turns an h from the wire into a count, relative to what was acked: OK is acked < *count_r <= written, or equal; OLD is lower than
- * what was acked (*count_r = acked); TOO_HIGH acknowledges what was never written. Changes nothing. */
+/* Turns an h from the wire into a count, relative to what was acked: OK is acked < *count_r <= written, or equal; OLD
+ * is lower than what was acked (*count_r = acked); TOO_HIGH acknowledges what was never written. Changes nothing. */
 enum sm_ack sm_out_check(const struct sm_out *out, uint32_t h, uint64_t *count_r);
 /* The client has everything up to count. Entries come out by sm_out_take until NULL; the caller owns them. */
 void sm_out_acked(struct sm_out *out, uint64_t count);
 struct entry *sm_out_take(struct sm_out *out);
 /* An <a/> arrived on this connection (after sm_out_acked): closes the open request, plans the next if it was short. */
 void sm_out_answered(struct sm_out *out, usec now, usec request_delay, usec longest);
-/* Whether an <r/> is due now: behind `every` stanzas or `delay` after the first that none covers yet, at most one open. */
+/* Whether an <r/> is due now: behind `every` stanzas or `delay` after the first that none covers yet, at most one open.
+ */
 bool sm_out_due(const struct sm_out *out, usec now, unsigned every, usec delay);
 /* When sm_out_due may become true by time alone, -1 if it cannot. */
 usec sm_out_due_at(const struct sm_out *out, usec delay);

@@ -1,5 +1,5 @@
-/* Looks at the start whether the upstream can be reached, and while it cannot, looks again: so that /readyz comes back by itself
- * when no client is sent here to find out. Lives on one worker. */
+/* Looks at the start whether the upstream can be reached, and while it cannot, looks again: so that /readyz comes back
+ * by itself when no client is sent here to find out. Lives on one worker. */
 #ifndef HOLDFAST_RUN_HEALTH_H
 #define HOLDFAST_RUN_HEALTH_H
 

@@ -127,7 +127,8 @@ static void note_config(struct proxy_node *node, struct config *config)
     node->connections_limit = config->settings.limits.connections;
     node->confirm_none = config->settings.sm.confirm == CONFIRM_NONE;
     if (node->confirm_none)
-        LOG(LOG_WARN, "sm.confirm = none: a stanza is acked when the server's TCP has it; a crash of the server can lose it");
+        LOG(LOG_WARN,
+            "sm.confirm = none: a stanza is acked when the server's TCP has it; a crash of the server can lose it");
 }
 
 static void note_certificates(struct proxy_node *node)
@@ -371,8 +372,8 @@ int node_run(int argc, char **argv, struct config *config)
     note_config(&r.node, config);
     if (!start(&r))
         return 1; /* the process ends: nothing to put in order */
-    LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name), LF_INT("workers", r.node.worker_count),
-        LF("upstream", r.node.upstream_name), LF("store", "memory"));
+    LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name),
+        LF_INT("workers", r.node.worker_count), LF("upstream", r.node.upstream_name), LF("store", "memory"));
     systemd_notify_ready("running");
     if (run_until_stop(&r, &set))
         drain(&r, &set);

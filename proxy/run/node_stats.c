@@ -110,7 +110,8 @@ static void figures(void *ctx, struct buf *out)
     take_node_figures(node);
     counters_expose_json(out, c, node->worker_count + 1);
     free(c);
-    buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION, node->worker_count);
+    buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION,
+               node->worker_count);
 }
 
 /* ---- sessions: each worker writes down its own, the HTTP thread waits ---- */
@@ -288,7 +289,8 @@ static void row_text(struct buf *out, const struct row *r)
     const struct session_info *i = &r->info;
     buf_printf(out, "%-32s %-9s %8lld %7zu %9zu %11zu %6zu %7" PRIu64 " %-4s %-24s %s\n", i->sid,
                session_state_name(i->state), (long long)(i->age / USEC_S), i->unacked, i->unacked_bytes, i->unconfirmed,
-               i->parked, i->resumes, r->transport ? r->transport : "-", r->peer ? r->peer : "-", r->jid ? r->jid : "-");
+               i->parked, i->resumes, r->transport ? r->transport : "-", r->peer ? r->peer : "-",
+               r->jid ? r->jid : "-");
 }
 
 static bool sessions(void *ctx, const struct stats_query *q, struct buf *out)
@@ -303,8 +305,9 @@ static bool sessions(void *ctx, const struct stats_query *q, struct buf *out)
     if (q->json)
         BUF_LIT(out, "[");
     else
-        BUF_LIT(out, "SID                              STATE          AGE UNACKED     BYTES UNCONFIRMED PARKED RESUMES VIA  "
-                     "PEER                     JID\n");
+        BUF_LIT(out,
+                "SID                              STATE          AGE UNACKED     BYTES UNCONFIRMED PARKED RESUMES VIA  "
+                "PEER                     JID\n");
     for (size_t i = 0; i < g->n && i < q->limit; i++) {
         if (q->json && i)
             BUF_LIT(out, ",\n");

@@ -17,7 +17,7 @@
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
-#define SWEEP     (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
+#define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
 #define STOP_TIME         (3 * USEC_S) /* for goodbyes to leave, at the end */
 
 struct port {
@@ -245,7 +245,8 @@ static void on_beat(void *ctx)
     count_exhausted(w);
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
-        count_add(w->cx.counters, METRIC_mailbox_expired, (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
+        count_add(w->cx.counters, METRIC_mailbox_expired,
+                  (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
     }
     atomic_store(&w->clients, count_list(&w->cx.clients));
     bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings);
@@ -286,15 +287,16 @@ static void *run(void *arg)
 
 /* ---- life ---- */
 
-bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r, char **error_r)
+bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r,
+                char **error_r)
 {
     *server_r = *upstream_r = NULL;
     if (config->tls.pair_count && !(*server_r = tls_server_new(config->tls.pairs, config->tls.pair_count, error_r)))
         return false;
     if (config->settings.upstream_tls == UPSTREAM_TLS_NONE)
         return true;
-    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, config->settings.upstream_host,
-                                 error_r);
+    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify,
+                                 config->settings.upstream_host, error_r);
     if (!*upstream_r)
         tls_free(*server_r);
     return *upstream_r != NULL;
@@ -467,12 +469,12 @@ static void do_stop(void *owner, void *arg)
     w->health = NULL;
     registry_each(w->cx.registry, end_session, NULL);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
-        client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
+    client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
     w->stop_by = w->cx.clock->mono + STOP_TIME;
     inbox_close(w->inbox);
     /* what the last messages brought */
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
-        client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
+    client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
     timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT / 50);
 }
 

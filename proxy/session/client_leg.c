@@ -7,16 +7,15 @@
 #include "xmpp/jid.h"
 #include <stdlib.h>
 
-/* A client that asks and does not read: more than this is not answered. Far above what a session keeps in the transport, since one that
- * only writes for a while must still be read. */
+/* A client that asks and does not read: more than this is not answered. Far above what a session keeps in the
+ * transport, since one that only writes for a while must still be read. */
 #define OUTPUT_LIMIT (16 * TRANSPORT_HIGH_WATER)
 
 const char *client_phase_name(enum client_phase phase)
 {
     static const char *const name[CLIENT_PHASES] = {
-        "accepted",  "opening",       "starttls", "handshake", "dialing",  "negotiating", "restarting",
-        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",       "ending",
-        "closed"};
+        "accepted",      "opening", "starttls", "handshake", "dialing", "negotiating", "restarting", "reopening",
+        "authenticated", "binding", "proving",  "resuming",  "bound",   "ending",      "closed"};
     return name[phase];
 }
 
@@ -84,9 +83,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     bool asking = c->phase == CLIENT_RESUMING;
     if (goodbye == GOODBYE_END && c->header_sent)
         client_write_str(c, "</stream:stream>");
-    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
-        LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
-        LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
+        LF("phase", client_phase_name(c->phase)), LF("reason", close_reason_name(reason)),
+        LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     client_set_phase(c, CLIENT_CLOSED);
     count_connection(c, -c->presented);
     count(cx->counters, metric_close_client(reason));
@@ -136,8 +135,8 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
     stream_error_write(&out, error, text, extra);
     leg_write(&c->leg, buf_slice(&out));
     buf_free(&out);
-    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", c->sid), LF("error", stream_error_name(error)),
-        LF("detail", text ? text : ""));
+    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", c->sid),
+        LF("error", stream_error_name(error)), LF("detail", text ? text : ""));
     if (s && c->phase == CLIENT_BOUND)
         session_end(s, reason, GOODBYE_END); /* closes this leg too: a stream error is final */
     client_leg_close(c, reason, GOODBYE_END);
@@ -265,7 +264,8 @@ static enum stream_next on_opened(void *ctx, const struct stream_header *h)
 {
     struct client_leg *c = ctx;
     if (h->default_ns.n && !slice_eq_str(h->default_ns, NS_CLIENT))
-        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_INVALID_NAMESPACE, "the default namespace must be jabber:client", NULL);
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_INVALID_NAMESPACE, "the default namespace must be jabber:client",
+                        NULL);
     else if (c->phase == CLIENT_OPENING)
         first_header(c, h);
     else if (c->phase == CLIENT_RESTARTING)
@@ -403,12 +403,13 @@ struct client_leg *client_leg_of_deferred(struct list *link)
     return CONTAINER_OF(link, struct client_leg, in_deferred);
 }
 
-/* RFC 6120 5.4.2.3. What was read behind <starttls/> came in clear, from whoever sits on the line: an injection. What the kernel
- * still has will not parse as a handshake. */
+/* RFC 6120 5.4.2.3. What was read behind <starttls/> came in clear, from whoever sits on the line: an injection. What
+ * the kernel still has will not parse as a handshake. */
 static void begin_tls(struct client_leg *c)
 {
     if (c->leg.held.n || stream_pending(c->leg.stream)) {
-        LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number), LF("peer", c->leg.transport->peer));
+        LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number),
+            LF("peer", c->leg.transport->peer));
         client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_CUT);
         return;
     }

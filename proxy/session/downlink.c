@@ -1,5 +1,5 @@
-/* Server to client: each stanza is classified, numbered and kept until the client has acked it; what is kept is written when
- * a client is attached and takes it. The only place that writes stanzas to a client with stream management. */
+/* Server to client: each stanza is classified, numbered and kept until the client has acked it; what is kept is written
+ * when a client is attached and takes it. The only place that writes stanzas to a client with stream management. */
 #include "base/log.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
@@ -34,7 +34,8 @@ bool downlink_is_full(const struct session *s)
     return s->out.queue.count >= times * set->sm.queue_stanzas || s->out.queue.bytes >= times * set->sm.queue_bytes;
 }
 
-/* An attached client that is slow is met with back-pressure, never with a verdict; a detached one gets sm.full_grace. */
+/* An attached client that is slow is met with back-pressure, never with a verdict; a detached one gets sm.full_grace.
+ */
 void downlink_check_full(struct session *s)
 {
     if (!s->up || !is_managed(s))
@@ -45,7 +46,7 @@ void downlink_check_full(struct session *s)
         return;
     }
     if (!(s->up->leg.stopped & STOP_QUEUE)) {
-        count(s->cx->counters, METRIC_limit_queue);
+        count(s->cx->counters, context_memory_full(s->cx) ? METRIC_limit_memory : METRIC_limit_queue);
         count(s->cx->counters, METRIC_backpressure_upstream);
         LOG(LOG_INFO, "queue full, reading from the server stops", LF("sid", s->sid),
             LF_INT("unacked", s->out.queue.count), LF_INT("bytes", s->out.queue.bytes));
@@ -72,8 +73,7 @@ void downlink_append(struct session *s, struct entry *e)
 static bool answer_ping(struct session *s, const struct element *e)
 {
     bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->out));
-    if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) ||
-        !slice_eq_str(e->type, "get"))
+    if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) || !slice_eq_str(e->type, "get"))
         return false;
     if (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain)) && !slice_eq(e->from, s->account))
         return false;
@@ -142,10 +142,10 @@ static void fail_too_high(struct session *s, uint32_t h)
 {
     char extra[128], text[128];
     uint32_t sent = sm_wire(s->out.written);
-    snprintf(extra, sizeof extra, "<handled-count-too-high xmlns='" NS_SM3 "' h='%" PRIu32 "' send-count='%" PRIu32 "'/>",
+    snprintf(extra, sizeof extra,
+             "<handled-count-too-high xmlns='" NS_SM3 "' h='%" PRIu32 "' send-count='%" PRIu32 "'/>", h, sent);
+    snprintf(text, sizeof text, "You acknowledged %" PRIu32 " stanzas, but only %" PRIu32 " were sent to you so far.",
              h, sent);
-    snprintf(text, sizeof text, "You acknowledged %" PRIu32 " stanzas, but only %" PRIu32 " were sent to you so far.", h,
-             sent);
     client_leg_fail(s->client, CLOSE_HANDLED_TOO_HIGH, STREAM_UNDEFINED_CONDITION, text, extra);
 }
 
@@ -221,8 +221,9 @@ static void write_request(struct session *s)
 
 /* ---- is the client still there ---- */
 
-/* When the client's silence began to count: when the <r/> had left the socket's buffer, and not before its last byte; -1 while it
- * does not count: megabytes may be ahead of the request. (A peer that takes no bytes at all is TCP_USER_TIMEOUT's case.) */
+/* When the client's silence began to count: when the <r/> had left the socket's buffer, and not before its last byte;
+ * -1 while it does not count: megabytes may be ahead of the request. (A peer that takes no bytes at all is
+ * TCP_USER_TIMEOUT's case.) */
 static usec silent_since(struct session *s)
 {
     struct leg *leg = &s->client->leg;

@@ -1,4 +1,5 @@
-/* What becomes of the stanzas in a session that ends. Each meets exactly one fate, counted; one bad stanza cannot stop the rest. */
+/* What becomes of the stanzas in a session that ends. Each meets exactly one fate, counted; one bad stanza cannot stop
+ * the rest. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "session_impl.h"

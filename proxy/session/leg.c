@@ -86,7 +86,7 @@ void leg_go(struct leg *leg, unsigned why)
         return;
     leg->stopped &= ~why;
     if (leg->feeding || leg->stopped)
-        return; /* the feed on the stack goes on by itself */
+        return;                                              /* the feed on the stack goes on by itself */
     leg->last_input = leg->listening = leg->cx->clock->mono; /* it could not be heard until now */
     feed_held(leg);
     update_reading(leg);
@@ -171,8 +171,9 @@ static bool has_with_colon(struct slice bytes, struct slice prefix)
     return false;
 }
 
-/* Whether `prefix:` occurs in the element, for a prefix of the declarations (" xmlns:prefix='…'"). A match inside text is
- * harmless: a declaration too many changes no meaning, and stanza_write_declared leaves out what the root declares itself. */
+/* Whether `prefix:` occurs in the element, for a prefix of the declarations (" xmlns:prefix='…'"). A match inside text
+ * is harmless: a declaration too many changes no meaning, and stanza_write_declared leaves out what the root declares
+ * itself. */
 static bool uses_prefix(const struct element *e, struct slice declarations)
 {
     static const char mark[] = "xmlns:";

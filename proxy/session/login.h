@@ -1,5 +1,5 @@
-/* What a client leg needs until it has a session, and what the files of this folder that negotiate share: client_leg.c (life,
- * streams), negotiation.c (features, SASL, bind), resumption.c (resume). */
+/* What a client leg needs until it has a session, and what the files of this folder that negotiate share: client_leg.c
+ * (life, streams), negotiation.c (features, SASL, bind), resumption.c (resume). */
 #ifndef HOLDFAST_SESSION_LOGIN_H
 #define HOLDFAST_SESSION_LOGIN_H
 
@@ -12,10 +12,10 @@ struct login {
     char *domain;                  /* as the client's header named it */
     struct sasl_identity identity; /* who logs in, as far as the exchange tells */
     bool authenticated;
-    bool xep0078;                  /* the bind under way is a XEP-0078 set */
-    char *pending_id;              /* of the iq whose answer is awaited */
+    bool xep0078;                              /* the bind under way is a XEP-0078 set */
+    char *pending_id;                          /* of the iq whose answer is awaited */
     char *pending_username, *pending_resource; /* of a XEP-0078 set */
-    char *bound_jid;               /* of a throw-away bind */
+    char *bound_jid;                           /* of a throw-away bind */
 
     /* a resumption that is asked for */
     char *resume_ns;

@@ -1,5 +1,5 @@
-/* The account's mailbox, delivered: to a session whose client is available, old messages ahead of new ones. A message leaves the
- * mailbox when the client has acked it; until then it is only lent to the session. */
+/* The account's mailbox, delivered: to a session whose client is available, old messages ahead of new ones. A message
+ * leaves the mailbox when the client has acked it; until then it is only lent to the session. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "session_impl.h"

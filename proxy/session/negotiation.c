@@ -1,7 +1,9 @@
-/* From features to bind, with the server doing the work: what may come when, what is relayed, what the proxy answers itself.
+/* From features to bind, with the server doing the work: what may come when, what is relayed, what the proxy answers
+ * itself.
  *
- * The client is heard in turns: after each element that the server must answer before it is clear what the next one means, the
- * client's further bytes are held. So a client may send everything in one packet (XEP-0305), also to a server that cannot take that. */
+ * The client is heard in turns: after each element that the server must answer before it is clear what the next one
+ * means, the client's further bytes are held. So a client may send everything in one packet (XEP-0305), also to a
+ * server that cannot take that. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "login.h"
@@ -65,7 +67,8 @@ static void refuse_starttls(struct client_leg *c, const struct element *e)
     client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_END);
 }
 
-/* RFC 6120 5.4.2. <proceed/> follows when the stream is off the stack, and it is known that nothing came behind this. */
+/* RFC 6120 5.4.2. <proceed/> follows when the stream is off the stack, and it is known that nothing came behind this.
+ */
 static void starttls(struct client_leg *c, const struct element *e)
 {
     if (is_tls(c) || !c->leg.cx->settings->tls_available) {
@@ -265,8 +268,9 @@ static void features(struct client_leg *c, const struct element *e)
     leg_write(&c->leg, buf_slice(&out));
     buf_free(&out);
     if (offer.plus_offered)
-        report_fault(c, "the server offers channel binding (-PLUS mechanisms): it will refuse clients that support it, as "
-                        "TLS ends in this proxy; turn TLS or channel binding off on its port for the proxy");
+        report_fault(c,
+                     "the server offers channel binding (-PLUS mechanisms): it will refuse clients that support it, as "
+                     "TLS ends in this proxy; turn TLS or channel binding off on its port for the proxy");
     client_set_phase(c, c->login->authenticated ? CLIENT_AUTHENTICATED : CLIENT_NEGOTIATING);
     client_turn(c);
 }
@@ -275,8 +279,9 @@ static void challenge(struct client_leg *c, const struct element *e)
 {
     sasl_feed_challenge(&c->login->identity, e->tree->text);
     if (c->login->identity.downgrade_hash)
-        report_fault(c, "the server sends a SCRAM downgrade hash (XEP-0474): clients that check it will refuse what passes "
-                        "through this proxy; turn it off there");
+        report_fault(
+            c, "the server sends a SCRAM downgrade hash (XEP-0474): clients that check it will refuse what passes "
+               "through this proxy; turn it off there");
     to_client(c, e);
     client_turn(c);
 }
@@ -395,7 +400,8 @@ char *negotiation_proof(const struct client_leg *c)
     const struct sasl_identity *id = &l->identity;
     if (!l->authenticated || !id->known || id->anonymous || id->authzid || !id->authcid)
         return NULL;
-    return mem_printf("%s\n%s\n%s\n%s", l->domain, c->leg.cx->settings->upstream, id->realm ? id->realm : "", id->authcid);
+    return mem_printf("%s\n%s\n%s\n%s", l->domain, c->leg.cx->settings->upstream, id->realm ? id->realm : "",
+                      id->authcid);
 }
 
 void negotiation_bound(struct client_leg *c, struct slice jid)

@@ -1,5 +1,5 @@
-/* What comes for a detached session and will be out of date soon: presence (the newest per sender) and chat states. It waits
- * beside the queue without numbers and is appended when the client is back. */
+/* What comes for a detached session and will be out of date soon: presence (the newest per sender) and chat states. It
+ * waits beside the queue without numbers and is appended when the client is back. */
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -48,7 +48,8 @@ static struct entry *unpark(struct session *s, struct parked *p)
 static void discard(struct session *s, struct parked *p)
 {
     struct entry *e = unpark(s, p);
-    count(s->cx->counters, e->class == CLASS_PRESENCE ? METRIC_down_discarded_presence : METRIC_down_discarded_chat_state);
+    count(s->cx->counters,
+          e->class == CLASS_PRESENCE ? METRIC_down_discarded_presence : METRIC_down_discarded_chat_state);
     entry_free(e);
 }
 

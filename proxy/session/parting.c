@@ -1,5 +1,6 @@
-/* The last of an upstream leg: our end tag is out, the server's is awaited, and what it had sent before it heard of our end still
- * comes in, perhaps much that was never read. No client gets it any more; it meets the fates of an expired session. */
+/* The last of an upstream leg: our end tag is out, the server's is awaited, and what it had sent before it heard of our
+ * end still comes in, perhaps much that was never read. No client gets it any more; it meets the fates of an expired
+ * session. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "session_impl.h"
@@ -13,7 +14,8 @@ struct parting {
     struct list link; /* context.partings */
     struct context *cx;
     struct upstream_leg *up;
-    struct client_leg *client; /* said goodbye: a new login of it, right after ours, must find the server done with this one */
+    struct client_leg
+        *client; /* said goodbye: a new login of it, right after ours, must find the server done with this one */
     struct fate fate;
     char *account;
     size_t mailed;

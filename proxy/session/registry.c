@@ -47,6 +47,6 @@ void registry_remove(struct registry *r, struct session *s)
 void registry_each(struct registry *r, bool (*visit)(void *ctx, struct session *s), void *ctx)
 {
     LIST_FOREACH_SAFE(it, next, &r->all)
-        if (!visit(ctx, CONTAINER_OF(it, struct session, in_registry)))
-            return;
+    if (!visit(ctx, CONTAINER_OF(it, struct session, in_registry)))
+        return;
 }

@@ -1,5 +1,6 @@
-/* <resume/> on a fresh leg: find the session, prove that it is of the same account, bring the leg to its worker, ask it. A wrong
- * account, an unknown previd and an expired session look the same from outside, but for the last h, which only its owner is told. */
+/* <resume/> on a fresh leg: find the session, prove that it is of the same account, bring the leg to its worker, ask
+ * it. A wrong account, an unknown previd and an expired session look the same from outside, but for the last h, which
+ * only its owner is told. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"

@@ -266,9 +266,8 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
     if (sm_out_check(&s->out, h, &acked) == SM_ACK_TOO_HIGH)
         return false;
     /* nothing has changed up to here; from here on nothing can fail but the server's death */
-    struct client_leg *loser = s->resuming ? s->resuming : NULL;
+    struct client_leg *loser = s->resuming;
     s->resuming = c;
-    s->resuming_acked = acked;
     if (loser)
         client_leg_fail(loser, CLOSE_REPLACED, STREAM_CONFLICT, "resumed by another connection", NULL);
     if (s->client) {
@@ -356,15 +355,17 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
 {
     struct session *s = ctx;
     s->up = NULL;
-    LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)), LF("detail", detail));
+    LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
+        LF("detail", detail));
     session_end(s, reason == CLOSE_SERVER_END ? CLOSE_SERVER_END : CLOSE_UPSTREAM_LOST,
                 s->state == SESSION_UNMANAGED ? GOODBYE_END : GOODBYE_CUT);
 }
 
 static bool server_is_leaving(const struct element *e)
 {
-    static const char *const condition[] = {"system-shutdown", "internal-server-error", "connection-timeout", "reset",
-                                            "remote-connection-failed", "resource-constraint", "see-other-host"};
+    static const char *const condition[] = {"system-shutdown", "internal-server-error",    "connection-timeout",
+                                            "reset",           "remote-connection-failed", "resource-constraint",
+                                            "see-other-host"};
     for (size_t i = 0; i < sizeof condition / sizeof *condition; i++)
         if (node_child(e->tree, NS_STREAM_ERRORS, condition[i]))
             return true;

@@ -8,11 +8,11 @@
 /* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
 struct barrier {
     bool open;
-    uint64_t upto;   /* the unconfirmed stanzas that it covers */
-    usec sent;       /* when it was written */
+    uint64_t upto;          /* the unconfirmed stanzas that it covers */
+    usec sent;              /* when it was written */
     unsigned long long end; /* leg.bytes_out behind it */
-    usec running;    /* since when the server's silence counts: reset while we do not listen to the server */
-    uint64_t serial; /* for its id */
+    usec running;           /* since when the server's silence counts: reset while we do not listen to the server */
+    uint64_t serial;        /* for its id */
 };
 
 /* What the client has told the server, as far as we may have to repeat or stand in for it. */
@@ -24,20 +24,19 @@ struct told {
 
 struct session {
     struct grave grave;
-    struct list dirty;       /* in context.dirty */
+    struct list dirty; /* in context.dirty */
     struct list in_registry;
     struct context *cx;
     enum session_state state;
     char sid[SID_SIZE];
     char previd[PREVID_SIZE];
     char *jid, *domain;
-    struct slice account;    /* bare part of jid */
-    char tag[17];            /* secret part of the ids of our own stanzas on this upstream leg */
+    struct slice account; /* bare part of jid */
+    char tag[17];         /* secret part of the ids of our own stanzas on this upstream leg */
 
     struct client_leg *client; /* attached, NULL while detached */
     struct upstream_leg *up;
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
-    uint64_t resuming_acked;
 
     bool offered;               /* stream management was in the features */
     bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
@@ -51,21 +50,21 @@ struct session {
     usec unconfirmed_since; /* since when something is unconfirmed and no barrier covers it */
     int order_probe;        /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
-    struct map *parked;     /* key -> entry: what is kept beside the queue while detached */
+    struct map *parked; /* key -> entry: what is kept beside the queue while detached */
     struct list parked_order;
     size_t parked_bytes;
-    uint64_t stamp_upto;    /* messages up to this number are written with a delay stamp */
-    uint64_t replay_upto;   /* numbers up to it were carried over by the last resumption */
+    uint64_t stamp_upto;  /* messages up to this number are written with a delay stamp */
+    uint64_t replay_upto; /* numbers up to it were carried over by the last resumption */
 
-    usec born, changed;     /* bind; last attach or detach */
+    usec born, changed;             /* bind; last attach or detach */
     unsigned long long request_end; /* leg.bytes_out behind the open <r/> */
-    usec request_left;      /* when that was found to have left the socket's buffer; 0 = not yet */
-    usec full_since;        /* detached, and the queue full: since when; 0 = not */
-    usec ending_by;         /* ENDING: the latest end */
-    bool mail_more;         /* the mailbox held more than the queue had room for */
-    bool mail_asked;        /* the store was asked for mail and has not answered */
-    struct entry *held;     /* a presence that waits for it */
-    struct queue handed;    /* mail written to a client without stream management, not yet counted as delivered */
+    usec request_left;              /* when that was found to have left the socket's buffer; 0 = not yet */
+    usec full_since;                /* detached, and the queue full: since when; 0 = not */
+    usec ending_by;                 /* ENDING: the latest end */
+    bool mail_more;                 /* the mailbox held more than the queue had room for */
+    bool mail_asked;                /* the store was asked for mail and has not answered */
+    struct entry *held;             /* a presence that waits for it */
+    struct queue handed; /* mail written to a client without stream management, not yet counted as delivered */
     usec handed_at;
     struct told told;
     uint64_t resumes;
@@ -75,7 +74,7 @@ struct session {
 void session_dirty(struct session *s);
 void session_nonza(struct session *s, const struct element *e); /* what the client sends that is no stanza */
 /* uplink.c */
-void uplink_turn(struct session *s);   /* barrier, answers; may end the session */
+void uplink_turn(struct session *s); /* barrier, answers; may end the session */
 bool uplink_is_safe(const struct session *s);
 void uplink_confirmed(struct session *s, uint64_t upto);
 bool uplink_take_answer(struct session *s, const struct element *e); /* true: it was ours */

@@ -1,5 +1,5 @@
-/* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on. The
- * server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
+/* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on.
+ * The server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
 #include "base/log.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
@@ -53,8 +53,8 @@ static bool is_full(const struct session *s)
            (s->unconfirmed.count && context_memory_full(s->cx));
 }
 
-/* The queue is full: stanzas are not read any more. But while the other direction is stopped too, the client's acks, which come
- * behind its stanzas, are what frees it: then reading goes on up to twice the limit. */
+/* The queue is full: stanzas are not read any more. But while the other direction is stopped too, the client's acks,
+ * which come behind its stanzas, are what frees it: then reading goes on up to twice the limit. */
 static void check_full(struct session *s)
 {
     bool needs_acks = s->up && (s->up->leg.stopped & STOP_QUEUE);
@@ -62,16 +62,18 @@ static void check_full(struct session *s)
     if (!s->client)
         return;
     if (is_full(s) && (!needs_acks || hard)) {
-        if (!(s->client->leg.stopped & STOP_QUEUE))
+        if (!(s->client->leg.stopped & STOP_QUEUE)) {
             count(s->cx->counters, METRIC_backpressure_client);
+            count(s->cx->counters, context_memory_full(s->cx) ? METRIC_limit_memory : METRIC_limit_queue);
+        }
         leg_stop(&s->client->leg, STOP_QUEUE);
     } else {
         leg_go(&s->client->leg, STOP_QUEUE);
     }
 }
 
-/* Both queues are at their limits: the acks that would free the one lie behind what the other cannot take, and its barrier behind
- * what cannot be read. Nothing moves any more, so the client is to come back: it begins with its h. */
+/* Both queues are at their limits: the acks that would free the one lie behind what the other cannot take, and its
+ * barrier behind what cannot be read. Nothing moves any more, so the client is to come back: it begins with its h. */
 static void break_deadlock(struct session *s)
 {
     if (!s->client || s->unconfirmed.bytes < 2 * s->cx->settings->sm.queue_bytes ||
@@ -180,7 +182,8 @@ static void probe_result(struct session *s, enum order_probe result)
     atomic_store(&s->cx->upstream->order, result);
     if (result == ORDER_BAD)
         LOG(LOG_ERROR,
-            "the server answers pings ahead of earlier messages: acks rest on its TCP alone, so that its crash may lose "
+            "the server answers pings ahead of earlier messages: acks rest on its TCP alone, so that its crash may "
+            "lose "
             "what was acked",
             LF("upstream", s->cx->settings->upstream));
 }
@@ -278,7 +281,8 @@ static bool barrier_overdue(struct session *s)
     return false;
 }
 
-/* No barrier is begun while the server is not listened to: its answer could not be read. A resumption cannot wait for that. */
+/* No barrier is begun while the server is not listened to: its answer could not be read. A resumption cannot wait for
+ * that. */
 static void barrier_turn(struct session *s)
 {
     if (!barrier_wanted(s) || (s->up->leg.stopped && !s->resuming))
@@ -330,13 +334,12 @@ void uplink_turn(struct session *s)
     if (s->state == SESSION_ENDED)
         return; /* by what was held until now */
     if (barrier_overdue(s)) {
-        LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid), LF_INT("unconfirmed", s->unconfirmed.count));
+        LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid),
+            LF_INT("unconfirmed", s->unconfirmed.count));
         count(s->cx->counters, METRIC_barriers_timeout);
         session_end(s, CLOSE_CONFIRM_TIMEOUT, GOODBYE_CUT);
         return;
     }
-    if (s->client && (s->client->leg.stopped & STOP_QUEUE))
-        check_full(s);
     if (session_confirms(s))
         barrier_turn(s);
     else

@@ -10,7 +10,8 @@
 static void set_phase(struct upstream_leg *up, enum upstream_phase phase)
 {
     static const char *const name[] = {"dialing", "starttls", "handshake", "opening", "open", "closed"};
-    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("sid", up->sid), LF("from", name[up->phase]), LF("to", name[phase]));
+    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("sid", up->sid), LF("from", name[up->phase]),
+        LF("to", name[phase]));
     up->phase = phase;
 }
 
@@ -64,7 +65,8 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
     set_phase(up, UPSTREAM_CLOSED);
     leg_close(&up->leg, true);
     count(cx->counters, metric_close_upstream(reason));
-    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid), LF("reason", close_reason_name(reason)));
+    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid),
+        LF("reason", close_reason_name(reason)));
     context_bury(cx, &up->grave, bury);
 }
 
@@ -198,8 +200,8 @@ static void on_stream_closed(void *ctx)
 static void on_failed(void *ctx, enum stream_error error, const char *text)
 {
     struct upstream_leg *up = ctx;
-    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", up->sid), LF("error", stream_error_name(error)),
-        LF("detail", text));
+    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", up->sid),
+        LF("error", stream_error_name(error)), LF("detail", text));
     ended(up, CLOSE_BAD_STREAM, text);
 }
 

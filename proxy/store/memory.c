@@ -315,7 +315,7 @@ static bool free_mailbox(void *ctx, struct slice key, void *value)
     struct mailbox *box = value;
     (void)key;
     LIST_FOREACH_SAFE(it, next, &box->mails)
-        mail_free(ctx, CONTAINER_OF(it, struct mail, link));
+    mail_free(ctx, CONTAINER_OF(it, struct mail, link));
     mailbox_free(box);
     return true;
 }
@@ -324,7 +324,7 @@ void memory_store_free(struct memory_store *m)
 {
     map_each(m->mailboxes, free_mailbox, m);
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
-        grave_free(m, CONTAINER_OF(it, struct grave, link));
+    grave_free(m, CONTAINER_OF(it, struct grave, link));
     map_free(m->mailboxes);
     map_free(m->mails);
     map_free(m->graves);

@@ -4,11 +4,14 @@ them, its figures, and the sum that must always come out (promise 2)."""
 import contextlib
 import re
 import secrets
+import socket
+import subprocess
 import time
 
 import pytest
 
 from knife import Knife
+from proxy import BINARY
 from raw import TIMEOUT, RawClient, patiently
 from stub import StubServer
 
@@ -79,6 +82,37 @@ def assert_sums(proxy, timeout=5):
                                  f"downlink {reading.rows(DOWN_FATES)}, uplink {reading.rows(UP_FATES)}, "
                                  f"mailbox {reading.rows('mailbox_fates_total')}")
         time.sleep(0.05)
+
+
+def from_server(s, jid, numbers, filler=""):
+    """Messages that a stub sends to that client."""
+    head = f"<message from='x@{s.domain}/c' to='{jid}' type='chat'>"
+    return "".join(f"{head}<body>{s.text(number)} {filler}</body></message>" for number in numbers)
+
+
+# Memory and kernel buffers, looked at from outside
+
+def is_sanitized():
+    """Sanitizers multiply memory: what it costs is measured without them."""
+    return "sanitizer" in subprocess.run([BINARY, "-vv"], capture_output=True, text=True, check=True).stdout
+
+
+def resident(proxy):
+    """Kilobytes of memory that the process holds."""
+    with open(f"/proc/{proxy.pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1])
+
+
+def unread(port):
+    """Bytes on their way to the owner of that loopback port that it has not read."""
+    total = 0
+    with open("/proc/net/tcp") as table:
+        for line in list(table)[1:]:
+            _, local, remote, _, queues = line.split()[:5]
+            unsent, waiting = (int(part, 16) for part in queues.split(":"))
+            total += waiting if int(local.split(":")[1], 16) == port else 0
+            total += unsent if int(remote.split(":")[1], 16) == port else 0
+    return total
 
 
 class Scene:
@@ -215,6 +249,15 @@ def stub_scene(stub, proxy_factory):
     """The same in front of a stub."""
     settings = {"proxy_domain": stub.domain, "upstream": f"127.0.0.1:{stub.port}"}
     yield from build_scenes(stub, stub.account, proxy_factory, settings)
+
+
+@pytest.fixture
+def stub_knife(stub):
+    """A knife towards the stub: stub_scene(upstream=f"127.0.0.1:{stub_knife.port}"). Its kernel buffers are small: a
+    hole in it is felt soon."""
+    with Knife(stub.host, stub.port) as knife:
+        knife.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        yield knife
 
 
 def build_scenes(legacy, take_account, proxy_factory, settings):
