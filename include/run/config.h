@@ -31,7 +31,7 @@ struct config {
         size_t pair_count;
     } tls;
     struct {
-        char *url;
+        char *url, *file; /* file: NULL = none */
     } store;
     struct {
         enum log_level level;

@@ -103,7 +103,8 @@ const struct config_row config_rows[] = {
 
     {KEY_("store", "url", "memory:", "where sessions are kept; only memory: is built yet", FIXED), .type = &config_text,
      .offset = FIELD(char *, store.url), .only = "memory:", .secret = true},
-    LATER("store", "file", "none", NULL, "file that carries memory: over a clean stop"),
+    ROW("store", "file", config_text, char *, store.file, "none",
+        "file that carries what memory: holds over a clean stop", FIXED),
     LATER("store", "password_file", "none", NULL, "file with the password for store.url"),
     LATER("store", "sentinel_password_file", "none", NULL, "file with the password for Redis Sentinel"),
     LATER("store", "encryption_key_file", "none", NULL, "file with the key that seals stored stanzas"),

@@ -152,6 +152,15 @@ static bool start(struct running *r)
     node->owner = owner_new();
     node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
     memory_store_set_limit(node->store, config->settings.limits.memory);
+    if (config->store.file) {
+        char *error = memory_store_load(node->store, config->store.file);
+        if (error) {
+            tell(config, "store", "file", error);
+            return false;
+        }
+        LOG(LOG_INFO, "store file read", LF("file", config->store.file),
+            LF_INT("messages", memory_store_figures(node->store).messages));
+    }
     node->admission = admission_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
@@ -325,6 +334,21 @@ static void drain(struct running *r, const sigset_t *set)
     LOG(LOG_INFO, "drained", LF_INT("clients_left", admission_count(node->admission)));
 }
 
+/* What the mailboxes hold, by now also what sessions had not delivered. */
+static void save(struct proxy_node *node)
+{
+    struct memory_store_figures mail = memory_store_figures(node->store);
+    const char *file = node->config->store.file;
+    char *error = file ? memory_store_save(node->store, file) : NULL;
+    if (error)
+        LOG(LOG_ERROR, "store file", LF("detail", error));
+    if (mail.messages && (!file || error))
+        LOG(LOG_WARN, "messages lost: the memory store ends with the process", LF_INT("messages", mail.messages));
+    else if (file)
+        LOG(LOG_INFO, "store file written", LF("file", file), LF_INT("messages", mail.messages));
+    free(error);
+}
+
 static void stop(struct running *r)
 {
     struct proxy_node *node = &r->node;
@@ -333,9 +357,7 @@ static void stop(struct running *r)
     each_worker(node, worker_stop);
     each_worker(node, worker_join);
     each_worker(node, worker_free);
-    struct memory_store_figures mail = memory_store_figures(node->store);
-    if (mail.messages)
-        LOG(LOG_WARN, "messages lost: the memory store ends with the process", LF_INT("messages", mail.messages));
+    save(node);
     LOG(LOG_INFO, "stopped");
 }
 

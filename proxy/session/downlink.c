@@ -102,6 +102,7 @@ void session_from_upstream(struct session *s, const struct element *e)
     if (uplink_take_answer(s, e))
         return;
     downlink_count(s->cx, e);
+    s->stanzas_down++;
     if (answer_ping(s, e)) {
         count(s->cx->counters, METRIC_down_swallowed);
         return;

@@ -439,8 +439,8 @@ static void leave_tombstone(struct session *s, enum close_reason reason)
 static void log_end(struct session *s, enum close_reason reason)
 {
     LOG(LOG_INFO, "session ended", LF("sid", s->sid), LF("jid", s->jid), LF("reason", close_reason_name(reason)),
-        LF_INT("age_ms", (s->cx->clock->mono - s->born) / USEC_MS), LF_INT("uplink", s->in.received),
-        LF_INT("downlink", s->out.queue.last_number), LF_INT("acked", s->out.acked), LF_INT("resumes", s->resumes));
+        LF_INT("age_ms", (s->cx->clock->mono - s->born) / USEC_MS), LF_INT("uplink", s->stanzas_up),
+        LF_INT("downlink", s->stanzas_down), LF_INT("acked", s->out.acked), LF_INT("resumes", s->resumes));
 }
 
 void session_say_last(struct session *s)

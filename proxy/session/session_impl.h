@@ -68,6 +68,7 @@ struct session {
     usec handed_at;
     struct told told;
     uint64_t resumes;
+    uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
     struct timer timer;
 };
 

@@ -121,6 +121,7 @@ void session_from_client(struct session *s, const struct element *e)
     }
     session_dirty(s);
     count_stanza(s, e);
+    s->stanzas_up++;
     if (is_managed(s))
         keep(s, e);
     else

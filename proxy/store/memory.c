@@ -1,4 +1,5 @@
 #include "store/memory.h"
+#include "memory_visit.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -185,16 +186,15 @@ static usec wall_now(void)
     return now.wall;
 }
 
-static void tombstone_put(struct store *s, const char *sid, const struct tombstone *t)
+void memory_store_bury(struct memory_store *m, const char *sid, const struct tombstone *t, usec until)
 {
-    struct memory_store *m = self(s);
     struct grave *g = MEM_NEW(struct grave);
     g->tombstone = *t;
     g->account = mem_strdup(t->account);
     g->proof = mem_strdup(t->proof);
+    g->until = until;
     memcpy(g->sid, sid, SID_SIZE);
     pthread_mutex_lock(&m->lock);
-    g->until = wall_now() + m->tombstone_ttl;
     struct grave *old = map_get(m->graves, slice_str(sid));
     if (old)
         grave_free(m, old);
@@ -203,6 +203,15 @@ static void tombstone_put(struct store *s, const char *sid, const struct tombsto
     if (map_count(m->graves) > TOMBSTONES) /* a login in a loop must not fill the memory */
         grave_free(m, CONTAINER_OF(list_first(&m->graves_by_age), struct grave, link));
     pthread_mutex_unlock(&m->lock);
+}
+
+static void tombstone_put(struct store *s, const char *sid, const struct tombstone *t)
+{
+    struct memory_store *m = self(s);
+    pthread_mutex_lock(&m->lock);
+    usec ttl = m->tombstone_ttl;
+    pthread_mutex_unlock(&m->lock);
+    memory_store_bury(m, sid, t, wall_now() + ttl);
 }
 
 static bool same(const char *a, const char *b)
@@ -300,6 +309,35 @@ size_t memory_store_sweep(struct memory_store *m, usec wall)
     }
     pthread_mutex_unlock(&m->lock);
     return sweep.dropped;
+}
+
+struct visit {
+    const struct memory_visitor *visitor;
+    void *ctx;
+};
+
+static bool visit_mailbox(void *ctx, struct slice key, void *value)
+{
+    struct visit *visit = ctx;
+    struct mailbox *box = value;
+    (void)key;
+    LIST_FOREACH_SAFE(it, next, &box->mails)
+        visit->visitor->mail(visit->ctx, box->account, CONTAINER_OF(it, struct mail, link)->entry);
+    return true;
+}
+
+void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, void *ctx)
+{
+    struct visit visit = {v, ctx};
+    pthread_mutex_lock(&m->lock);
+    map_each(m->mailboxes, visit_mailbox, &visit);
+    LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
+    {
+        struct grave *g = CONTAINER_OF(it, struct grave, link);
+        struct tombstone t = {g->account, g->proof, g->tombstone.h, g->tombstone.reason};
+        v->grave(ctx, g->sid, &t, g->until);
+    }
+    pthread_mutex_unlock(&m->lock);
 }
 
 struct memory_store_figures memory_store_figures(struct memory_store *m)

@@ -212,15 +212,15 @@ def ping_iq(to, iq_id):
     return f"<iq type='get' id='{iq_id}'{address}><ping xmlns='{NS_PING}'/></iq>"
 
 
-class LoginFault(WireError):
-    """The server failed inside while it checked the password."""
+class ServerFault(WireError):
+    """The server says that it failed inside (internal-server-error)."""
 
 
 def patiently(legacy, log_in):
-    """jabberd2 2.7 ends one login in some 150 with internal-server-error, also without any proxy: not for us to judge."""
+    """jabberd2 2.7 ends one login in some 150 with internal-server-error, also without any proxy: its fault, not ours."""
     try:
         return log_in()
-    except LoginFault:
+    except ServerFault:
         if legacy.kind != "jabberd2":
             raise
         return log_in()
@@ -413,7 +413,8 @@ class RawClient:
             if fits(element):
                 return element
             if not skipped(element):
-                raise WireError(self.tell(f"expected {what}, got {element}"))
+                fault = ServerFault if element.condition == "internal-server-error" else WireError
+                raise fault(self.tell(f"expected {what}, got {element}"))
 
     def within(self, deadline, what):
         try:
@@ -478,12 +479,7 @@ class RawClient:
         """One SASL exchange. Gives its last element: <success/> or <failure/>."""
         steps = {"PLAIN": self.auth_plain, "ANONYMOUS": self.auth_anonymous, "DIGEST-MD5": self.auth_digest,
                  "SCRAM-SHA-1": self.auth_scram, "SCRAM-SHA-256": self.auth_scram}[mechanism]
-        try:
-            return steps(mechanism, user, password, authzid)
-        except WireError as error:
-            if "internal-server-error" in str(error):
-                raise LoginFault(str(error)) from error
-            raise
+        return steps(mechanism, user, password, authzid)
 
     def auth_plain(self, _mechanism, user, password, authzid):
         self.send(auth_plain(user, password, authzid))

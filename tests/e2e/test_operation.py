@@ -100,6 +100,42 @@ def test_messages_that_a_stop_loses_are_told(scene):
     assert "messages lost" in s.proxy.log() and "messages=3" in s.proxy.log()
 
 
+def test_the_store_file_carries_messages_and_counts_over_a_stop(scene, tmp_path):
+    s = scene(store_file=tmp_path / "store", sums=False)
+    client, contact = s.login(), s.direct()
+    client.presence(to="x@localhost")
+    assert client.request() == 1
+    s.say(contact, client.jid, [1, 2, 3])
+    s.hear(client, 3)  # and acks none
+    s.proxy.signal(signal.SIGTERM)
+    client.wait_closed()
+    assert s.proxy.wait() == 0
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o600
+    s.proxy.start()
+    assert not (tmp_path / "store").exists(), "what it held must not come twice"
+    again = s.authenticated()
+    failed = again.try_resume(client.sm_id, 3)
+    assert (failed.name, failed.get("h")) == ("failed", "1")
+    again.bind("r")
+    again.enable()
+    again.presence(priority=0)
+    late = [again.wait_for(s.is_ours) for _ in range(3)]
+    assert [s.number(message) for message in late] == [1, 2, 3]
+    assert all(message.has("delay", "urn:xmpp:delay") for message in late)
+
+
+def test_a_damaged_store_file_stops_the_start_and_stays(scene, tmp_path):
+    s = scene(store_file=tmp_path / "store", sums=False)
+    s.proxy.stop()
+    (tmp_path / "store").write_text("holdfast-store 1\nmail 3 3 1000 0 0 0 0 0\nabc")
+    s.proxy.start(wait=False)
+    assert s.proxy.wait() == 1
+    told = [line for line in s.proxy.log().splitlines() if "move it away" in line]
+    assert len(told) == 1 and str(s.proxy.config_file) in told[0]
+    (tmp_path / "store").unlink()
+    s.proxy.start()
+
+
 def test_sessions_are_listed_without_what_they_carry(scene):
     s = scene()
     client, contact = s.login(), s.direct()

@@ -33,10 +33,14 @@ def test_anonymous_logins_have_a_host_of_their_own(legacy):
     client = connect(legacy, domain=legacy.anonymous_domain)
     assert "ANONYMOUS" in client.mechanisms
     client.close()
-    client = RawClient(legacy.port, legacy.anonymous_domain)
-    client.authenticate()
-    assert f"@{legacy.anonymous_domain}/" in client.bind()
-    client.close()
+
+    def log_in():
+        client = RawClient(legacy.port, legacy.anonymous_domain)
+        client.authenticate()
+        assert f"@{legacy.anonymous_domain}/" in client.bind()
+        return client
+
+    patiently(legacy, log_in).close()
 
 
 @pytest.mark.parametrize("way", ["starttls", "direct"])

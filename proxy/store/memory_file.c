@@ -1,0 +1,223 @@
+/* store.file. Text lines that say what follows, then that many bytes, so that it can be looked at; the last line counts what
+ * came before, so that a file cut short is noticed:
+ *
+ *   holdfast-store 1
+ *   mail ACCOUNT-BYTES ORIGIN-BYTES STANZA-BYTES ARRIVED NAME-END OPEN-END CLOSE-AT DELAYED
+ *   …
+ *   tombstone SID UNTIL H ACCOUNT-BYTES PROOF-BYTES
+ *   …
+ *   end COUNT
+ */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "memory_visit.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEADLINE "holdfast-store 1\n"
+
+/* ---- save ---- */
+
+struct saving {
+    struct buf out;
+    size_t count;
+};
+
+static void save_mail(void *ctx, const char *account, const struct entry *e)
+{
+    struct saving *s = ctx;
+    buf_printf(&s->out, "mail %zu %zu %" PRIu32 " %" PRId64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %d\n", strlen(account),
+               strlen(e->origin), e->n, e->arrived, e->name_end, e->open_end, e->close_at, e->delayed);
+    buf_printf(&s->out, "%s%s", account, e->origin);
+    buf_add(&s->out, entry_slice(e));
+    BUF_LIT(&s->out, "\n");
+    s->count++;
+}
+
+static void save_grave(void *ctx, const char *sid, const struct tombstone *t, usec until)
+{
+    struct saving *s = ctx;
+    const char *proof = t->proof ? t->proof : "";
+    buf_printf(&s->out, "tombstone %s %" PRId64 " %" PRIu64 " %zu %zu\n%s%s\n", sid, until, t->h, strlen(t->account),
+               strlen(proof), t->account, proof);
+    s->count++;
+}
+
+static char *failure(const char *path, const char *what)
+{
+    return mem_printf("%s: %s: %s", path, what, strerror(errno));
+}
+
+static bool write_all(int fd, struct slice bytes)
+{
+    while (bytes.n) {
+        ssize_t n = write(fd, bytes.p, bytes.n);
+        if (n < 0 && errno != EINTR)
+            return false;
+        bytes = slice_skip(bytes, n > 0 ? (size_t)n : 0);
+    }
+    return fsync(fd) == 0;
+}
+
+static char *write_file(const char *path, struct slice bytes)
+{
+    char *beside = mem_printf("%s.new", path), *error = NULL;
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (fd < 0)
+        error = failure(beside, "cannot be written");
+    else if (!write_all(fd, bytes))
+        error = failure(beside, "cannot be written");
+    if (fd >= 0 && close(fd) != 0 && !error)
+        error = failure(beside, "cannot be written");
+    if (!error && rename(beside, path) != 0)
+        error = failure(path, "cannot be replaced");
+    free(beside);
+    return error;
+}
+
+char *memory_store_save(struct memory_store *m, const char *path)
+{
+    static const struct memory_visitor visitor = {save_mail, save_grave};
+    struct saving s = {0};
+    BUF_LIT(&s.out, HEADLINE);
+    memory_store_visit(m, &visitor, &s);
+    buf_printf(&s.out, "end %zu\n", s.count);
+    char *error = write_file(path, buf_slice(&s.out));
+    buf_free(&s.out);
+    return error;
+}
+
+/* ---- load ---- */
+
+struct loading {
+    struct slice rest;
+    size_t count;
+    struct memory_store *m; /* NULL: only look whether all is well */
+};
+
+/* The next n bytes and the newline behind them. */
+static bool take(struct loading *l, size_t n, struct slice *out)
+{
+    if (l->rest.n <= n || l->rest.p[n] != '\n')
+        return false;
+    *out = slice_of(l->rest.p, n);
+    l->rest = slice_skip(l->rest, n + 1);
+    return true;
+}
+
+static bool take_line(struct loading *l, char *line, size_t size)
+{
+    const char *end = memchr(l->rest.p, '\n', l->rest.n);
+    size_t n = end ? (size_t)(end - l->rest.p) : size;
+    if (n >= size)
+        return false;
+    memcpy(line, l->rest.p, n);
+    line[n] = '\0';
+    l->rest = slice_skip(l->rest, n + 1);
+    return true;
+}
+
+static bool load_mail(struct loading *l, const char *line)
+{
+    size_t account_n, origin_n, n;
+    uint32_t name_end, open_end, close_at;
+    int64_t arrived;
+    int delayed;
+    struct slice all;
+    if (sscanf(line, "mail %zu %zu %zu %" SCNd64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %d", &account_n, &origin_n, &n,
+               &arrived, &name_end, &open_end, &close_at, &delayed) != 8)
+        return false;
+    if (account_n > l->rest.n || origin_n > l->rest.n || n > UINT32_MAX || !take(l, account_n + origin_n + n, &all))
+        return false;
+    if (!n || !origin_n || !account_n || name_end > open_end || open_end > n || close_at > n)
+        return false;
+    if (l->m) {
+        struct entry *e = entry_copy(slice_skip(all, account_n + origin_n), arrived);
+        struct store *store = memory_store_get(l->m);
+        e->origin = mem_dup(slice_of(all.p + account_n, origin_n));
+        e->name_end = name_end;
+        e->open_end = open_end;
+        e->close_at = close_at;
+        e->delayed = delayed;
+        e->class = CLASS_KEEP;
+        store->ops->mail_put(store, slice_of(all.p, account_n), e);
+    }
+    return true;
+}
+
+static bool load_tombstone(struct loading *l, const char *line)
+{
+    char sid[SID_SIZE];
+    int64_t until;
+    uint64_t h;
+    size_t account_n, proof_n;
+    struct slice all;
+    if (sscanf(line, "tombstone %32s %" SCNd64 " %" SCNu64 " %zu %zu", sid, &until, &h, &account_n, &proof_n) != 5 ||
+        strlen(sid) != SID_SIZE - 1)
+        return false;
+    if (account_n > l->rest.n || proof_n > l->rest.n)
+        return false;
+    /* a proof has lines of its own, so the two are taken by their lengths */
+    if (!take(l, account_n + proof_n, &all))
+        return false;
+    if (l->m) {
+        char *account = mem_dup(slice_of(all.p, account_n));
+        char *proof = proof_n ? mem_dup(slice_of(all.p + account_n, proof_n)) : NULL;
+        struct tombstone t = {account, proof, h, "shutdown"};
+        memory_store_bury(l->m, sid, &t, until);
+        free(account);
+        free(proof);
+    }
+    return true;
+}
+
+static bool load_all(struct loading *l)
+{
+    char line[256];
+    unsigned long long count;
+    if (!slice_starts(l->rest, SLICE_LIT(HEADLINE)))
+        return false;
+    l->rest = slice_skip(l->rest, sizeof HEADLINE - 1);
+    while (take_line(l, line, sizeof line)) {
+        if (sscanf(line, "end %llu", &count) == 1)
+            return count == l->count && l->rest.n == 0;
+        if (!load_mail(l, line) && !load_tombstone(l, line))
+            return false;
+        l->count++;
+    }
+    return false;
+}
+
+static char *read_file(const char *path, struct buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? NULL : failure(path, "cannot be read");
+    ssize_t n;
+    while ((n = read(fd, buf_reserve(out, 65536), 65536)) > 0)
+        buf_commit(out, (size_t)n);
+    char *error = n < 0 ? failure(path, "cannot be read") : NULL;
+    close(fd);
+    return error;
+}
+
+char *memory_store_load(struct memory_store *m, const char *path)
+{
+    struct buf in = {0};
+    char *error = read_file(path, &in);
+    struct loading look = {.rest = buf_slice(&in)}, real = {.rest = buf_slice(&in), .m = m};
+    if (!error && in.n && !load_all(&look))
+        error = mem_printf("%s: damaged, or not a file of this store; move it away (byte %zu)", path, in.n - look.rest.n);
+    if (!error && in.n) {
+        load_all(&real);
+        if (unlink(path) != 0)
+            error = failure(path, "cannot be removed");
+    }
+    buf_free(&in);
+    return error;
+}

@@ -1,0 +1,16 @@
+/* The inside of the memory store, for the file that it is carried over a stop in. */
+#ifndef HOLDFAST_STORE_MEMORY_VISIT_H
+#define HOLDFAST_STORE_MEMORY_VISIT_H
+
+#include "store/memory.h"
+
+struct memory_visitor {
+    void (*mail)(void *ctx, const char *account, const struct entry *e);
+    void (*grave)(void *ctx, const char *sid, const struct tombstone *t, usec until);
+};
+
+/* All messages, in order within each mailbox, then all tombstones, the oldest first; under the store's lock. */
+void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, void *ctx);
+void memory_store_bury(struct memory_store *m, const char *sid, const struct tombstone *t, usec until);
+
+#endif
