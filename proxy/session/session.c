@@ -105,9 +105,12 @@ static usec granted_max(const struct session *s, struct slice asked)
 {
     const struct settings *set = s->cx->settings;
     uint32_t seconds;
-    if (!sm_parse_h(asked, &seconds) || seconds == 0)
+    bool huge = asked.n > 10; /* xs:positiveInteger has no end */
+    for (size_t i = 0; huge && i < asked.n; i++)
+        huge = asked.p[i] >= '0' && asked.p[i] <= '9';
+    if (!huge && (!sm_parse_h(asked, &seconds) || seconds == 0))
         return set->sm.max;
-    usec max = seconds * USEC_S;
+    usec max = huge ? set->sm.max_cap : seconds * USEC_S;
     return max < set->sm.max_cap ? max : set->sm.max_cap;
 }
 
