@@ -70,6 +70,28 @@ SIM_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SIM_MAIN),$(SIM_SRC)))
 $(SIM_BIN): $(BUILD)/%: $(BUILD)/%.o $(SIM_SHARED) $(BUILD)/libpure.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PURE) -lcmocka
 
+# Fuzz targets, one for each tests/fuzz/fuzz_*.c, are built by clang with objects of their own. TARGET=name picks one.
+# What is found interesting collects in build-fuzz/corpus; an input that fails is left in build-fuzz.
+FUZZ := build-fuzz
+FUZZ_CC := clang
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS = $(STD) $(WARN) -O1 -g -fno-omit-frame-pointer $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iinclude -MMD -MP
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ := $(PURE_SRC:%.c=$(FUZZ)/%.o)
+FUZZ_CONFIG_OBJ := $(patsubst %,$(FUZZ)/proxy/run/%.o,ini config config_check config_table config_types)
+SECONDS := 60
+TARGET ?=
+FUZZ_JOBS ?= 2
+
+$(FUZZ)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  clang $@")
+	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -c -o $@ $<
+
+$(FUZZ)/fuzz_config: $(FUZZ_CONFIG_OBJ)
+$(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
+	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(LIBS_PURE) -lcmocka
+
 # Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
 PYTHON := /usr/bin/python3
 UNDER ?=
@@ -90,6 +112,9 @@ sim: $(SIM_BIN)
 e2e: $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(abspath $<) $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
+fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
+	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
+
 layers:
 	@$(PYTHON) tests/layers.py
 
@@ -104,7 +129,8 @@ run: deps $(BUILD)/holdfast
 	    $(PYTHON) tests/run.py
 
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
-    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint"
+    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
+    "fuzz: fuzz SECONDS=8"
 CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address"
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
@@ -129,18 +155,46 @@ help:
 	@echo "                 and the unit tests under valgrind"
 	@echo "make unit        unit tests;  make sim: simulations"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
+	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
+	@echo "make install     installs program, service, man pages and, if there is none, a sample configuration: PREFIX,"
+	@echo "                 SYSCONFDIR, DESTDIR;  make uninstall: removes all of it but the configuration"
 	@echo "V=1              shows whole commands"
 	@echo "make clean       removes what was built"
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all build unit sim e2e layers lint deps run check check-full help clean
+.PHONY: all build unit sim e2e fuzz layers lint deps run check check-full help clean
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) $(FUZZ) -name '*.d' 2>/dev/null)
 
 # What a cut connection costs, without Holdfast and with it: real clients at a real Prosody.
 demo: deps $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) tests/e2e/demo.py
 .PHONY: demo
+
+# Program, service, man pages, and a sample configuration where there is none. DESTDIR is put ahead of all paths.
+PREFIX := /usr/local
+SYSCONFDIR := /etc
+SBINDIR = $(PREFIX)/sbin
+MANDIR = $(PREFIX)/share/man
+UNITDIR = $(PREFIX)/lib/systemd/system
+CONFIG = $(SYSCONFDIR)/holdfast/holdfast.conf
+INSTALLED = $(SBINDIR)/holdfast $(UNITDIR)/holdfast.service $(MANDIR)/man8/holdfast.8 $(MANDIR)/man5/holdfast.conf.5
+# $(call install_text,FILE,TARGET): texts are written for the default paths, and get those of this installation.
+install_text = set -o pipefail; echo "install $(DESTDIR)$2"; \
+    sed 's|/usr/local/sbin/|$(SBINDIR)/|g; s|/etc/holdfast/|$(SYSCONFDIR)/holdfast/|g' $1 | \
+    install -D -m 644 /dev/stdin $(DESTDIR)$2
+
+install: $(BUILD)/holdfast
+	@echo "install $(DESTDIR)$(SBINDIR)/holdfast"
+	@install -D -m 755 $< $(DESTDIR)$(SBINDIR)/holdfast
+	@$(call install_text,deploy/holdfast.service,$(UNITDIR)/holdfast.service)
+	@$(call install_text,deploy/man/holdfast.8,$(MANDIR)/man8/holdfast.8)
+	@$(call install_text,deploy/man/holdfast.conf.5,$(MANDIR)/man5/holdfast.conf.5)
+	@[ -e $(DESTDIR)$(CONFIG) ] || { $(call install_text,deploy/holdfast.conf,$(CONFIG)); }
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+.PHONY: install uninstall

@@ -8,7 +8,8 @@ BUILD="gcc make pkg-config libcmocka-dev
     libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libsystemd-dev"
 SERVERS="prosody ejabberd jabberd2"
 CLIENTS="python3-slixmpp profanity tmux"
-TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang clang-tidy cppcheck valgrind haproxy"
+TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang libclang-rt-14-dev clang-tidy cppcheck
+    mandoc valgrind"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -94,6 +94,7 @@ struct element {
     size_t name_end;                 /* offset in bytes behind the root's name: where an attribute can be put in */
     struct slice receipt_id;         /* id of a XEP-0184 received */
     const struct node *tree;         /* NULL for messages and presence */
+    bool tree_cut;                   /* it had more than ELEMENT_NODES */
 };
 
 /* Helpers on trees; all take NULL and give NULL or the empty slice. */

@@ -123,10 +123,12 @@ void element_builder_start(struct element_builder *b, const char *full, const ch
     } else if (b->depth == 1 && element_is_stanza(&b->element)) {
         start_child(b, ns, name, atts);
     }
-    if (b->beyond || b->node_count == ELEMENT_NODES)
+    if (b->beyond || b->node_count == ELEMENT_NODES) {
         b->beyond++;
-    else if (b->always_tree || b->element.kind == ELEMENT_IQ || b->element.kind == ELEMENT_OTHER)
+        b->element.tree_cut = true;
+    } else if (b->always_tree || b->element.kind == ELEMENT_IQ || b->element.kind == ELEMENT_OTHER) {
         start_node(b, ns, name, atts, at);
+    }
     b->depth++;
 }
 

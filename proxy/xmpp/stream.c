@@ -403,8 +403,20 @@ static void check_incomplete(struct stream *s)
         fail(s, STREAM_POLICY_VIOLATION, "an element is too large");
 }
 
+/* expat takes two bytes at the beginning that look so for UTF-16, whatever encoding it was told (RFC 6120 11.6: UTF-8
+ * alone). */
+static bool begins_in_utf16(const struct stream *s)
+{
+    for (size_t i = 0; s->phase == PHASE_HEADER && s->in_at + i < 2 && i < s->in.n; i++)
+        if (s->in.p[i] == '\0' || (unsigned char)s->in.p[i] >= 0xfe)
+            return true;
+    return false;
+}
+
 static void parse(struct stream *s)
 {
+    if (begins_in_utf16(s))
+        fail(s, STREAM_UNSUPPORTED_ENCODING, "the encoding of XMPP is UTF-8");
     for (size_t done = 0; done < s->in.n && s->halt == HALT_NONE;) {
         size_t n = s->in.n - done < CHUNK ? s->in.n - done : CHUNK;
         enum XML_Status status = parser_feed(s->parser, slice_of(s->in.p + done, n));
