@@ -143,6 +143,20 @@ static void note_certificates(struct proxy_node *node)
     free(error);
 }
 
+static bool load_store(struct proxy_node *node)
+{
+    const char *file = node->config->store.file;
+    char *error = file ? memory_store_load(node->store, file) : NULL;
+    if (error) {
+        tell(node->config, "store", "file", error);
+        return false;
+    }
+    if (file)
+        LOG(LOG_INFO, "store file read", LF("file", file),
+            LF_INT("messages", memory_store_figures(node->store).messages));
+    return true;
+}
+
 static bool start(struct running *r)
 {
     struct proxy_node *node = &r->node;
@@ -152,19 +166,12 @@ static bool start(struct running *r)
     node->owner = owner_new();
     node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
     memory_store_set_limit(node->store, config->settings.limits.memory);
-    if (config->store.file) {
-        char *error = memory_store_load(node->store, config->store.file);
-        if (error) {
-            tell(config, "store", "file", error);
-            return false;
-        }
-        LOG(LOG_INFO, "store file read", LF("file", config->store.file),
-            LF_INT("messages", memory_store_figures(node->store).messages));
-    }
     node->admission = admission_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
     node->upstream_name = mem_strdup(config->settings.upstream);
+    if (!load_store(node))
+        return false;
     note_certificates(node);
     if (!make_workers(node) || !add_ports(node, config->listen.starttls, "starttls", false) ||
         !add_ports(node, config->listen.tls, "tls", true))
@@ -378,6 +385,18 @@ static void free_all(struct running *r)
     config_free(node->config);
 }
 
+/* A start that failed: no worker runs yet. What was read from the store's file goes back there. */
+static void abandon(struct running *r)
+{
+    for (struct stats_http **h = r->stats; h && *h; h++)
+        stats_http_stop(*h);
+    struct memory_store_figures kept = memory_store_figures(r->node.store);
+    if (kept.messages || kept.tombstones)
+        save(&r->node);
+    each_worker(&r->node, worker_free);
+    free_all(r);
+}
+
 int node_run(int argc, char **argv, struct config *config)
 {
     struct running r = {0};
@@ -392,8 +411,10 @@ int node_run(int argc, char **argv, struct config *config)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     note_config(&r.node, config);
-    if (!start(&r))
-        return 1; /* the process ends: nothing to put in order */
+    if (!start(&r)) {
+        abandon(&r);
+        return 1;
+    }
     LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name),
         LF_INT("workers", r.node.worker_count), LF("upstream", r.node.upstream_name), LF("store", "memory"));
     systemd_notify_ready("running");

@@ -108,6 +108,8 @@ static void test_bad_headers(void **state)
     expect_failure("<?xml version='1.0' encoding='ISO-8859-1'?>" HEADER, STREAM_UNSUPPORTED_ENCODING);
     expect_failure("<?xml version='1.0' encoding='UTF-16'?>" HEADER, STREAM_UNSUPPORTED_ENCODING);
     expect_failure("<?xml version='1.0' encoding='klingon'?>" HEADER, STREAM_UNSUPPORTED_ENCODING);
+    expect_failure("\xff\xfe<" HEADER, STREAM_UNSUPPORTED_ENCODING); /* expat would take it for UTF-16 */
+    expect_failure("\xfe\xff<" HEADER, STREAM_UNSUPPORTED_ENCODING);
 }
 
 static void test_elements(void **state)
@@ -141,6 +143,8 @@ static void test_tree(void **state)
 }
 
 /* The facts of one stanza. */
+static bool cut_result;
+static size_t nodes_result;
 static uint32_t facts_result;
 static int priority_result;
 static enum stream_next take_facts(void *ctx, const struct element *e)
@@ -148,6 +152,10 @@ static enum stream_next take_facts(void *ctx, const struct element *e)
     (void)ctx;
     facts_result = e->facts;
     priority_result = e->priority;
+    cut_result = e->tree_cut;
+    nodes_result = 0;
+    for (const struct node *n = e->tree ? e->tree->first_child : NULL; n; n = n->next)
+        nodes_result++;
     return STREAM_GO;
 }
 static enum stream_next ignore_opened(void *ctx, const struct stream_header *h)
@@ -176,6 +184,24 @@ static void feed_facts(const char *stanza)
     assert_int_not_equal(facts_result, UINT32_MAX);
     stream_free(s);
     parser_pool_free(pool);
+}
+
+/* Memory for the tree is bounded; the element itself is whole. */
+static void test_tree_is_cut(void **state)
+{
+    (void)state;
+    for (size_t children = ELEMENT_NODES - 2; children <= ELEMENT_NODES + 2; children++) {
+        struct buf stanza = {0};
+        BUF_LIT(&stanza, "<iq type='get'>");
+        for (size_t i = 0; i < children; i++)
+            buf_add_str(&stanza, i % 2 ? "<a/>" : "<b>t</b>");
+        BUF_LIT(&stanza, "</iq>");
+        char *text = buf_steal(&stanza);
+        feed_facts(text);
+        assert_int_equal(cut_result, children > ELEMENT_NODES - 1); /* the root is a node as well */
+        assert_int_equal(nodes_result, cut_result ? ELEMENT_NODES - 1 : children);
+        free(text);
+    }
 }
 
 static void test_facts(void **state)
@@ -672,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_bad_headers),
         cmocka_unit_test(test_elements),
         cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_tree_is_cut),
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_priority),
         cmocka_unit_test(test_receipt_id),
