@@ -61,8 +61,7 @@ void worker_stop(struct worker *w);
 usec worker_last_turn(const struct worker *w);
 struct counters *worker_counters(struct worker *w);
 struct inbox *worker_inbox(struct worker *w);
-/* Client legs and sessions now; any thread, approximate. */
-size_t worker_clients(const struct worker *w);
+/* Sessions now; any thread, approximate. */
 size_t worker_sessions(const struct worker *w);
 
 /* On the worker's thread: */

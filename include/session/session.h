@@ -89,6 +89,5 @@ void registry_remove(struct registry *r, struct session *s);
 /* Calls visit for each session until it returns false; visit may end the current session. */
 void registry_each(struct registry *r, bool (*visit)(void *ctx, struct session *s), void *ctx);
 const char *session_sid(const struct session *s);
-struct client_leg *session_client(const struct session *s);
 
 #endif

@@ -43,7 +43,7 @@ struct worker {
     usec swept;
     usec stop_by; /* stopping: the latest end; 0 = running */
     _Atomic int64_t last_turn;
-    _Atomic size_t clients, sessions;
+    _Atomic size_t sessions;
 };
 
 static struct worker *self(struct context *cx)
@@ -230,14 +230,6 @@ static void count_exhausted(struct worker *w)
     }
 }
 
-static size_t count_list(const struct list *l)
-{
-    size_t n = 0;
-    for (const struct list *it = l->next; it != l; it = it->next)
-        n++;
-    return n;
-}
-
 static void on_beat(void *ctx)
 {
     struct worker *w = ctx;
@@ -248,7 +240,6 @@ static void on_beat(void *ctx)
         count_add(w->cx.counters, METRIC_mailbox_expired,
                   (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
     }
-    atomic_store(&w->clients, count_list(&w->cx.clients));
     bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings);
     if (w->stop_by && (now >= w->stop_by || quiet)) {
         partings_end(&w->cx);
@@ -496,11 +487,6 @@ struct counters *worker_counters(struct worker *w)
 struct inbox *worker_inbox(struct worker *w)
 {
     return w->inbox;
-}
-
-size_t worker_clients(const struct worker *w)
-{
-    return atomic_load(&w->clients);
 }
 
 size_t worker_sessions(const struct worker *w)

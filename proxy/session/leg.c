@@ -54,11 +54,6 @@ static void feed_held(struct leg *leg)
     }
 }
 
-void leg_listen(struct leg *leg)
-{
-    update_reading(leg);
-}
-
 void leg_input(struct leg *leg, const char *p, size_t n)
 {
     leg->last_input = leg->cx->clock->mono;

@@ -100,10 +100,15 @@ bool mail_before_presence(struct session *s, const struct element *e)
     return true;
 }
 
-void mail_delivered(struct session *s, const struct entry *e)
+static void take_out(struct session *s, const struct entry *e)
 {
     s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
     count(s->cx->counters, METRIC_mailbox_delivered);
+}
+
+void mail_delivered(struct session *s, const struct entry *e)
+{
+    take_out(s, e);
     count_add(s->cx->counters, METRIC_mailbox_lent, -1);
 }
 
@@ -114,8 +119,7 @@ void mail_settle(struct session *s, bool clean)
             put_back(s->cx, s->account, e);
             continue;
         }
-        s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
-        count(s->cx->counters, METRIC_mailbox_delivered);
+        take_out(s, e);
         entry_free(e);
     }
 }

@@ -28,11 +28,6 @@ const char *session_sid(const struct session *s)
     return s->sid;
 }
 
-struct client_leg *session_client(const struct session *s)
-{
-    return s->client;
-}
-
 static void count_state(struct session *s, enum session_state state, int n)
 {
     static const enum metric gauge[] = {METRIC_sessions_unmanaged, METRIC_sessions_attached, METRIC_sessions_detached,

@@ -329,11 +329,11 @@ void uplink_turn(struct session *s)
     if (!s->up)
         return;
     if (is_managed(s))
-        check_full(s);
+        check_full(s); /* may parse what was held, and so end the session or its client */
     if (is_managed(s))
         break_deadlock(s);
     if (s->state == SESSION_ENDED)
-        return; /* by what was held until now */
+        return;
     if (barrier_overdue(s)) {
         LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid),
             LF_INT("unconfirmed", s->unconfirmed.count));
