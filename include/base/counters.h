@@ -23,6 +23,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(sessions, GAUGE, "Sessions by state; unmanaged ones have no stream management")              \
     F(sessions_started, COUNTER, "Sessions begun (resource bound)")                                \
     F(sessions_ended, COUNTER, "Sessions ended, by reason")                                        \
+    F(sessions_stranded, COUNTER, "Times that a session lost its upstream leg and went on without") \
     F(resumes, COUNTER, "Resume requests, by result")                                              \
     F(stanzas, COUNTER, "Stanzas received, by direction and kind")                                 \
     F(stanza_bytes, COUNTER, "Bytes of the stanzas received, by direction")                        \
@@ -31,6 +32,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(ack_requests_sent, COUNTER, "XEP-0198 requests sent to clients")                             \
     F(ack_requests_received, COUNTER, "XEP-0198 requests received from clients")                   \
     F(stanzas_replayed, COUNTER, "Unacked stanzas written again after a resumption")               \
+    F(stanzas_repeated, COUNTER, "Uplink stanzas sent again on a fresh upstream leg")              \
+    F(stanzas_injected, COUNTER, "Downlink stanzas that tell a client what changed while there was no upstream leg") \
     F(unacked_stanzas, GAUGE, "Downlink stanzas that clients have not acked yet")                  \
     F(unacked_bytes, GAUGE, "Bytes of these stanzas")                                              \
     F(parked_stanzas, GAUGE, "Presence and chat states kept beside the queues of detached sessions") \
@@ -77,8 +80,10 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(sessions_detached, sessions, "state=\"detached\"")                                           \
     M(sessions_unmanaged, sessions, "state=\"unmanaged\"")                                         \
     M(sessions_started, sessions_started, "")                                                      \
+    M(sessions_stranded, sessions_stranded, "")                                                    \
     M(resumes_local, resumes, "result=\"local\"")                                                  \
     M(resumes_moved, resumes, "result=\"moved\"")                                                  \
+    M(resumes_rebuilt, resumes, "result=\"rebuilt\"")                                              \
     M(resumes_expired, resumes, "result=\"expired\"")                                              \
     M(resumes_unknown, resumes, "result=\"unknown\"")                                              \
     M(resumes_refused, resumes, "result=\"refused\"")                                              \
@@ -95,6 +100,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(ack_requests_sent, ack_requests_sent, "")                                                    \
     M(ack_requests_received, ack_requests_received, "")                                            \
     M(stanzas_replayed, stanzas_replayed, "")                                                      \
+    M(stanzas_repeated, stanzas_repeated, "")                                                      \
+    M(stanzas_injected, stanzas_injected, "")                                                      \
     M(unacked_stanzas, unacked_stanzas, "")                                                        \
     M(unacked_bytes, unacked_bytes, "")                                                            \
     M(parked_stanzas, parked_stanzas, "")                                                          \
@@ -140,6 +147,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(limit_stanza_bytes, limits_hit, "limit=\"stanza_bytes\"")                                    \
     M(limit_stanza_depth, limits_hit, "limit=\"stanza_depth\"")                                    \
     M(limit_login_timeout, limits_hit, "limit=\"login_timeout\"")                                  \
+    M(limit_login_rate, limits_hit, "limit=\"login_rate\"")                                        \
     M(limit_queue, limits_hit, "limit=\"queue\"")                                                  \
     M(limit_memory, limits_hit, "limit=\"memory\"")                                                \
     M(limit_sessions_per_account, limits_hit, "limit=\"sessions_per_account\"")                    \
@@ -172,6 +180,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     R(UPSTREAM_LOST, upstream_lost)     /* the upstream leg broke */                               \
     R(UPSTREAM_CONFLICT, upstream_conflict) /* someone else bound the same resource */             \
     R(CONFIRM_TIMEOUT, confirm_timeout) /* sm.confirm_timeout */                                   \
+    R(RESOURCE_TAKEN, resource_taken)   /* a rebuild could not bind the resource again */          \
     R(EXPIRED, expired)                 /* not resumed within max */                               \
     R(QUEUE_FULL, queue_full)           /* detached, and full for sm.full_grace */                 \
     R(EVICTED, evicted)                 /* sm.sessions_per_account */                              \

@@ -8,12 +8,13 @@
 
 struct owner;
 
-/* A copy of what the directory knows; account and proof are the caller's to free (owner_place_clear). */
+/* A copy of what the directory knows; its strings are the caller's to free (owner_place_clear). */
 struct owner_place {
     char sid[SID_SIZE];
     int worker;
     char *account; /* bare JID */
     char *proof;   /* of the account, comparable; NULL when nothing but a bind can prove it */
+    char *resource; /* it has no upstream leg, and needs this resource bound on a fresh one; NULL: it has one */
 };
 
 struct owner *owner_new(void);
@@ -30,6 +31,9 @@ bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r);
  * more than limit of them now: it is to expire. */
 bool owner_detached(struct owner *o, const char *sid, unsigned limit, struct owner_place *oldest_r);
 void owner_attached(struct owner *o, const char *sid);
+
+/* The session has lost its upstream leg and needs that resource; empty: it has one again. */
+void owner_set_stranded(struct owner *o, const char *sid, struct slice resource);
 
 /* Sessions whose client can get messages of the mailbox now (available presence of non-negative priority). */
 void owner_set_available(struct owner *o, const char *sid, bool available);

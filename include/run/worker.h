@@ -23,6 +23,8 @@ struct proxy_node {
     struct memory_store *store;
     struct admission *admission;
     struct upstream_facts upstream;
+    struct pacing pacing;
+    _Atomic bool upstream_suspect; /* worker 0 was asked to look */
     _Atomic int64_t memory;
     _Atomic bool draining;
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */

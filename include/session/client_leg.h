@@ -10,10 +10,12 @@ struct login;
 struct parting;
 struct tombstone_ask;
 struct session;
+struct upstream_leg;
 
 /* OPENING --header--> [STARTTLS --<starttls/>--> HANDSHAKE --ready--> OPENING] --header--> DIALING
  * DIALING --server's header and features--> NEGOTIATING --SASL success--> RESTARTING --header--> REOPENING
  * REOPENING --features--> AUTHENTICATED --bind--> BINDING --result--> BOUND
+ * OPENING --header--> [QUEUED -->] DIALING where the server has had enough logins for now
  * AUTHENTICATED --resume--> [PROVING -->] RESUMING --> BOUND, or back to AUTHENTICATED
  * NEGOTIATING --XEP-0078 set--> BINDING; BOUND --client's end tag--> ENDING; any --> CLOSED */
 enum client_phase {
@@ -21,6 +23,7 @@ enum client_phase {
     CLIENT_OPENING,       /* the client's first header is awaited, in clear or inside TLS */
     CLIENT_STARTTLS,      /* we answered that header ourselves and wait for <starttls/> */
     CLIENT_HANDSHAKE,     /* STARTTLS goes on */
+    CLIENT_QUEUED,        /* its turn to log in has not come: proxy.login_rate */
     CLIENT_DIALING,       /* the upstream leg is being opened; its header and features are awaited */
     CLIENT_NEGOTIATING,   /* features were relayed: SASL, registration, XEP-0078 */
     CLIENT_RESTARTING,    /* SASL succeeded: the client's new header is awaited */
@@ -72,8 +75,11 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
 /* Called by sessions. */
 /* The session is over, its upstream leg has the last word: p will close the leg. */
 void client_leg_ending(struct client_leg *c, struct parting *p);
-void client_leg_resumed(struct client_leg *c, struct session *s); /* it has the session now; negotiation is over */
-void client_leg_resume_failed(struct client_leg *c);              /* back to where a bind may come */
+/* It has the session now; negotiation is over. rebuilt: on the upstream leg of its login. */
+void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt);
+/* A rebuild has no use for the upstream leg: the login goes on with it. jid: what was bound on it, or empty. */
+void client_leg_take_back(struct client_leg *c, struct upstream_leg *up, struct slice jid);
+void client_leg_resume_failed(struct client_leg *c); /* back to where a bind may come */
 
 /* What could not be done while its stream was on the stack: STARTTLS, or the move to another worker. */
 void client_leg_settle(struct client_leg *c);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "base/list.h"
+#include "base/pace.h"
 #include "base/timers.h"
 #include "cluster/owner.h"
 #include "net/transport.h"
@@ -30,6 +31,12 @@ struct upstream_facts {
     _Atomic int64_t down_since; /* wall clock */
 };
 
+/* What is spread over time for all workers together, at proxy.login_rate. */
+struct pacing {
+    struct pace logins; /* connections to the server for clients that log in */
+    struct pace cuts;   /* clients that are sent away to come back */
+};
+
 struct context_ops {
     /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
      * later (never before this returns). */
@@ -45,6 +52,8 @@ struct context_ops {
     /* To the session of that id on that worker, if it still is there: expire it; deliver its account's mail. */
     void (*post_evict)(struct context *cx, const char *sid, int worker);
     void (*post_mail)(struct context *cx, const char *sid, int worker);
+    /* An upstream leg broke: is the server still there? The answer shows in upstream_facts.down. */
+    void (*upstream_lost)(struct context *cx);
     /* A client leg of that peer has ended. */
     void (*client_left)(struct context *cx, const char *peer);
 };
@@ -62,6 +71,7 @@ struct context {
     struct parser_pool *parsers;
     struct registry *registry;
     struct upstream_facts *upstream;
+    struct pacing *pacing;
     _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
     int worker;              /* index; the number of workers is workers, 0 counts as 1 */
     unsigned workers;

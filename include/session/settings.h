@@ -17,8 +17,9 @@ struct settings {
     int upstream_port;
     char *upstream; /* "host:port" as written, for logs and as part of the account proof */
     enum upstream_tls upstream_tls;
-    bool tls_required;  /* clear streams must STARTTLS before anything else */
-    bool tls_available; /* a certificate is set: STARTTLS can be offered */
+    unsigned login_rate; /* logins a second that the server meets; 0 = no limit */
+    bool tls_required;   /* clear streams must STARTTLS before anything else */
+    bool tls_available;  /* a certificate is set: STARTTLS can be offered */
 
     struct { /* section sm of the configuration */
         usec max, max_cap;
@@ -27,7 +28,7 @@ struct settings {
         usec request_delay, ack_timeout, answer_delay, probe;
         enum confirm_mode confirm;
         unsigned confirm_every;
-        usec confirm_delay, confirm_timeout;
+        usec confirm_delay, confirm_timeout, confirm_linger;
         size_t queue_stanzas, queue_bytes;
         usec full_grace;
         enum detached_presence detached_presence;

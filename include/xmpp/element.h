@@ -22,6 +22,8 @@
 #define NS_IQ_AUTH_FEATURE "http://jabber.org/features/iq-auth"
 #define NS_REGISTER "jabber:iq:register"
 #define NS_ROSTER "jabber:iq:roster"
+#define NS_PRIVACY "jabber:iq:privacy"
+#define NS_BLOCKING "urn:xmpp:blocking"
 #define NS_SM2 "urn:xmpp:sm:2"
 #define NS_SM3 "urn:xmpp:sm:3"
 #define NS_OLD_ACK "http://www.xmpp.org/extensions/xep-0198.html#ns"

@@ -26,7 +26,8 @@ enum stanza_class {
 struct entry {
     struct entry *next;
     uint64_t number;
-    usec arrived; /* wall clock */
+    usec arrived;   /* wall clock */
+    usec confirmed; /* monotonic: when an uplink stanza was, while it lingers */
     char *origin; /* mailbox entry that it came from, owned; NULL for all others */
     uint32_t n;
     uint32_t name_end, open_end, close_at; /* offsets as in struct element */

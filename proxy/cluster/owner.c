@@ -15,7 +15,7 @@ struct account {
 struct place {
     struct list in_account, in_detached;
     struct account *account;
-    char *proof;
+    char *proof, *resource;
     int worker;
     bool available;
     char sid[SID_SIZE];
@@ -40,6 +40,7 @@ void owner_place_clear(struct owner_place *p)
 {
     free(p->account);
     free(p->proof);
+    free(p->resource);
     *p = (struct owner_place){0};
 }
 
@@ -89,6 +90,7 @@ static void forget(struct owner *o, struct place *p)
         free(a);
     }
     free(p->proof);
+    free(p->resource);
     free(p);
 }
 
@@ -107,6 +109,7 @@ static void copy_place(const struct place *p, struct owner_place *out)
     out->worker = p->worker;
     out->account = mem_strdup(p->account->name);
     out->proof = mem_strdup(p->proof);
+    out->resource = mem_strdup(p->resource);
 }
 
 bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r)
@@ -189,4 +192,15 @@ void owner_free(struct owner *o)
     map_free(o->accounts);
     pthread_mutex_destroy(&o->lock);
     free(o);
+}
+
+void owner_set_stranded(struct owner *o, const char *sid, struct slice resource)
+{
+    pthread_mutex_lock(&o->lock);
+    struct place *p = map_get(o->places, slice_str(sid));
+    if (p) {
+        free(p->resource);
+        p->resource = resource.n ? mem_dup(resource) : NULL;
+    }
+    pthread_mutex_unlock(&o->lock);
 }

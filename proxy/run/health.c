@@ -55,6 +55,14 @@ static const char *any_domain(const struct settings *set)
     return strcmp(set->domains[0], "*") == 0 ? set->upstream_host : set->domains[0];
 }
 
+void health_look(struct health *h)
+{
+    if (!h || h->probe)
+        return;
+    h->probe = h->cx->ops->dial(h->cx, any_domain(h->cx->settings));
+    transport_set_events(h->probe, &events, h);
+}
+
 static void look(void *ctx)
 {
     struct health *h = ctx;
@@ -62,8 +70,7 @@ static void look(void *ctx)
         timers_arm(h->cx->timers, &h->timer, h->cx->clock->mono + AGAIN);
         return;
     }
-    h->probe = h->cx->ops->dial(h->cx, any_domain(h->cx->settings));
-    transport_set_events(h->probe, &events, h);
+    health_look(h);
 }
 
 struct health *health_new(struct context *cx)

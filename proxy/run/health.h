@@ -7,6 +7,7 @@ struct context;
 struct health;
 
 struct health *health_new(struct context *cx);
+void health_look(struct health *h); /* now, unless it does so already; NULL is fine */
 void health_free(struct health *h); /* on the worker's thread or when that has ended; NULL is fine */
 
 #endif

@@ -148,6 +148,22 @@ static void post_mail(struct context *cx, const char *sid, int worker)
     post_sid(cx, sid, worker, mail);
 }
 
+static void look_at_upstream(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    (void)arg;
+    atomic_store(&w->node->upstream_suspect, false);
+    health_look(w->health);
+}
+
+/* All sessions of a server that dies ask at once. */
+static void upstream_lost(struct context *cx)
+{
+    struct proxy_node *node = self(cx)->node;
+    if (!atomic_exchange(&node->upstream_suspect, true))
+        inbox_post(node->workers[0]->inbox, look_at_upstream, NULL);
+}
+
 static void client_left(struct context *cx, const char *peer)
 {
     admission_leave(self(cx)->node->admission, peer);
@@ -162,6 +178,7 @@ static const struct context_ops context_ops = {
     .move = move,
     .post_evict = post_evict,
     .post_mail = post_mail,
+    .upstream_lost = upstream_lost,
     .client_left = client_left,
 };
 
@@ -319,6 +336,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.parsers = parser_pool_new();
     w->cx.registry = registry_new();
     w->cx.upstream = &node->upstream;
+    w->cx.pacing = &node->pacing;
     w->cx.memory = &node->memory;
     w->cx.worker = (int)index;
     w->cx.workers = node->config->proxy.workers;

@@ -14,8 +14,8 @@
 const char *client_phase_name(enum client_phase phase)
 {
     static const char *const name[CLIENT_PHASES] = {
-        "accepted",      "opening", "starttls", "handshake", "dialing", "negotiating", "restarting", "reopening",
-        "authenticated", "binding", "proving",  "resuming",  "bound",   "ending",      "closed"};
+        "accepted",  "opening",       "starttls", "handshake", "queued",   "dialing", "negotiating", "restarting",
+        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",   "ending",      "closed"};
     return name[phase];
 }
 
@@ -43,6 +43,7 @@ void login_free(struct login **l_r, enum close_reason upstream_reason)
     free(l->pending_id);
     free(l->pending_username);
     free(l->pending_resource);
+    free(l->header);
     free(l->bound_jid);
     free(l->resume_ns);
     free(l->resume_account);
@@ -142,13 +143,6 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
     client_leg_close(c, reason, GOODBYE_END);
 }
 
-static void on_timer(void *ctx)
-{
-    struct client_leg *c = ctx;
-    count(c->leg.cx->counters, METRIC_limit_login_timeout);
-    client_leg_fail(c, CLOSE_LOGIN_TIMEOUT, STREAM_CONNECTION_TIMEOUT, "login took too long", NULL);
-}
-
 /* ---- the client's headers ---- */
 
 static bool serves(const struct settings *set, struct slice domain)
@@ -201,6 +195,14 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
 static const struct upstream_events upstream_events = {on_upstream_header, on_upstream_element, on_upstream_drained,
                                                        on_upstream_ended};
 
+void client_leg_take_back(struct client_leg *c, struct upstream_leg *up, struct slice jid)
+{
+    c->login->up = up;
+    c->login->bound_jid = jid.n ? mem_dup(jid) : NULL;
+    up->sid[0] = '\0';
+    upstream_leg_set_events(up, &upstream_events, c);
+}
+
 static char *header_for_upstream(struct client_leg *c, const struct stream_header *h)
 {
     struct stream_header up = {
@@ -208,12 +210,39 @@ static char *header_for_upstream(struct client_leg *c, const struct stream_heade
     return stream_header_canonical(&up);
 }
 
-static void open_upstream(struct client_leg *c, const struct stream_header *h)
+static void dial(struct client_leg *c, char *header)
 {
     client_set_phase(c, CLIENT_DIALING);
-    client_wait(c);
     c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), c->number, &upstream_events, c);
-    upstream_leg_header(c->login->up, header_for_upstream(c, h));
+    upstream_leg_header(c->login->up, header);
+}
+
+/* Logins are spread (proxy.login_rate): a server that has just come back meets no storm. */
+static void open_upstream(struct client_leg *c, const struct stream_header *h)
+{
+    struct context *cx = c->leg.cx;
+    const struct settings *set = cx->settings;
+    usec now = cx->clock->mono, at = pace_claim(&cx->pacing->logins, now, set->login_rate, set->limits.login_timeout);
+    client_wait(c);
+    if (at != now)
+        count(cx->counters, METRIC_limit_login_rate);
+    if (at < 0) {
+        client_leg_fail(c, CLOSE_LIMIT, STREAM_RESOURCE_CONSTRAINT, "too many logins wait already", NULL);
+    } else if (at == now) {
+        dial(c, header_for_upstream(c, h));
+    } else {
+        c->login->header = header_for_upstream(c, h);
+        client_set_phase(c, CLIENT_QUEUED);
+        timers_arm(cx->timers, &c->timer, at);
+    }
+}
+
+static void turn_has_come(struct client_leg *c)
+{
+    char *header = c->login->header;
+    c->login->header = NULL;
+    timers_arm(c->leg.cx->timers, &c->timer, c->leg.cx->clock->mono + c->leg.cx->settings->limits.login_timeout);
+    dial(c, header);
 }
 
 static bool is_tls(const struct client_leg *c)
@@ -363,6 +392,17 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
 }
 
 static const struct transport_events transport_events = {on_ready, on_bytes, on_drained, on_closed};
+
+static void on_timer(void *ctx)
+{
+    struct client_leg *c = ctx;
+    if (c->phase == CLIENT_QUEUED) {
+        turn_has_come(c);
+        return;
+    }
+    count(c->leg.cx->counters, METRIC_limit_login_timeout);
+    client_leg_fail(c, CLOSE_LOGIN_TIMEOUT, STREAM_CONNECTION_TIMEOUT, "login took too long", NULL);
+}
 
 struct client_leg *client_leg_new(struct context *cx, struct transport *t)
 {

@@ -69,6 +69,14 @@ void downlink_append(struct session *s, struct entry *e)
     context_memory(s->cx, (int64_t)entry_cost(e->n));
 }
 
+void downlink_inject(struct session *s, enum stanza_class class, struct slice bytes)
+{
+    struct entry *e = entry_copy(bytes, s->cx->clock->wall);
+    e->class = (uint8_t) class;
+    count(s->cx->counters, METRIC_stanzas_injected);
+    downlink_append(s, e);
+}
+
 /* Servers kick clients that do not answer pings: while the client is away, or has a queue to read first, we answer. */
 static bool answer_ping(struct session *s, const struct element *e)
 {
@@ -97,13 +105,30 @@ static void relay(struct session *s, const struct element *e)
     }
 }
 
+/* What must be known when the upstream leg is lost one day. True: the stanza is not for the client. */
+static bool note(struct session *s, const struct element *e)
+{
+    if (!s->may_resume)
+        return false;
+    if (e->kind == ELEMENT_IQ)
+        pending_answered(s, e);
+    if (e->kind == ELEMENT_MESSAGE)
+        return rooms_hear_message(s, e);
+    if (e->kind != ELEMENT_PRESENCE)
+        return false;
+    if (rooms_hear_presence(s, e))
+        return true;
+    sightings_note(s, e);
+    return false;
+}
+
 void session_from_upstream(struct session *s, const struct element *e)
 {
-    if (uplink_take_answer(s, e))
+    if (uplink_take_answer(s, e) || rebuild_take_answer(s, e))
         return;
     downlink_count(s->cx, e);
     s->stanzas_down++;
-    if (answer_ping(s, e)) {
+    if (answer_ping(s, e) || note(s, e)) {
         count(s->cx->counters, METRIC_down_swallowed);
         return;
     }

@@ -97,4 +97,5 @@ void expiry_spill(struct session *s, enum close_reason reason)
     spill_downlink(s);
     parking_discard_all(s);
     drop_uplink(s);
+    uplink_drop_lingering(s, INT64_MAX);
 }

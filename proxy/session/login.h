@@ -12,9 +12,11 @@ struct login {
     char *domain;                  /* as the client's header named it */
     struct sasl_identity identity; /* who logs in, as far as the exchange tells */
     bool authenticated;
+    bool offers_session;                       /* the server wants a session iq (RFC 3921 3) */
     bool xep0078;                              /* the bind under way is a XEP-0078 set */
     char *pending_id;                          /* of the iq whose answer is awaited */
     char *pending_username, *pending_resource; /* of a XEP-0078 set */
+    char *header;                              /* for the upstream leg, while QUEUED */
     char *bound_jid;                           /* of a throw-away bind */
 
     /* a resumption that is asked for */

@@ -259,9 +259,11 @@ static void features(struct client_leg *c, const struct element *e)
     const struct settings *set = c->leg.cx->settings;
     struct features_offer offer;
     if (e->tree_cut) { /* what is beyond could not be cut out */
-        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_REMOTE_CONNECTION_FAILED, "the server's features have no end", NULL);
+        client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_REMOTE_CONNECTION_FAILED, "the server's features have no end",
+                        NULL);
         return;
     }
+    c->login->offers_session = node_child(e->tree, NS_SESSION, "session") != NULL;
     struct buf out = {0};
     struct features_change change = {
         .add_starttls = set->tls_available && !is_tls(c) && !c->login->authenticated,

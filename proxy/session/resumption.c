@@ -8,6 +8,7 @@
 #include "session/session.h"
 #include "xmpp/jid.h"
 #include "xmpp/sm.h"
+#include "xmpp/xml.h"
 #include <stdlib.h>
 
 /* Back to where a bind may come (XEP-0198 5). */
@@ -86,17 +87,25 @@ static void go(struct client_leg *c, const struct owner_place *place)
     client_defer(c, place->worker);
 }
 
-/* Nothing but the server can tell whose login this is: a resource is bound for that. */
-static void prove(struct client_leg *c)
+/* Nothing but the server can tell whose login this is: a resource is bound for that. resource: the one that the session
+ * needs, if it needs one. */
+static void prove(struct client_leg *c, const char *resource)
 {
     char tag[17];
     random_hex(tag, 8);
     free(c->login->pending_id);
     c->login->pending_id = mem_printf("hfp-%s", tag);
-    char *bind = mem_printf("<iq type='set' id='%s'><bind xmlns='" NS_BIND "'/></iq>", c->login->pending_id);
+    struct buf bind = {0};
+    buf_printf(&bind, "<iq type='set' id='%s'><bind xmlns='" NS_BIND "'>", c->login->pending_id);
+    if (resource) {
+        BUF_LIT(&bind, "<resource>");
+        xml_escape(&bind, slice_str(resource));
+        BUF_LIT(&bind, "</resource>");
+    }
+    BUF_LIT(&bind, "</bind></iq>");
     client_set_phase(c, CLIENT_PROVING);
-    leg_write_str(&c->login->up->leg, bind);
-    free(bind);
+    leg_write(&c->login->up->leg, buf_slice(&bind));
+    buf_free(&bind);
 }
 
 /* With the account proved: is there such a session, and is it this account's? */
@@ -140,7 +149,7 @@ void resumption_begin(struct client_leg *c, const struct element *e)
         l->resume_account = mem_strdup(place.account);
         go(c, &place);
     } else if (found || !proof) {
-        prove(c); /* names may be spelled in more than one way: the server knows */
+        prove(c, place.resource); /* names may be spelled in more than one way: the server knows */
     } else {
         not_found(c);
     }
@@ -162,10 +171,12 @@ void resumption_proved(struct client_leg *c, struct slice jid)
 
 /* ---- answers of the session ---- */
 
-void client_leg_resumed(struct client_leg *c, struct session *s)
+void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt)
 {
     struct context *cx = c->leg.cx;
-    count(cx->counters, c->login->moved ? METRIC_resumes_moved : METRIC_resumes_local);
+    count(cx->counters, rebuilt           ? METRIC_resumes_rebuilt
+                        : c->login->moved ? METRIC_resumes_moved
+                                          : METRIC_resumes_local);
     count_observe(cx->counters, METRIC_resume_time, cx->clock->mono - c->login->resume_since);
     c->session = s;
     memcpy(c->sid, session_sid(s), SID_SIZE);

@@ -68,7 +68,6 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     struct session *s = MEM_NEW(struct session);
     s->cx = cx;
     s->client = client;
-    s->up = up;
     s->jid = mem_dup(origin->jid);
     s->domain = mem_dup(origin->domain);
     s->account = jid_bare(slice_str(s->jid));
@@ -86,12 +85,18 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     count_observe(cx->counters, METRIC_login_time, cx->clock->mono - client->born);
     registry_add(cx->registry, s);
     owner_add(cx->owner, s->sid, cx->worker, s->account, s->may_resume ? origin->proof : NULL);
-    upstream_leg_set_events(up, &upstream_events, s);
-    memcpy(up->sid, s->sid, SID_SIZE);
+    session_take_upstream(s, up);
     LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
         LF("peer", client->leg.transport->peer));
     session_dirty(s);
     return s;
+}
+
+void session_take_upstream(struct session *s, struct upstream_leg *up)
+{
+    s->up = up;
+    upstream_leg_set_events(up, &upstream_events, s);
+    memcpy(up->sid, s->sid, SID_SIZE);
 }
 
 /* ---- enable ---- */
@@ -188,7 +193,7 @@ void session_client_ended(struct session *s)
 {
     if (s->state == SESSION_ENDING || s->state == SESSION_ENDED)
         return;
-    if (s->state == SESSION_UNMANAGED || uplink_is_safe(s) || !session_confirms(s)) {
+    if (s->state == SESSION_UNMANAGED || uplink_is_safe(s) || !session_confirms(s) || !s->up) {
         session_end(s, CLOSE_CLIENT_END, GOODBYE_END);
         return;
     }
@@ -201,14 +206,18 @@ void session_client_ended(struct session *s)
 
 static void write_presence_away(struct session *s)
 {
-    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY && s->told.available)
-        uplink_write(s, SLICE_LIT("<presence><show>away</show></presence>"));
+    if (s->cx->settings->sm.detached_presence != PRESENCE_AWAY || !s->told.available || !s->up)
+        return;
+    uplink_write(s, SLICE_LIT("<presence><show>away</show></presence>"));
+    s->told.away = true;
 }
 
 static void restore_presence(struct session *s)
 {
-    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY && s->told.presence)
-        uplink_write(s, entry_slice(s->told.presence));
+    const struct entry *presence = setup_presence(s);
+    if (s->told.away && presence)
+        uplink_write(s, entry_slice(presence));
+    s->told.away = false;
 }
 
 static void evict_oldest(struct session *s)
@@ -238,7 +247,8 @@ static void detach(struct session *s, enum close_reason reason)
     set_state(s, SESSION_DETACHED);
     LOG(LOG_INFO, "session detached", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
-    leg_go(&s->up->leg, STOP_SLOW);
+    if (s->up)
+        leg_go(&s->up->leg, STOP_SLOW);
     if (!s->resuming && s->state == SESSION_DETACHED)
         left_alone(s);
 }
@@ -277,6 +287,8 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
     owner_attached(s->cx->owner, s->sid);
     downlink_release(s, acked);
     session_dirty(s);
+    if (!s->up && !s->fresh && !rebuild_begin(s, c))
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT); /* it comes again */
     return true;
 }
 
@@ -318,14 +330,15 @@ static void complete_resume(struct session *s)
     parking_append_all(s);
     if (away >= STAMP_AFTER)
         s->stamp_upto = s->out.queue.last_number;
-    if (s->told.csi_inactive)
+    if (s->told.csi_inactive && !s->rebuilt)
         uplink_write(s, SLICE_LIT("<active xmlns='" NS_CSI "'/>")); /* XEP-0352 5.2 */
     s->told.csi_inactive = false;
     restore_presence(s);
     owner_set_available(s->cx->owner, s->sid, s->told.available);
     LOG(LOG_INFO, "session resumed", LF("sid", s->sid), LF_INT("leg", c->number), LF("peer", c->leg.transport->peer),
         LF_INT("away_ms", away / USEC_MS), LF_INT("replayed", s->out.queue.count));
-    client_leg_resumed(c, s);
+    client_leg_resumed(c, s, s->rebuilt);
+    s->rebuilt = false;
     if (s->told.available)
         session_fetch_mail(s);
 }
@@ -347,14 +360,18 @@ static void on_upstream_drained(void *ctx)
     session_dirty(s);
 }
 
-/* The server goes away: its clients are to come back, so they are cut without an end tag. A client without stream
- * management could not tell that from a network failure, and would wait; it gets the end tag. */
+/* The server goes away: clients that can resume are to come back. A client without stream management could not tell
+ * being cut from a network failure, and would wait; it gets the end tag. */
 static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
 {
     struct session *s = ctx;
     s->up = NULL;
     LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF("detail", detail));
+    if (session_can_strand(s)) {
+        session_strand(s, reason);
+        return;
+    }
     session_end(s, reason == CLOSE_SERVER_END ? CLOSE_SERVER_END : CLOSE_UPSTREAM_LOST,
                 s->state == SESSION_UNMANAGED ? GOODBYE_END : GOODBYE_CUT);
 }
@@ -378,6 +395,10 @@ static void upstream_error(struct session *s, const struct element *e)
     const char *condition = e->tree && e->tree->first_child ? e->tree->first_child->name.p : NULL;
     LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
         LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
+    if (leaving && session_can_strand(s)) {
+        session_strand(s, CLOSE_SERVER_END);
+        return;
+    }
     bool cut = leaving && s->state != SESSION_UNMANAGED;
     if (s->client && !cut) {
         session_say_last(s);
@@ -416,7 +437,6 @@ static void bury(struct grave *g)
     timers_cancel(s->cx->timers, &s->timer);
     map_free(s->parked);
     queue_free(&s->handed);
-    entry_free(s->told.presence);
     entry_free(s->held);
     free(s->jid);
     free(s->domain);
@@ -479,6 +499,7 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
     expiry_spill(s, reason);
+    rebuild_forget(s);
     part(s, reason, goodbye);
     set_state(s, SESSION_ENDED);
     count(cx->counters, metric_session_end(reason));
@@ -505,7 +526,7 @@ static void check_deadlines(struct session *s)
 
 static usec next_deadline(const struct session *s)
 {
-    usec at = earlier(uplink_due_at(s), earlier(downlink_due_at(s), mail_due_at(s)));
+    usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(mail_due_at(s), rebuild_due_at(s)));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
     if (s->state == SESSION_DETACHED && !s->resuming)
@@ -518,12 +539,14 @@ static usec next_deadline(const struct session *s)
 void session_turn(struct session *s)
 {
     uplink_turn(s);
-    if (s->state != SESSION_ENDED && s->resuming && uplink_is_safe(s))
+    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s))
         complete_resume(s);
     if (s->state != SESSION_ENDED)
         mail_turn(s);
     if (s->state != SESSION_ENDED)
         downlink_turn(s);
+    if (s->state != SESSION_ENDED)
+        rebuild_turn(s);
     if (s->state != SESSION_ENDED)
         check_deadlines(s);
     if (s->state == SESSION_ENDED)

@@ -17,9 +17,9 @@ struct barrier {
 
 /* What the client has told the server, as far as we may have to repeat or stand in for it. */
 struct told {
-    bool available;         /* its last broadcast presence was available with priority >= 0 */
-    bool csi_inactive;      /* XEP-0352 */
-    struct entry *presence; /* last broadcast presence; kept for sm.detached_presence = away only */
+    bool available;    /* its last broadcast presence was available with priority >= 0 */
+    bool csi_inactive; /* XEP-0352 */
+    bool away;         /* by us, sm.detached_presence */
 };
 
 struct session {
@@ -38,6 +38,18 @@ struct session {
     struct upstream_leg *up;
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
 
+    struct upstream_leg *fresh; /* that is to become `up` in a rebuild: the resource is being bound on it */
+    usec fresh_by;              /* the latest time for that */
+    usec stranded;              /* since when there is no upstream leg; 0 = there is one */
+    usec cut_at;                /* stranded: when to look whether the client is to be sent away */
+    usec settle_at;             /* rebuilt: when who has not shown up again is taken to have left; 0 = not */
+    bool cut_paced, wants_session_iq;
+    bool rebuilt;        /* and not resumed since */
+    struct setup *setup; /* these four: NULL while there is nothing to remember */
+    struct rooms *rooms;
+    struct sightings *sightings;
+    struct pending *pending;
+
     bool offered;               /* stream management was in the features */
     bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
     const char *sm_ns;
@@ -46,6 +58,7 @@ struct session {
     struct sm_in in;
     struct sm_out out;
     struct queue unconfirmed;
+    struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
     usec unconfirmed_since; /* since when something is unconfirmed and no barrier covers it */
     int order_probe;        /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
@@ -73,13 +86,16 @@ struct session {
 };
 
 void session_dirty(struct session *s);
-void session_nonza(struct session *s, const struct element *e); /* what the client sends that is no stanza */
+void session_take_upstream(struct session *s, struct upstream_leg *up); /* its upstream leg from now on */
+void session_nonza(struct session *s, const struct element *e);         /* what the client sends that is no stanza */
 /* uplink.c */
 void uplink_turn(struct session *s); /* barrier, answers; may end the session */
 bool uplink_is_safe(const struct session *s);
 void uplink_confirmed(struct session *s, uint64_t upto);
 bool uplink_take_answer(struct session *s, const struct element *e); /* true: it was ours */
 void uplink_write(struct session *s, struct slice bytes);
+void uplink_repeat(struct session *s); /* on a fresh upstream leg: what the server may not have */
+void uplink_drop_lingering(struct session *s, usec confirmed_before);
 usec uplink_due_at(const struct session *s);
 bool session_confirms(const struct session *s); /* by barrier */
 void uplink_request(struct session *s);         /* <r/> */
@@ -89,6 +105,8 @@ void session_from_upstream(struct session *s, const struct element *e);
 void downlink_turn(struct session *s); /* writes what waits, asks for acks; may drop the client */
 void downlink_count(struct context *cx, const struct element *e);
 void downlink_append(struct session *s, struct entry *e);
+/* A stanza of our own making, as if the server had sent it. */
+void downlink_inject(struct session *s, enum stanza_class class, struct slice bytes);
 void downlink_ack(struct session *s, const struct element *e);
 void downlink_release(struct session *s, uint64_t upto); /* the client has everything up to it */
 usec downlink_due_at(const struct session *s);
@@ -96,6 +114,43 @@ bool downlink_is_full(const struct session *s);
 void downlink_check_full(struct session *s);
 /* The entry with a delay stamp of its arrival; valid until the context's scratch buffer is used again. */
 struct slice downlink_stamped(struct session *s, const struct entry *e);
+/* rebuild.c */
+bool session_is_stranded(const struct session *s);
+bool session_can_strand(const struct session *s);
+/* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */
+void session_strand(struct session *s, enum close_reason reason);
+/* With the upstream leg of that client's login; false when it is of no use for that. */
+bool rebuild_begin(struct session *s, struct client_leg *c);
+bool rebuild_take_answer(struct session *s, const struct element *e); /* true: it was ours */
+void rebuild_turn(struct session *s);                                 /* may end the session or its client */
+usec rebuild_due_at(const struct session *s);
+void rebuild_forget(struct session *s);
+/* setup.c. number: of the stanza in the uplink, 0 before stream management. */
+void setup_note(struct session *s, const struct element *e, uint64_t number);
+const struct entry *setup_presence(const struct session *s); /* the last broadcast, NULL: unavailable */
+void setup_replay(struct session *s, uint64_t before);       /* what came before that stanza */
+bool setup_take_answer(struct session *s, const struct element *e);
+bool setup_repeats(const struct session *s, struct slice id); /* a request with that id is in the log */
+void setup_forget(struct session *s);
+/* rooms.c */
+bool rooms_note_presence(struct session *s, const struct element *e, uint64_t number); /* true: it was to a room */
+bool rooms_hear_presence(struct session *s, const struct element *e);                  /* true: not for the client */
+bool rooms_hear_message(struct session *s, const struct element *e);                   /* true: it has had it */
+void rooms_replay(struct session *s, uint64_t before);
+void rooms_settle(struct session *s); /* those that have not answered are left */
+void rooms_forget(struct session *s);
+/* sightings.c */
+void sightings_note(struct session *s, const struct element *e);
+void sightings_rebuilt(struct session *s);
+void sightings_settle(struct session *s);
+void sightings_drop(struct session *s, struct slice jid);
+void sightings_forget(struct session *s);
+/* pending.c */
+void pending_note(struct session *s, const struct element *e, uint64_t number);
+void pending_answered(struct session *s, const struct element *e);
+bool pending_waits(const struct session *s, struct slice id);
+void pending_lost(struct session *s, uint64_t upto); /* no answer will come to stanzas up to it */
+void pending_forget(struct session *s);
 /* parking.c */
 bool parking_wants(const struct element *e);
 void parking_park(struct session *s, const struct element *e);

@@ -76,7 +76,7 @@ static void check_full(struct session *s)
  * barrier behind what cannot be read. Nothing moves any more, so the client is to come back: it begins with its h. */
 static void break_deadlock(struct session *s)
 {
-    if (!s->client || s->unconfirmed.bytes < 2 * s->cx->settings->sm.queue_bytes ||
+    if (!s->client || !s->up || s->unconfirmed.bytes < 2 * s->cx->settings->sm.queue_bytes ||
         !(s->client->leg.stopped & STOP_QUEUE) || !(s->up->leg.stopped & STOP_QUEUE))
         return;
     LOG(LOG_WARN, "both queues are full", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
@@ -105,10 +105,6 @@ static void note_presence(struct session *s, const struct element *e)
     if (available != s->told.available)
         owner_set_available(s->cx->owner, s->sid, available);
     s->told.available = available;
-    if (s->cx->settings->sm.detached_presence == PRESENCE_AWAY) {
-        entry_free(s->told.presence);
-        s->told.presence = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
-    }
 }
 
 void session_from_client(struct session *s, const struct element *e)
@@ -126,10 +122,12 @@ void session_from_client(struct session *s, const struct element *e)
         keep(s, e);
     else
         count(s->cx->counters, METRIC_up_relayed);
+    if (e->kind != ELEMENT_MESSAGE)
+        setup_note(s, e, s->in.received);
     if (e->kind == ELEMENT_PRESENCE) {
         bool was = s->told.available;
         note_presence(s, e);
-        if (s->told.available && !was && mail_before_presence(s, e))
+        if (s->told.available && !was && s->up && mail_before_presence(s, e))
             return;
     }
     uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
@@ -143,14 +141,68 @@ void session_from_client(struct session *s, const struct element *e)
         check_full(s);
 }
 
+/* ---- sm.confirm_linger: a server may lose what it has confirmed, when it dies soon ---- */
+
+static void linger(struct session *s, struct entry *e)
+{
+    if (!s->cx->settings->sm.confirm_linger) {
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        entry_free(e);
+        return;
+    }
+    e->confirmed = s->cx->clock->mono;
+    s->lingering.last_number = e->number - 1; /* it keeps its number */
+    queue_append(&s->lingering, e);
+}
+
+void uplink_drop_lingering(struct session *s, usec confirmed_before)
+{
+    while (s->lingering.first && s->lingering.first->confirmed <= confirmed_before) {
+        struct entry *e = queue_take(&s->lingering, UINT64_MAX);
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        entry_free(e);
+    }
+}
+
+/* A request that was answered is done with, though a barrier has not confirmed it yet. */
+static bool is_answered(const struct session *s, const struct entry *e)
+{
+    const struct node *iq;
+    if (e->class != CLASS_IQ_REQUEST)
+        return false;
+    struct xml_tree *tree = xml_tree_parse(entry_slice(e), &iq);
+    bool answered = tree && node_attr(iq, "id").n && !pending_waits(s, node_attr(iq, "id"));
+    xml_tree_free(tree);
+    return answered;
+}
+
+static void repeat(struct session *s, const struct entry *e)
+{
+    if (is_answered(s, e))
+        return;
+    count(s->cx->counters, METRIC_stanzas_repeated);
+    uplink_write(s, entry_slice(e));
+}
+
+void uplink_repeat(struct session *s)
+{
+    for (struct entry *e = s->lingering.first; e; e = e->next) {
+        e->confirmed = s->cx->clock->mono; /* this server has to hold it as long as any */
+        repeat(s, e);
+    }
+    for (const struct entry *e = s->unconfirmed.first; e; e = e->next)
+        repeat(s, e);
+}
+
+/* ---- confirmation ---- */
+
 void uplink_confirmed(struct session *s, uint64_t upto)
 {
     for (struct entry *e; (e = queue_take(&s->unconfirmed, upto));) {
         count(s->cx->counters, METRIC_up_confirmed);
         count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
         count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        entry_free(e);
+        linger(s, e);
     }
     if (s->in.safe < upto)
         s->in.safe = upto;
@@ -324,38 +376,47 @@ static void answer(struct session *s)
     leg_write_str(&s->client->leg, a);
 }
 
-void uplink_turn(struct session *s)
+static void server_is_silent(struct session *s)
 {
-    if (!s->up)
-        return;
-    if (is_managed(s))
-        check_full(s); /* may parse what was held, and so end the session or its client */
-    if (is_managed(s))
-        break_deadlock(s);
-    if (s->state == SESSION_ENDED)
-        return;
-    if (barrier_overdue(s)) {
-        LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid),
-            LF_INT("unconfirmed", s->unconfirmed.count));
-        count(s->cx->counters, METRIC_barriers_timeout);
+    LOG(LOG_WARN, "the server does not answer pings", LF("sid", s->sid), LF_INT("unconfirmed", s->unconfirmed.count));
+    count(s->cx->counters, METRIC_barriers_timeout);
+    if (session_can_strand(s))
+        session_strand(s, CLOSE_CONFIRM_TIMEOUT);
+    else
         session_end(s, CLOSE_CONFIRM_TIMEOUT, GOODBYE_CUT);
+}
+
+static void upstream_turn(struct session *s)
+{
+    if (barrier_overdue(s)) {
+        server_is_silent(s);
         return;
     }
     if (session_confirms(s))
         barrier_turn(s);
     else
         confirm_by_tcp(s);
-    if (s->state == SESSION_ENDED)
-        return;
-    answer(s);
-    if (s->cx->clock->mono - s->up->leg.last_output >= s->cx->settings->sm.probe)
+    if (s->up && s->cx->clock->mono - s->up->leg.last_output >= s->cx->settings->sm.probe)
         leg_write_str(&s->up->leg, " ");
 }
 
-usec uplink_due_at(const struct session *s)
+void uplink_turn(struct session *s)
 {
-    if (!s->up)
-        return -1;
+    if (is_managed(s))
+        check_full(s); /* may parse what was held, and so end the session or its client */
+    if (is_managed(s))
+        break_deadlock(s);
+    if (s->up && s->state != SESSION_ENDED)
+        upstream_turn(s);
+    if (s->state == SESSION_ENDED)
+        return;
+    answer(s);
+    if (s->up) /* without, what is left of it is sent again some day */
+        uplink_drop_lingering(s, s->cx->clock->mono - s->cx->settings->sm.confirm_linger);
+}
+
+static usec upstream_due_at(const struct session *s)
+{
     const struct settings *set = s->cx->settings;
     usec at = s->up->leg.last_output + set->sm.probe;
     if (s->barrier.open)
@@ -364,6 +425,14 @@ usec uplink_due_at(const struct session *s)
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
+    if (s->lingering.first)
+        at = earlier(at, s->lingering.first->confirmed + set->sm.confirm_linger);
+    return at;
+}
+
+usec uplink_due_at(const struct session *s)
+{
+    usec at = s->up ? upstream_due_at(s) : -1;
     if (s->client && (s->client->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx))
         at = earlier(at, s->cx->clock->mono + USEC_S); /* nobody tells us when the node has room again */
     if (is_managed(s) && s->in.asked && replay_is_written(s))

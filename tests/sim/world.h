@@ -70,6 +70,7 @@ struct world {
     struct clock clock;
     struct settings settings;
     struct upstream_facts upstream;
+    struct pacing pacing;
     struct memory_store *memory_store;
     struct owner *owner;
     _Atomic int64_t memory;
@@ -391,6 +392,12 @@ static inline void world_op_mail(struct context *cx, const char *sid, int worker
     world_post(&world_of(cx)->worker[worker], world_mail, mem_strdup(sid));
 }
 
+static inline void world_op_lost(struct context *cx)
+{
+    struct world *w = world_of(cx);
+    w->upstream.down = w->refuse_dial;
+}
+
 static inline void world_op_left(struct context *cx, const char *peer)
 {
     (void)peer;
@@ -406,6 +413,7 @@ static const struct context_ops world_ops = {
     .move = world_op_move,
     .post_evict = world_op_evict,
     .post_mail = world_op_mail,
+    .upstream_lost = world_op_lost,
     .client_left = world_op_left,
 };
 
@@ -467,6 +475,7 @@ static inline void world_init(struct world *w)
         cx->parsers = parser_pool_new();
         cx->registry = registry_new();
         cx->upstream = &w->upstream;
+        cx->pacing = &w->pacing;
         cx->memory = &w->memory;
         cx->worker = i;
         cx->workers = WORLD_WORKERS;
@@ -604,6 +613,7 @@ static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_
 static inline void world_check_fates(struct world *w)
 {
     int64_t down = WORLD_SUM(w, METRIC_stanzas_down_message, METRIC_stanzas_down_presence, METRIC_stanzas_down_iq);
+    down += world_sum(w, METRIC_stanzas_injected);
     int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_relayed, METRIC_down_mailbox, METRIC_down_bounced,
                               METRIC_down_swallowed, METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
                               METRIC_down_discarded_groupchat, METRIC_down_discarded_iq, METRIC_down_discarded_message);

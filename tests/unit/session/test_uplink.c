@@ -119,9 +119,10 @@ static void test_silent_server(void **state)
     assert_false(f->c.closed);
     world_wait(&f->w, 2 * USEC_S);
     assert_true(f->c.closed && !f->c.ended); /* cut: it is to come back */
-    assert_int_equal(world_sum(&f->w, METRIC_session_end_confirm_timeout), 1);
+    assert_int_equal(world_sum(&f->w, METRIC_close_upstream_confirm_timeout), 1);
     assert_int_equal(world_sum(&f->w, METRIC_barriers_timeout), 1);
-    assert_int_equal(world_sum(&f->w, METRIC_up_returned), 1);
+    assert_int_equal(f->s->state, SESSION_DETACHED);
+    assert_int_equal(f->s->unconfirmed.count, 1); /* kept: the next server gets it */
 }
 
 static void keep_client_alive(struct fixture *f, usec span)
@@ -410,7 +411,8 @@ static void test_order_abandoned(void **state)
     assert_int_equal(f->w.upstream.order, ORDER_UNTRIED);
     f->server.silent = false;
     f->server.order = SERVER_IN_ORDER;
-    heard_clear(&f->c.heard);
+    client_cut(&f->c);
+    client_forget_heard(&f->c);
     enter(f);
     assert_int_equal(f->w.upstream.order, ORDER_GOOD);
 }

@@ -1,0 +1,280 @@
+/* A session that lost its upstream leg is stranded: it keeps its queues and waits for its client to log in anew. The
+ * fresh upstream leg of that login is then made equal to the old one: the same resource, the setup log, the rooms, and
+ * what the server has not confirmed, in order. What comes of it is an ordinary resumption. */
+#include "base/log.h"
+#include "base/random.h"
+#include "login.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/xml.h"
+#include <stdio.h>
+
+/* A server that restarts breaks all its connections at once. Whether it is still there is known a moment later, and no
+ * client is to come back before that. */
+#define LOOK_FIRST (300 * USEC_MS)
+/* While the server is down clients are held: coming back would get them nothing. But not for longer than that, as
+ * their acks do not come meanwhile. */
+#define HOLD_AT_MOST (60 * USEC_S)
+#define LOOK_AGAIN   (500 * USEC_MS)
+/* Whoever is there shows itself to a fresh resource within this time. */
+#define SETTLE (10 * USEC_S)
+
+bool session_is_stranded(const struct session *s)
+{
+    return !s->up && s->state == SESSION_DETACHED && !s->fresh;
+}
+
+static struct slice resource_of(const struct session *s)
+{
+    return slice_skip(slice_str(s->jid), s->account.n + 1);
+}
+
+/* ---- stranded ---- */
+
+bool session_can_strand(const struct session *s)
+{
+    return s->resumable && (s->state == SESSION_ATTACHED || s->state == SESSION_DETACHED);
+}
+
+static void forget_leg(struct session *s)
+{
+    if (s->barrier.open)
+        count(s->cx->counters, METRIC_barriers_lost);
+    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe};
+    uplink_give_up_probe(s);
+    s->order_probe = 0;
+    s->full_since = 0;
+    if (s->held) { /* it is in the unconfirmed queue as well, and goes out with that */
+        entry_free(s->held);
+        s->held = NULL;
+    }
+    if (s->client)
+        leg_go(&s->client->leg, STOP_MAIL | STOP_SLOW);
+}
+
+void session_strand(struct session *s, enum close_reason reason)
+{
+    struct client_leg *c = s->resuming;
+    usec now = s->cx->clock->mono;
+    LOG(LOG_INFO, "session stranded", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
+        LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
+    count(s->cx->counters, METRIC_sessions_stranded);
+    upstream_leg_close(&s->up, reason, false);
+    forget_leg(s);
+    s->settle_at = 0;
+    s->stranded = now;
+    s->cut_at = now + LOOK_FIRST;
+    s->cut_paced = false;
+    owner_set_stranded(s->cx->owner, s->sid, resource_of(s));
+    s->cx->ops->upstream_lost(s->cx);
+    if (c && !rebuild_begin(s, c))
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+    session_dirty(s);
+}
+
+static bool server_is_down(const struct session *s)
+{
+    return atomic_load(&s->cx->upstream->down);
+}
+
+/* The client is to come back, and so it is cut without an end tag: when the server is there again, and not with all the
+ * others at once. */
+static void cut_client(struct session *s)
+{
+    usec now = s->cx->clock->mono;
+    if (now < s->cut_at)
+        return;
+    if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
+        s->cut_at = now + LOOK_AGAIN;
+    } else if (!s->cut_paced) {
+        s->cut_paced = true;
+        s->cut_at = pace_claim(&s->cx->pacing->cuts, now, s->cx->settings->login_rate, -1);
+    }
+    if (now >= s->cut_at)
+        client_leg_close(s->client, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+}
+
+/* ---- the fresh leg ---- */
+
+static const struct upstream_events fresh_events;
+
+static void bind_resource(struct session *s)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<iq type='set' id='hfs-%s-bind'><bind xmlns='" NS_BIND "'><resource>", s->tag);
+    xml_escape(&out, resource_of(s));
+    BUF_LIT(&out, "</resource></bind></iq>");
+    leg_write(&s->fresh->leg, buf_slice(&out));
+    buf_free(&out);
+}
+
+static void bound(struct session *s);
+
+bool rebuild_begin(struct session *s, struct client_leg *c)
+{
+    struct login *l = c->login;
+    bool same = l->bound_jid && strcmp(l->bound_jid, s->jid) == 0;
+    if (!l->up || (l->bound_jid && !same))
+        return false;
+    s->fresh = l->up;
+    l->up = NULL;
+    s->wants_session_iq = l->offers_session;
+    s->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
+    random_hex(s->tag, 8); /* no answer to a question on the old leg can be taken for one on this */
+    upstream_leg_set_events(s->fresh, &fresh_events, s);
+    memcpy(s->fresh->sid, s->sid, SID_SIZE);
+    LOG(LOG_INFO, "session is rebuilt", LF("sid", s->sid), LF_INT("leg", c->number),
+        LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
+    if (same)
+        bound(s);
+    else
+        bind_resource(s);
+    leg_go(&s->fresh->leg, ~0u);
+    session_dirty(s);
+    return true;
+}
+
+static void session_iq(struct session *s)
+{
+    char iq[128];
+    snprintf(iq, sizeof iq, "<iq type='set' id='hfs-%s-session'><session xmlns='" NS_SESSION "'/></iq>", s->tag);
+    leg_write_str(&s->up->leg, iq);
+}
+
+/* The order is that of a client that logs in: what it said lately goes out in the queue, not out of its place. */
+static void replay(struct session *s)
+{
+    uint64_t before = s->lingering.first     ? s->lingering.first->number
+                      : s->unconfirmed.first ? s->unconfirmed.first->number
+                                             : UINT64_MAX;
+    if (s->wants_session_iq)
+        session_iq(s); /* RFC 3921 3 */
+    setup_replay(s, before);
+    rooms_replay(s, before);
+    sightings_rebuilt(s);
+    uplink_repeat(s);
+    pending_lost(s, before - 1);
+}
+
+static void bound(struct session *s)
+{
+    struct upstream_leg *up = s->fresh;
+    s->fresh = NULL;
+    s->rebuilt = true;
+    s->stranded = 0;
+    owner_set_stranded(s->cx->owner, s->sid, SLICE_NONE);
+    session_take_upstream(s, up);
+    replay(s);
+    s->settle_at = s->cx->clock->mono + SETTLE;
+    session_dirty(s);
+}
+
+/* The server wants no such resource: what the leg is good for is a session of the client's own. jid: another one that
+ * was bound, or empty. */
+static void resource_refused(struct session *s, struct slice jid)
+{
+    struct upstream_leg *up = s->fresh;
+    struct client_leg *c = s->resuming;
+    s->fresh = NULL;
+    LOG(LOG_WARN, "the server does not give the resource again", LF("sid", s->sid), LF_SLICE("bound", jid));
+    if (c)
+        client_leg_take_back(c, up, jid);
+    else
+        upstream_leg_close(&up, CLOSE_RESOURCE_TAKEN, true);
+    session_end(s, CLOSE_RESOURCE_TAKEN, GOODBYE_CUT);
+}
+
+static void on_element(void *ctx, const struct element *e)
+{
+    struct session *s = ctx;
+    char id[48];
+    snprintf(id, sizeof id, "hfs-%s-bind", s->tag);
+    if (e->kind != ELEMENT_IQ || !slice_eq_str(e->id, id)) {
+        LOG(LOG_INFO, "element of the server ahead of bind", LF("sid", s->sid), LF_SLICE("name", e->name));
+        return;
+    }
+    const struct node *jid = node_child(node_child(e->tree, NS_BIND, "bind"), NS_BIND, "jid");
+    struct slice given = slice_eq_str(e->type, "result") && jid ? jid->text : SLICE_NONE;
+    if (slice_eq_str(given, s->jid))
+        bound(s);
+    else
+        resource_refused(s, given);
+}
+
+static void on_header(void *ctx, const struct stream_header *h)
+{
+    (void)ctx;
+    (void)h;
+}
+
+static void on_drained(void *ctx)
+{
+    (void)ctx;
+}
+
+static void give_up(struct session *s, enum close_reason reason)
+{
+    struct client_leg *c = s->resuming;
+    upstream_leg_close(&s->fresh, reason, false);
+    if (c) /* it comes again; the session waits for it */
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+}
+
+static void on_ended(void *ctx, enum close_reason reason, const char *detail)
+{
+    struct session *s = ctx;
+    s->fresh = NULL; /* it closes itself */
+    LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
+        LF("detail", detail));
+    give_up(s, reason);
+}
+
+static const struct upstream_events fresh_events = {on_header, on_element, on_drained, on_ended};
+
+bool rebuild_take_answer(struct session *s, const struct element *e)
+{
+    if (e->kind != ELEMENT_IQ)
+        return false;
+    if (setup_take_answer(s, e))
+        return true;
+    return slice_starts(e->id, SLICE_LIT("hfs-")) && slice_starts(slice_skip(e->id, 4), slice_str(s->tag));
+}
+
+/* ---- time ---- */
+
+void rebuild_turn(struct session *s)
+{
+    usec now = s->cx->clock->mono;
+    if (s->stranded && s->client && s->state == SESSION_ATTACHED)
+        cut_client(s);
+    if (s->fresh && now >= s->fresh_by) {
+        LOG(LOG_WARN, "the server does not answer a bind", LF("sid", s->sid));
+        give_up(s, CLOSE_CONFIRM_TIMEOUT);
+    }
+    if (s->settle_at && now >= s->settle_at && s->state == SESSION_ATTACHED) { /* what is parked meanwhile is newer */
+        s->settle_at = 0;
+        rooms_settle(s);
+        sightings_settle(s);
+    }
+}
+
+usec rebuild_due_at(const struct session *s)
+{
+    usec at = -1;
+    if (s->stranded && s->client && s->state == SESSION_ATTACHED)
+        at = s->cut_at;
+    if (s->fresh)
+        at = earlier(at, s->fresh_by);
+    if (s->settle_at && s->state == SESSION_ATTACHED)
+        at = earlier(at, s->settle_at);
+    return at;
+}
+
+void rebuild_forget(struct session *s)
+{
+    upstream_leg_close(&s->fresh, CLOSE_SESSION_END, true);
+    setup_forget(s);
+    rooms_forget(s);
+    sightings_forget(s);
+    pending_forget(s);
+}

@@ -1,0 +1,371 @@
+/* Rooms (XEP-0045) that the client is in. A fresh upstream leg joins them again, asks for the history since the last
+ * message that came, and drops of it what the client has had. A room that cannot be joined again is told as left. */
+#include "base/map.h"
+#include "base/mem.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/stanza.h"
+#include "xmpp/xml.h"
+#include <stdlib.h>
+
+/* Messages remembered of a room; more than any server gives as history by default. */
+#define REMEMBERED 128
+/* The server's clock need not be ours: history is asked for from a little before; doubles are dropped. */
+#define MARGIN (120 * USEC_S)
+
+struct room {
+    struct list link;
+    char *key;              /* bare JID in lower case */
+    char *occupant;         /* who we are there: the room's key, '/', the nick */
+    struct entry *presence; /* the last word to it */
+    char *password;
+    struct entry *asked;  /* with another nick: not granted yet */
+    bool joined;          /* our own presence has come back */
+    bool rejoining;       /* on a fresh upstream leg it has not come back yet */
+    bool repeated;        /* has been joined again: history may hold what the client has had */
+    usec heard;           /* wall clock of the last message, or of the join */
+    uint64_t subject;     /* digest */
+    uint64_t *remembered; /* digests, a ring; NULL: none yet */
+    unsigned next;
+};
+
+struct rooms {
+    struct map *by_key;
+    struct list all;
+};
+
+/* ---- names ---- */
+
+/* Room names are compared in lower case (RFC 7622 3.3.2), nicks as they are. free() it. */
+static char *lower_key(struct slice bare)
+{
+    char *key = mem_dup(bare);
+    for (char *c = key; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+    return key;
+}
+
+static char *occupant_of(struct slice full)
+{
+    struct slice bare = jid_bare(full);
+    char *key = lower_key(bare), *occupant = mem_printf("%s%.*s", key, SLICE_ARG(slice_skip(full, bare.n)));
+    free(key);
+    return occupant;
+}
+
+static bool is_occupant(const char *occupant, struct slice full)
+{
+    char *other = occupant_of(full);
+    bool same = strcmp(occupant, other) == 0;
+    free(other);
+    return same;
+}
+
+static struct room *find(const struct session *s, struct slice jid)
+{
+    if (!s->rooms || !jid.n)
+        return NULL;
+    char *key = lower_key(jid_bare(jid));
+    struct room *r = map_get(s->rooms->by_key, slice_str(key));
+    free(key);
+    return r;
+}
+
+/* ---- life ---- */
+
+static void replace(struct session *s, struct entry **slot, struct entry *e)
+{
+    if (*slot)
+        context_memory(s->cx, -(int64_t)entry_cost((*slot)->n));
+    if (e)
+        context_memory(s->cx, (int64_t)entry_cost(e->n));
+    entry_free(*slot);
+    *slot = e;
+}
+
+static struct room *add(struct session *s, struct slice jid)
+{
+    if (!s->rooms) {
+        s->rooms = MEM_NEW(struct rooms);
+        s->rooms->by_key = map_new();
+        list_init(&s->rooms->all);
+    }
+    if (map_count(s->rooms->by_key) >= s->cx->settings->sm.queue_stanzas)
+        return NULL;
+    struct room *r = MEM_NEW(struct room);
+    r->key = lower_key(jid_bare(jid));
+    r->heard = s->cx->clock->wall;
+    list_append(&s->rooms->all, &r->link);
+    map_put(s->rooms->by_key, slice_str(r->key), r);
+    context_memory(s->cx, sizeof *r);
+    return r;
+}
+
+static void drop(struct session *s, struct room *r)
+{
+    replace(s, &r->presence, NULL);
+    replace(s, &r->asked, NULL);
+    context_memory(s->cx, -(int64_t)(sizeof *r + (r->remembered ? REMEMBERED * sizeof *r->remembered : 0)));
+    map_remove(s->rooms->by_key, slice_str(r->key));
+    list_remove(&r->link);
+    free(r->key);
+    free(r->occupant);
+    free(r->password);
+    free(r->remembered);
+    free(r);
+}
+
+void rooms_forget(struct session *s)
+{
+    for (struct list *it; s->rooms && (it = list_first(&s->rooms->all));)
+        drop(s, CONTAINER_OF(it, struct room, link));
+    if (s->rooms)
+        map_free(s->rooms->by_key);
+    free(s->rooms);
+    s->rooms = NULL;
+}
+
+/* ---- what the client says ---- */
+
+static const struct node *child_of(const struct node *root, const char *ns, const char *name)
+{
+    return root ? node_child(root, ns, name) : NULL;
+}
+
+static char *password_in(const struct entry *join)
+{
+    const struct node *root = NULL;
+    struct xml_tree *tree = xml_tree_parse(entry_slice(join), &root);
+    const struct node *password = child_of(child_of(root, NS_MUC, "x"), NS_MUC, "password");
+    char *text = password ? mem_dup(password->text) : NULL;
+    xml_tree_free(tree);
+    return text;
+}
+
+static void join(struct session *s, struct room *r, const struct element *e, struct entry *presence)
+{
+    replace(s, &r->presence, presence);
+    free(r->occupant);
+    r->occupant = occupant_of(e->to);
+    free(r->password);
+    r->password = password_in(presence);
+    r->joined = r->rejoining = r->repeated = false;
+}
+
+bool rooms_note_presence(struct session *s, const struct element *e, uint64_t number)
+{
+    struct room *r = find(s, e->to);
+    bool joins = (e->facts & FACT_MUC_JOIN) && jid_bare(e->to).n < e->to.n && !e->type.p;
+    if (!r && !joins)
+        return false;
+    if (e->type.p) { /* unavailable: it leaves */
+        drop(s, r);
+        return true;
+    }
+    if (!r && !(r = add(s, e->to)))
+        return false;
+    struct entry *presence = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    presence->number = number;
+    if (joins)
+        join(s, r, e, presence);
+    else if (is_occupant(r->occupant, e->to))
+        replace(s, &r->presence, presence);
+    else
+        replace(s, &r->asked, presence); /* XEP-0045 7.6: another nick, if the room grants it */
+    return true;
+}
+
+/* ---- what the room says ---- */
+
+static void tell_left(struct session *s, const struct room *r)
+{
+    struct buf out = {0};
+    BUF_LIT(&out, "<presence type='unavailable'");
+    xml_attr(&out, "from", slice_str(r->occupant));
+    xml_attr(&out, "to", slice_str(s->jid));
+    BUF_LIT(&out, "><x xmlns='" NS_MUC_USER "'><item affiliation='none' role='none'/><status code='110'/>"
+                  "<status code='333'/></x></presence>"); /* XEP-0045 9.x: for technical reasons */
+    downlink_inject(s, CLASS_PRESENCE, buf_slice(&out));
+    buf_free(&out);
+    sightings_drop(s, slice_str(r->occupant));
+}
+
+static bool refused(struct session *s, struct room *r, const struct element *e)
+{
+    if (r->rejoining) { /* the client did not ask for it, so the error is not for it */
+        tell_left(s, r);
+        drop(s, r);
+        return true;
+    }
+    if (r->asked)
+        replace(s, &r->asked, NULL);
+    else if (!r->joined && is_occupant(r->occupant, e->from))
+        drop(s, r);
+    return false;
+}
+
+static void renamed(struct session *s, struct room *r)
+{
+    const struct node *root = NULL;
+    struct entry *asked = r->asked;
+    r->asked = NULL;
+    context_memory(s->cx, -(int64_t)entry_cost(asked->n));
+    replace(s, &r->presence, asked);
+    struct xml_tree *tree = xml_tree_parse(entry_slice(asked), &root);
+    if (root) {
+        free(r->occupant);
+        r->occupant = occupant_of(node_attr(root, "to"));
+    }
+    xml_tree_free(tree);
+}
+
+bool rooms_hear_presence(struct session *s, const struct element *e)
+{
+    struct room *r = find(s, e->from);
+    if (!r)
+        return false;
+    if (slice_eq_str(e->type, "error"))
+        return refused(s, r, e);
+    if (!is_occupant(r->occupant, e->from))
+        return false;
+    if (!e->type.p)
+        r->joined = true, r->rejoining = false;
+    else if (slice_eq_str(e->type, "unavailable") && r->asked)
+        renamed(s, r); /* the old nick goes, the new one comes */
+    else if (slice_eq_str(e->type, "unavailable"))
+        drop(s, r);
+    return false;
+}
+
+static void digest_add(uint64_t *digest, struct slice s) /* FNV-1a */
+{
+    for (size_t i = 0; i < s.n; i++)
+        *digest = (*digest ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+    *digest = (*digest ^ 0x100u) * 0x100000001b3u;
+}
+
+/* Live and in history a message has the same sender and id; one without an id is known by its text. */
+static uint64_t digest_of(const struct element *e, const char *text_of)
+{
+    uint64_t digest = 0xcbf29ce484222325u;
+    digest_add(&digest, e->from);
+    digest_add(&digest, e->id);
+    if (e->id.n && !text_of)
+        return digest;
+    const struct node *root = NULL;
+    struct xml_tree *tree = xml_tree_parse(e->bytes, &root);
+    const struct node *text = child_of(root, NS_CLIENT, text_of ? text_of : "body");
+    if (text)
+        digest_add(&digest, text->text);
+    xml_tree_free(tree);
+    return digest;
+}
+
+static bool is_remembered(const struct room *r, uint64_t digest)
+{
+    for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
+        if (r->remembered[i] == digest)
+            return true;
+    return false;
+}
+
+static void remember(struct session *s, struct room *r, uint64_t digest)
+{
+    if (!r->remembered) {
+        r->remembered = mem_alloc(REMEMBERED * sizeof *r->remembered);
+        memset(r->remembered, 0, REMEMBERED * sizeof *r->remembered);
+        context_memory(s->cx, REMEMBERED * sizeof *r->remembered);
+    }
+    r->remembered[r->next++ % REMEMBERED] = digest;
+}
+
+bool rooms_hear_message(struct session *s, const struct element *e)
+{
+    struct room *r = slice_eq_str(e->type, "groupchat") ? find(s, e->from) : NULL;
+    if (!r)
+        return false;
+    bool subject = (e->facts & FACT_SUBJECT) && !(e->facts & FACT_BODY);
+    uint64_t digest = digest_of(e, subject ? "subject" : NULL);
+    if (subject) {
+        bool same = r->repeated && digest == r->subject;
+        r->subject = digest;
+        return same;
+    }
+    if (r->repeated && (e->facts & FACT_DELAY) && is_remembered(r, digest))
+        return true;
+    r->heard = s->cx->clock->wall;
+    remember(s, r, digest);
+    return false;
+}
+
+/* ---- again ---- */
+
+static void write_join(const struct room *r, struct buf *out)
+{
+    char stamp[CLOCK_STAMP_SIZE];
+    BUF_LIT(out, "<x xmlns='" NS_MUC "'><history since='");
+    buf_add_str(out, clock_stamp(stamp, r->heard - MARGIN));
+    BUF_LIT(out, "'/>");
+    if (r->password) {
+        BUF_LIT(out, "<password>");
+        xml_escape(out, slice_str(r->password));
+        BUF_LIT(out, "</password>");
+    }
+    BUF_LIT(out, "</x>");
+}
+
+/* The last presence to the room, as a join: its own <x/>, if it has one, gives way to ours. */
+static void rejoin(struct session *s, struct room *r)
+{
+    struct buf x = {0}, out = {0};
+    const struct node *root = NULL;
+    struct slice bytes = entry_slice(r->presence);
+    struct xml_tree *tree = xml_tree_parse(bytes, &root);
+    const struct node *old = child_of(root, NS_MUC, "x");
+    write_join(r, &x);
+    if (old) {
+        buf_append(&out, bytes.p, (size_t)(old->bytes.p - bytes.p));
+        buf_add(&out, buf_slice(&x));
+        buf_add(&out, slice_skip(bytes, (size_t)(old->bytes.p - bytes.p) + old->bytes.n));
+    } else {
+        struct stanza_bytes presence = {bytes, r->presence->open_end, r->presence->close_at, r->presence->name_end};
+        stanza_write_with_child(&out, &presence, buf_slice(&x));
+    }
+    uplink_write(s, buf_slice(&out));
+    xml_tree_free(tree);
+    buf_free(&x);
+    buf_free(&out);
+}
+
+void rooms_replay(struct session *s, uint64_t before)
+{
+    if (!s->rooms)
+        return;
+    LIST_FOREACH_SAFE(it, next, &s->rooms->all)
+    {
+        struct room *r = CONTAINER_OF(it, struct room, link);
+        r->repeated = true;
+        replace(s, &r->asked, NULL); /* if it was not confirmed it is sent again */
+        if (r->joined) {             /* also ahead of a presence that is not a join, and is sent again */
+            r->rejoining = true;
+            rejoin(s, r);
+        } else if (r->presence->number < before) {
+            uplink_write(s, entry_slice(r->presence));
+        }
+    }
+}
+
+void rooms_settle(struct session *s)
+{
+    if (!s->rooms)
+        return;
+    LIST_FOREACH_SAFE(it, next, &s->rooms->all)
+    {
+        struct room *r = CONTAINER_OF(it, struct room, link);
+        if (r->rejoining) {
+            tell_left(s, r);
+            drop(s, r);
+        }
+    }
+}
