@@ -34,6 +34,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(stanzas_replayed, COUNTER, "Unacked stanzas written again after a resumption")               \
     F(stanzas_repeated, COUNTER, "Uplink stanzas sent again on a fresh upstream leg")              \
     F(stanzas_injected, COUNTER, "Downlink stanzas that tell a client what changed while there was no upstream leg") \
+    F(restored_stanzas, COUNTER, "Stanzas read from store.file at the start, by where they are") \
     F(unacked_stanzas, GAUGE, "Downlink stanzas that clients have not acked yet")                  \
     F(unacked_bytes, GAUGE, "Bytes of these stanzas")                                              \
     F(parked_stanzas, GAUGE, "Presence and chat states kept beside the queues of detached sessions") \
@@ -46,6 +47,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(mailbox_bytes, GAUGE, "Bytes of these messages")                                             \
     F(mailbox_doubled, COUNTER, "Messages given to a mailbox that had them already")               \
     F(mailbox_overflown, COUNTER, "Messages dropped because a mailbox was full, the oldest first")  \
+    F(outbox_messages, GAUGE, "Messages kept in outboxes of accounts")                             \
+    F(outbox_kept, COUNTER, "Messages put into outboxes: acked to the client, perhaps lost with the server") \
+    F(outbox_fates, COUNTER, "What became of messages in outboxes")                                \
     F(tombstones, GAUGE, "Ended sessions whose last h is remembered")                              \
     F(memory_bytes, GAUGE, "Bytes in queues and mailboxes")                                        \
     F(memory_limit_bytes, GAUGE, "limits.memory, 0 for none")                                      \
@@ -102,6 +106,10 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(stanzas_replayed, stanzas_replayed, "")                                                      \
     M(stanzas_repeated, stanzas_repeated, "")                                                      \
     M(stanzas_injected, stanzas_injected, "")                                                      \
+    M(restored_down, restored_stanzas, "queue=\"downlink\"")                                       \
+    M(restored_up, restored_stanzas, "queue=\"uplink\"")                                           \
+    M(restored_mail, restored_stanzas, "queue=\"mailbox\"")                                        \
+    M(restored_out, restored_stanzas, "queue=\"outbox\"")                                          \
     M(unacked_stanzas, unacked_stanzas, "")                                                        \
     M(unacked_bytes, unacked_bytes, "")                                                            \
     M(parked_stanzas, parked_stanzas, "")                                                          \
@@ -110,6 +118,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(down_acked, downlink_fates, "fate=\"acked\"")                                                \
     M(down_relayed, downlink_fates, "fate=\"relayed\"")                                            \
     M(down_mailbox, downlink_fates, "fate=\"mailbox\"")                                            \
+    M(down_kept, downlink_fates, "fate=\"kept\"")                                                  \
     M(down_bounced, downlink_fates, "fate=\"bounced\"")                                            \
     M(down_swallowed, downlink_fates, "fate=\"swallowed\"")                                        \
     M(down_discarded_presence, downlink_fates, "fate=\"discarded_presence\"")                      \
@@ -120,12 +129,17 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(up_confirmed, uplink_fates, "fate=\"confirmed\"")                                            \
     M(up_relayed, uplink_fates, "fate=\"relayed\"")                                                \
     M(up_returned, uplink_fates, "fate=\"returned\"")                                              \
+    M(up_kept, uplink_fates, "fate=\"kept\"")                                                      \
     M(up_bounced, uplink_fates, "fate=\"bounced\"")                                                \
     M(mailbox_lent, mailbox_lent, "")                                                              \
     M(mailbox_messages, mailbox_messages, "")                                                        \
     M(mailbox_bytes, mailbox_bytes, "")                                                              \
     M(mailbox_doubled, mailbox_doubled, "")                                                          \
     M(mailbox_overflown, mailbox_overflown, "")                                                    \
+    M(outbox_messages, outbox_messages, "")                                                          \
+    M(outbox_kept, outbox_kept, "")                                                                  \
+    M(outbox_sent, outbox_fates, "fate=\"sent\"")                                                    \
+    M(outbox_expired, outbox_fates, "fate=\"expired\"")                                              \
     M(tombstones, tombstones, "")                                                                    \
     M(memory_bytes, memory_bytes, "")                                                                \
     M(memory_limit_bytes, memory_limit_bytes, "")                                                    \

@@ -41,6 +41,12 @@ struct session_origin {
 struct session *session_new(struct context *cx, struct client_leg *client, struct upstream_leg *up,
                             const struct session_origin *origin);
 
+/* The node stops, and the session is to outlive that: its client is cut, and when the server has confirmed what came
+ * last it goes into the store. False when it cannot be resumed anyway. */
+bool session_freeze(struct session *s);
+/* One that was kept, stranded now: its client may resume it. False when the record is not one. */
+bool session_thaw(struct context *cx, const char *sid, struct slice record);
+
 /* From the client leg. */
 void session_from_client(struct session *s, const struct element *e);
 void session_client_drained(struct session *s);

@@ -20,18 +20,18 @@ void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombst
 #define MAILBOX_BYTES    ((size_t)32 * 1024 * 1024)
 void memory_store_set_limit(struct memory_store *m, size_t bytes);
 
-/* Drops what is past its time; any thread, now and then. Returns the number of messages that ended so. */
-size_t memory_store_sweep(struct memory_store *m, usec wall);
+/* Drops what is past its time; any thread, now and then. expired_r: how many messages of each box ended so. */
+void memory_store_sweep(struct memory_store *m, usec wall, size_t expired_r[BOXES]);
 
 /* store.file: all that is in it, over a clean stop. NULL, or an error to tell (free it).
  * Save writes anew beside the file and then takes its name, readable for the owner alone. */
 char *memory_store_save(struct memory_store *m, const char *path);
-/* A file that is not there is fine. One that was read is removed: what it held must not come again after a crash. One that is
- * damaged is an error, and stays as it was; nothing of it is taken. */
+/* A file that is not there is fine. One that was read is removed: what it held must not come again after a crash. One
+ * that is damaged is an error, and stays as it was; nothing of it is taken. */
 char *memory_store_load(struct memory_store *m, const char *path);
 
 struct memory_store_figures {
-    size_t messages, bytes, doubled, overflown, tombstones;
+    size_t messages, outbox, bytes, doubled, overflown, tombstones, sessions;
 };
 struct memory_store_figures memory_store_figures(struct memory_store *m);
 

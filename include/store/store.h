@@ -1,11 +1,13 @@
-/* What outlives a session: mailboxes of accounts, tombstones. It does not know what a session is. Two stores serve the
- * interface: `memory:` (store/memory.h), for one node; Redis, for many.
+/* What outlives a session: mailboxes and outboxes of accounts, tombstones; and sessions over a stop of the node, as
+ * bytes. It does not know what a session is. Two stores serve the interface: `memory:` (store/memory.h), for one node;
+ * Redis, for many.
  *
  * Calls come from any worker, each with the struct store that it was given. A callback comes on the calling thread,
  * before the call returns or later. */
 #ifndef HOLDFAST_STORE_STORE_H
 #define HOLDFAST_STORE_STORE_H
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/slice.h"
 #include "xmpp/queue.h"
@@ -20,24 +22,35 @@ struct tombstone {
     const char *reason;          /* word of enum close_reason */
 };
 
+/* Two boxes for each account (bare JID). */
+enum store_box {
+    BOX_MAIL, /* messages to the account whose session ended before its client had acked them */
+    BOX_OUT,  /* messages of the account that were acked to its client and that the server may not have */
+    BOXES,
+};
+
 typedef void store_mail_fn(void *ctx, struct entry *first, size_t n);
 typedef void store_tombstone_fn(void *ctx, const struct tombstone *t); /* NULL: none, or of another account */
 
 struct store_ops {
-    /* Keeps a message for an account (bare JID). e->origin names where it first came from ("SID/NUMBER"): an entry that
+    /* Keeps a message in a box of an account. e->origin names where it first came from ("SID/NUMBER"): an entry that
      * is there already under that origin is not doubled but becomes free to be taken again. Takes e over. */
-    void (*mail_put)(struct store *s, struct slice account, struct entry *e);
+    void (*box_put)(struct store *s, enum store_box box, struct slice account, struct entry *e);
     /* Hands copies of all free messages of the account to a session, oldest first, with their origins, and lends them
-     * to it: until mail_put or mail_return gives them back nobody else gets them. The callee owns the chain
+     * to it: until box_put gives them back nobody else gets them. The callee owns the chain
      * (entry.next). */
-    void (*mail_take)(struct store *s, struct slice account, store_mail_fn *done, void *ctx);
-    /* The client has it: it is removed. */
-    void (*mail_done)(struct store *s, struct slice account, struct slice origin);
+    void (*box_take)(struct store *s, enum store_box box, struct slice account, store_mail_fn *done, void *ctx);
+    /* It has arrived: it is removed. */
+    void (*box_done)(struct store *s, enum store_box box, struct slice account, struct slice origin);
     /* Keeps what is needed to answer a late resume with the last h (XEP-0198 5); forgotten after the store's ttl. */
     void (*tombstone_put)(struct store *s, const char *sid, const struct tombstone *t); /* strings are copied */
     /* Only its owner is told: account (bare JID) or proof must be the one that was put; either may be NULL. */
     void (*tombstone_get)(struct store *s, const char *sid, const char *account, const char *proof,
                           store_tombstone_fn *done, void *ctx);
+    /* Keeps a session over a stop of the node; record: what it is made of, in bytes of session/'s own. */
+    void (*session_put)(struct store *s, const char *sid, struct slice record);
+    /* Hands out one that was kept, until there are none; record is the caller's to free. */
+    bool (*session_take)(struct store *s, char sid_r[SID_SIZE], struct buf *record_r);
 };
 
 struct store {

@@ -7,6 +7,7 @@
 #include "node_stats.h"
 #include "run/systemd.h"
 #include "run/worker.h"
+#include "session/session.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -151,10 +152,25 @@ static bool load_store(struct proxy_node *node)
         tell(node->config, "store", "file", error);
         return false;
     }
+    struct memory_store_figures figures = memory_store_figures(node->store);
     if (file)
-        LOG(LOG_INFO, "store file read", LF("file", file),
-            LF_INT("messages", memory_store_figures(node->store).messages));
+        LOG(LOG_INFO, "store file read", LF("file", file), LF_INT("messages", figures.messages),
+            LF_INT("sessions", figures.sessions));
+    count_add(node->counters, METRIC_restored_mail, (int64_t)figures.messages);
+    count_add(node->counters, METRIC_restored_out, (int64_t)figures.outbox);
     return true;
+}
+
+/* The sessions of the last run, shared out among the workers, whose threads have not begun. */
+static void thaw_sessions(struct proxy_node *node)
+{
+    struct store *store = memory_store_get(node->store);
+    char sid[SID_SIZE];
+    unsigned next = 0;
+    for (struct buf record = {0}; store->ops->session_take(store, sid, &record);) {
+        session_thaw(worker_context(node->workers[next++ % node->worker_count]), sid, buf_slice(&record));
+        buf_free(&record);
+    }
 }
 
 static bool start(struct running *r)
@@ -178,6 +194,7 @@ static bool start(struct running *r)
         return false;
     if (!start_stats(r))
         return false;
+    thaw_sessions(node);
     for (unsigned i = 0; i < node->worker_count; i++)
         worker_start(node->workers[i]);
     return true;
@@ -352,7 +369,8 @@ static void save(struct proxy_node *node)
     if (mail.messages && (!file || error))
         LOG(LOG_WARN, "messages lost: the memory store ends with the process", LF_INT("messages", mail.messages));
     else if (file)
-        LOG(LOG_INFO, "store file written", LF("file", file), LF_INT("messages", mail.messages));
+        LOG(LOG_INFO, "store file written", LF("file", file), LF_INT("messages", mail.messages),
+            LF_INT("sessions", mail.sessions));
     free(error);
 }
 
@@ -391,7 +409,7 @@ static void abandon(struct running *r)
     for (struct stats_http **h = r->stats; h && *h; h++)
         stats_http_stop(*h);
     struct memory_store_figures kept = memory_store_figures(r->node.store);
-    if (kept.messages || kept.tombstones)
+    if (kept.messages || kept.outbox || kept.sessions || kept.tombstones)
         save(&r->node);
     each_worker(&r->node, worker_free);
     free_all(r);

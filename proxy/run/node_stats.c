@@ -68,6 +68,7 @@ static void take_node_figures(struct proxy_node *node)
     struct memory_store_figures mail = memory_store_figures(node->store);
     struct counters *c = node->counters;
     count_set(c, METRIC_mailbox_messages, (int64_t)mail.messages);
+    count_set(c, METRIC_outbox_messages, (int64_t)mail.outbox);
     count_set(c, METRIC_mailbox_bytes, (int64_t)mail.bytes);
     count_set(c, METRIC_mailbox_doubled, (int64_t)mail.doubled);
     count_set(c, METRIC_mailbox_overflown, (int64_t)mail.overflown);

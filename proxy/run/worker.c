@@ -18,7 +18,7 @@
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
-#define STOP_TIME         (3 * USEC_S) /* for goodbyes to leave, at the end */
+#define STOP_TIME         (4 * USEC_S) /* for goodbyes to leave, at the end */
 
 struct port {
     struct list link;
@@ -247,6 +247,13 @@ static void count_exhausted(struct worker *w)
     }
 }
 
+static bool end_now(void *ctx, struct session *s)
+{
+    (void)ctx;
+    session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    return true;
+}
+
 static void on_beat(void *ctx)
 {
     struct worker *w = ctx;
@@ -254,11 +261,14 @@ static void on_beat(void *ctx)
     count_exhausted(w);
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
-        count_add(w->cx.counters, METRIC_mailbox_expired,
-                  (int64_t)memory_store_sweep(w->node->store, w->cx.clock->wall));
+        size_t expired[BOXES];
+        memory_store_sweep(w->node->store, w->cx.clock->wall, expired);
+        count_add(w->cx.counters, METRIC_mailbox_expired, (int64_t)expired[BOX_MAIL]);
+        count_add(w->cx.counters, METRIC_outbox_expired, (int64_t)expired[BOX_OUT]);
     }
-    bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings);
+    bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings) && registry_count(w->cx.registry) == 0;
     if (w->stop_by && (now >= w->stop_by || quiet)) {
+        registry_each(w->cx.registry, end_now, NULL); /* none, unless time was short */
         partings_end(&w->cx);
         loop_stop(w->loop);
         return;
@@ -462,8 +472,9 @@ void worker_shed(struct worker *w, size_t legs)
 
 static bool end_session(void *ctx, struct session *s)
 {
-    (void)ctx;
-    session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    const struct worker *w = ctx;
+    if (!w->node->config->store.file || !session_freeze(s))
+        session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
     return true;
 }
 
@@ -476,7 +487,7 @@ static void do_stop(void *owner, void *arg)
     close_ports(w);
     health_free(w->health);
     w->health = NULL;
-    registry_each(w->cx.registry, end_session, NULL);
+    registry_each(w->cx.registry, end_session, w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
     w->stop_by = w->cx.clock->mono + STOP_TIME;

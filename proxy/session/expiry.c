@@ -16,7 +16,7 @@ static void to_mailbox(struct fate *f, struct entry *e)
         e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
     }
     e->stamp = false;
-    f->cx->store->ops->mail_put(f->cx->store, f->account, e); /* takes it over */
+    f->cx->store->ops->box_put(f->cx->store, BOX_MAIL, f->account, e); /* takes it over */
 }
 
 /* Its sender waits for an answer: it is told that nobody is here any more (RFC 6120 8.3.3.13). */
@@ -59,29 +59,81 @@ void fate_meet(struct fate *f, struct entry *e)
         discard(f, e);
 }
 
+static struct entry *take_unacked(struct session *s)
+{
+    struct entry *e = queue_take(&s->out.queue, UINT64_MAX);
+    s->out.next = NULL;
+    if (!e)
+        return NULL;
+    count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
+    count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
+    context_memory(s->cx, -(int64_t)entry_cost(e->n));
+    return e;
+}
+
+static struct entry *take_unconfirmed(struct session *s)
+{
+    struct entry *e = queue_take(&s->unconfirmed, UINT64_MAX);
+    if (!e)
+        return NULL;
+    count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
+    count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
+    context_memory(s->cx, -(int64_t)entry_cost(e->n));
+    return e;
+}
+
 static void spill_downlink(struct session *s)
 {
     struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account};
     memcpy(fate.sid, s->sid, SID_SIZE);
-    for (struct entry *e; (e = queue_take(&s->out.queue, UINT64_MAX));) {
-        count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
-        count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+    for (struct entry *e; (e = take_unacked(s));)
         fate_meet(&fate, e);
-    }
-    s->out.next = NULL;
 }
 
 /* Nothing in here was acked: the client knows that it has to send it again, if the server did not get it. */
 static void drop_uplink(struct session *s)
 {
-    for (struct entry *e; (e = queue_take(&s->unconfirmed, UINT64_MAX));) {
+    for (struct entry *e; (e = take_unconfirmed(s));) {
         count(s->cx->counters, METRIC_up_returned);
-        count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
-        count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
         entry_free(e);
     }
+}
+
+/* Acked to the client, and perhaps lost with the server: messages go out again some day. */
+static void spill_lingering(struct session *s)
+{
+    for (struct entry *e; !s->up && (e = queue_take(&s->lingering, UINT64_MAX));) {
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        if (e->class == CLASS_KEEP && s->account.n)
+            outbox_keep(s, e);
+        else
+            entry_free(e); /* its fate was counted when it was confirmed */
+    }
+    uplink_drop_lingering(s, INT64_MAX);
+}
+
+void expiry_keep(struct session *s)
+{
+    for (struct entry *e; (e = take_unacked(s));) {
+        if (e->origin)
+            mail_delivered(s, e); /* no mail any more: it is in the session's record */
+        else
+            count(s->cx->counters, METRIC_down_kept);
+        entry_free(e);
+    }
+    for (struct entry *e; (e = take_unconfirmed(s));) {
+        count(s->cx->counters, METRIC_up_kept);
+        entry_free(e);
+    }
+    uplink_drop_lingering(s, INT64_MAX);
+}
+
+void expiry_forget(struct session *s)
+{
+    context_memory(s->cx, -(int64_t)(s->out.queue.bytes + s->unconfirmed.bytes));
+    queue_free(&s->out.queue);
+    queue_free(&s->unconfirmed);
+    uplink_drop_lingering(s, INT64_MAX);
 }
 
 void expiry_spill(struct session *s, enum close_reason reason)
@@ -97,5 +149,6 @@ void expiry_spill(struct session *s, enum close_reason reason)
     spill_downlink(s);
     parking_discard_all(s);
     drop_uplink(s);
-    uplink_drop_lingering(s, INT64_MAX);
+    spill_lingering(s);
+    outbox_unsent(s);
 }

@@ -34,7 +34,7 @@ static void deliver(struct session *s, struct entry *e)
 
 static void put_back(struct context *cx, struct slice account, struct entry *e)
 {
-    cx->store->ops->mail_put(cx->store, account, e);
+    cx->store->ops->box_put(cx->store, BOX_MAIL, account, e);
 }
 
 /* A mailbox may hold more than a queue: half of its limits at a time, the rest when that was acked. */
@@ -86,7 +86,7 @@ void session_fetch_mail(struct session *s)
     ask->account = mem_dup(s->account);
     s->mail_asked = true;
     s->mail_more = false;
-    s->cx->store->ops->mail_take(s->cx->store, s->account, on_mail, ask);
+    s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, s->account, on_mail, ask);
 }
 
 /* The presence that makes the client available brings what the server has stored: older mail of ours goes first. */
@@ -102,7 +102,7 @@ bool mail_before_presence(struct session *s, const struct element *e)
 
 static void take_out(struct session *s, const struct entry *e)
 {
-    s->cx->store->ops->mail_done(s->cx->store, s->account, slice_str(e->origin));
+    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(e->origin));
     count(s->cx->counters, METRIC_mailbox_delivered);
 }
 

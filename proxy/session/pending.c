@@ -2,6 +2,7 @@
  * confirmed is sent again, what it had confirmed is answered by us, with an error (design: rebuild). */
 #include "base/map.h"
 #include "base/mem.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/stanza.h"
 #include <stdlib.h>
@@ -48,31 +49,58 @@ static struct request *find(const struct session *s, struct slice id)
     return s->pending ? map_get(s->pending->by_id, id) : NULL;
 }
 
-void pending_note(struct session *s, const struct element *e, uint64_t number)
+static void add(struct session *s, struct slice id, struct slice to, uint64_t number)
 {
-    bool request = slice_eq_str(e->type, "get") || slice_eq_str(e->type, "set");
-    if (!request || !e->id.n)
+    if (!id.n)
         return;
     if (!s->pending) {
         s->pending = MEM_NEW(struct pending);
         s->pending->by_id = map_new();
         list_init(&s->pending->all);
     }
-    struct request *old = find(s, e->id);
+    struct request *old = find(s, id);
     if (old)
         drop(s, old);
     if (map_count(s->pending->by_id) >= PENDING_MAX)
         drop(s, CONTAINER_OF(list_first(&s->pending->all), struct request, link));
-    struct request *r = mem_alloc(sizeof *r + e->id.n + e->to.n);
-    *r = (struct request){.number = number, .id_n = e->id.n, .to_n = e->to.n};
-    memcpy(r->text, e->id.p, e->id.n);
-    if (e->to.n)
-        memcpy(r->text + e->id.n, e->to.p, e->to.n);
+    struct request *r = mem_alloc(sizeof *r + id.n + to.n);
+    *r = (struct request){.number = number, .id_n = id.n, .to_n = to.n};
+    memcpy(r->text, id.p, id.n);
+    if (to.n)
+        memcpy(r->text + id.n, to.p, to.n);
     list_append(&s->pending->all, &r->link);
     map_put(s->pending->by_id, id_of(r), r);
     account_for(s, r, 1);
 }
 
+void pending_note(struct session *s, const struct element *e, uint64_t number)
+{
+    if (slice_eq_str(e->type, "get") || slice_eq_str(e->type, "set"))
+        add(s, e->id, e->to, number);
+}
+
+void pending_save(const struct session *s, struct buf *out)
+{
+    record_number(out, s->pending ? (int64_t)map_count(s->pending->by_id) : 0);
+    if (!s->pending)
+        return;
+    LIST_FOREACH_SAFE(it, next, &s->pending->all)
+    {
+        const struct request *r = CONTAINER_OF(it, struct request, link);
+        record_number(out, (int64_t)r->number);
+        record_text(out, id_of(r));
+        record_text(out, to_of(r));
+    }
+}
+
+void pending_load(struct session *s, struct record_reader *in)
+{
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        uint64_t number = (uint64_t)record_take_number(in);
+        struct slice id = record_take_text(in);
+        add(s, id, record_take_text(in), number);
+    }
+}
 void pending_answered(struct session *s, const struct element *e)
 {
     bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");

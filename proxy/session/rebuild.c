@@ -36,11 +36,17 @@ bool session_can_strand(const struct session *s)
     return s->resumable && (s->state == SESSION_ATTACHED || s->state == SESSION_DETACHED);
 }
 
+void session_needs_resource(struct session *s)
+{
+    owner_set_stranded(s->cx->owner, s->sid, resource_of(s));
+}
+
 static void forget_leg(struct session *s)
 {
+    outbox_unsent(s);
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
-    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe};
+    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe, .posted = s->posted.last_number};
     uplink_give_up_probe(s);
     s->order_probe = 0;
     s->full_since = 0;
@@ -65,7 +71,7 @@ void session_strand(struct session *s, enum close_reason reason)
     s->stranded = now;
     s->cut_at = now + LOOK_FIRST;
     s->cut_paced = false;
-    owner_set_stranded(s->cx->owner, s->sid, resource_of(s));
+    session_needs_resource(s);
     s->cx->ops->upstream_lost(s->cx);
     if (c && !rebuild_begin(s, c))
         client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
@@ -149,6 +155,7 @@ static void replay(struct session *s)
                                              : UINT64_MAX;
     if (s->wants_session_iq)
         session_iq(s); /* RFC 3921 3 */
+    outbox_fetch(s);
     setup_replay(s, before);
     rooms_replay(s, before);
     sightings_rebuilt(s);

@@ -2,6 +2,7 @@
  * message that came, and drops of it what the client has had. A room that cannot be joined again is told as left. */
 #include "base/map.h"
 #include "base/mem.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/stanza.h"
@@ -368,4 +369,58 @@ void rooms_settle(struct session *s)
             drop(s, r);
         }
     }
+}
+
+/* ---- over a stop ---- */
+
+void rooms_save(const struct session *s, struct buf *out)
+{
+    record_number(out, s->rooms ? (int64_t)map_count(s->rooms->by_key) : 0);
+    if (!s->rooms)
+        return;
+    LIST_FOREACH_SAFE(it, next, &s->rooms->all)
+    {
+        const struct room *r = CONTAINER_OF(it, struct room, link);
+        record_text(out, slice_str(r->key));
+        record_text(out, slice_str(r->occupant));
+        record_text(out, slice_str(r->password));
+        record_entry(out, r->presence);
+        record_number(out, r->joined);
+        record_number(out, r->heard);
+        record_number(out, (int64_t)r->subject);
+        record_number(out, r->remembered ? REMEMBERED : 0);
+        for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
+            record_number(out, (int64_t)r->remembered[(r->next + i) % REMEMBERED]);
+    }
+}
+
+static void load_room(struct session *s, struct record_reader *in)
+{
+    struct slice key = record_take_text(in), occupant = record_take_text(in), password = record_take_text(in);
+    struct entry *presence = record_take_entry(in);
+    struct room *r = presence && key.n && !find(s, key) ? add(s, key) : NULL;
+    bool joined = record_take_number(in);
+    usec heard = record_take_number(in);
+    uint64_t subject = (uint64_t)record_take_number(in);
+    if (r) {
+        r->occupant = mem_dup(occupant);
+        r->password = password.n ? mem_dup(password) : NULL;
+        r->joined = joined;
+        r->heard = heard;
+        r->subject = subject;
+        replace(s, &r->presence, presence);
+    } else {
+        entry_free(presence);
+    }
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        uint64_t digest = (uint64_t)record_take_number(in);
+        if (r && digest)
+            remember(s, r, digest);
+    }
+}
+
+void rooms_load(struct session *s, struct record_reader *in)
+{
+    for (size_t n = record_take_count(in); n && !in->bad; n--)
+        load_room(s, in);
 }

@@ -62,11 +62,21 @@ static void on_timer(void *ctx)
     session_dirty(ctx);
 }
 
-struct session *session_new(struct context *cx, struct client_leg *client, struct upstream_leg *up,
-                            const struct session_origin *origin)
+struct session *session_blank(struct context *cx)
 {
     struct session *s = MEM_NEW(struct session);
     s->cx = cx;
+    s->timer = (struct timer){.fire = on_timer, .ctx = s};
+    list_init(&s->dirty);
+    list_init(&s->parked_order);
+    random_hex(s->tag, 8);
+    return s;
+}
+
+struct session *session_new(struct context *cx, struct client_leg *client, struct upstream_leg *up,
+                            const struct session_origin *origin)
+{
+    struct session *s = session_blank(cx);
     s->client = client;
     s->jid = mem_dup(origin->jid);
     s->domain = mem_dup(origin->domain);
@@ -74,10 +84,6 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     s->offered = origin->offered;
     s->may_resume = origin->resumable && s->account.n;
     s->born = s->changed = cx->clock->mono;
-    s->timer = (struct timer){.fire = on_timer, .ctx = s};
-    list_init(&s->dirty);
-    list_init(&s->parked_order);
-    random_hex(s->tag, 8);
     cx->ops->previd_new(cx, s->account, s->previd, sizeof s->previd);
     cx->ops->sid_of(cx, slice_str(s->previd), s->sid);
     count_state(s, SESSION_UNMANAGED, 1);
@@ -88,6 +94,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     session_take_upstream(s, up);
     LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
         LF("peer", client->leg.transport->peer));
+    outbox_fetch(s);
     session_dirty(s);
     return s;
 }
@@ -489,13 +496,9 @@ static void part(struct session *s, enum close_reason reason, enum client_goodby
         client_leg_resume_failed(next);
 }
 
-void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
+static void leave(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
 {
-    if (s->state == SESSION_ENDED)
-        return;
     struct context *cx = s->cx;
-    /* the tombstone goes first: a resume that comes this instant is to find the session or the stone */
-    leave_tombstone(s, reason);
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
     expiry_spill(s, reason);
@@ -507,6 +510,43 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
     mail_tell_others(cx, s->account);
     list_remove(&s->dirty);
     context_bury(cx, &s->grave, bury);
+}
+
+void session_end(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
+{
+    if (s->state == SESSION_ENDED)
+        return;
+    /* the tombstone goes first: a resume that comes this instant is to find the session or the stone */
+    leave_tombstone(s, reason);
+    leave(s, reason, goodbye);
+}
+
+/* ---- over a stop of the node ---- */
+
+void session_put_away(struct session *s)
+{
+    expiry_keep(s);
+    leave(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
+}
+
+void session_drop_blank(struct session *s)
+{
+    expiry_forget(s);
+    rebuild_forget(s);
+    bury(&s->grave);
+}
+
+void session_stand_by(struct session *s, const char *proof)
+{
+    struct context *cx = s->cx;
+    s->offered = s->may_resume = s->resumable = true;
+    s->state = SESSION_DETACHED;
+    s->stranded = cx->clock->mono;
+    count_state(s, SESSION_DETACHED, 1);
+    registry_add(cx->registry, s);
+    owner_add(cx->owner, s->sid, cx->worker, s->account, proof);
+    session_needs_resource(s);
+    left_alone(s);
 }
 
 /* ---- the turn ---- */
@@ -529,6 +569,8 @@ static usec next_deadline(const struct session *s)
     usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(mail_due_at(s), rebuild_due_at(s)));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
+    if (s->freeze_by)
+        at = earlier(at, s->freeze_by);
     if (s->state == SESSION_DETACHED && !s->resuming)
         at = earlier(at, s->changed + s->max + (uplink_is_safe(s) ? 0 : ENDING_TIME));
     if (s->state == SESSION_DETACHED && !s->resuming && s->full_since)
@@ -547,6 +589,8 @@ void session_turn(struct session *s)
         downlink_turn(s);
     if (s->state != SESSION_ENDED)
         rebuild_turn(s);
+    if (s->state != SESSION_ENDED)
+        freeze_turn(s);
     if (s->state != SESSION_ENDED)
         check_deadlines(s);
     if (s->state == SESSION_ENDED)

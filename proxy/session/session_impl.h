@@ -5,10 +5,13 @@
 
 #include "session/session.h"
 
+struct record_reader;
+
 /* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
 struct barrier {
     bool open;
     uint64_t upto;          /* the unconfirmed stanzas that it covers */
+    uint64_t posted;        /* and messages of the outbox */
     usec sent;              /* when it was written */
     unsigned long long end; /* leg.bytes_out behind it */
     usec running;           /* since when the server's silence counts: reset while we do not listen to the server */
@@ -42,6 +45,7 @@ struct session {
     usec fresh_by;              /* the latest time for that */
     usec stranded;              /* since when there is no upstream leg; 0 = there is one */
     usec cut_at;                /* stranded: when to look whether the client is to be sent away */
+    usec freeze_by;             /* to be kept over a stop: the latest time; 0 = not */
     usec settle_at;             /* rebuilt: when who has not shown up again is taken to have left; 0 = not */
     bool cut_paced, wants_session_iq;
     bool rebuilt;        /* and not resumed since */
@@ -58,6 +62,7 @@ struct session {
     struct sm_in in;
     struct sm_out out;
     struct queue unconfirmed;
+    struct queue posted;    /* of the account's outbox, sent on this upstream leg and not confirmed */
     struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
     usec unconfirmed_since; /* since when something is unconfirmed and no barrier covers it */
@@ -117,6 +122,7 @@ struct slice downlink_stamped(struct session *s, const struct entry *e);
 /* rebuild.c */
 bool session_is_stranded(const struct session *s);
 bool session_can_strand(const struct session *s);
+void session_needs_resource(struct session *s); /* on the fresh upstream leg that it waits for: told to the directory */
 /* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */
 void session_strand(struct session *s, enum close_reason reason);
 /* With the upstream leg of that client's login; false when it is of no use for that. */
@@ -125,12 +131,26 @@ bool rebuild_take_answer(struct session *s, const struct element *e); /* true: i
 void rebuild_turn(struct session *s);                                 /* may end the session or its client */
 usec rebuild_due_at(const struct session *s);
 void rebuild_forget(struct session *s);
+/* outbox.c */
+void outbox_fetch(struct session *s); /* onto a fresh upstream leg */
+void outbox_confirmed(struct session *s, uint64_t upto);
+void outbox_keep(struct session *s, struct entry *e); /* takes it over */
+void outbox_unsent(struct session *s);                /* what was not confirmed on this upstream leg */
+/* freeze.c */
+void freeze_turn(struct session *s);
+/* What freeze.c needs of session.c. */
+struct session *session_blank(struct context *cx);           /* without an identity; nobody knows it */
+void session_drop_blank(struct session *s);                  /* at once, with all that is in it */
+void session_stand_by(struct session *s, const char *proof); /* stranded, for its client to resume */
+void session_put_away(struct session *s);                    /* the store has it: gone, without any fates */
 /* setup.c. number: of the stanza in the uplink, 0 before stream management. */
 void setup_note(struct session *s, const struct element *e, uint64_t number);
 const struct entry *setup_presence(const struct session *s); /* the last broadcast, NULL: unavailable */
 void setup_replay(struct session *s, uint64_t before);       /* what came before that stanza */
 bool setup_take_answer(struct session *s, const struct element *e);
 bool setup_repeats(const struct session *s, struct slice id); /* a request with that id is in the log */
+void setup_save(const struct session *s, struct buf *out);
+void setup_load(struct session *s, struct record_reader *in);
 void setup_forget(struct session *s);
 /* rooms.c */
 bool rooms_note_presence(struct session *s, const struct element *e, uint64_t number); /* true: it was to a room */
@@ -138,18 +158,24 @@ bool rooms_hear_presence(struct session *s, const struct element *e);           
 bool rooms_hear_message(struct session *s, const struct element *e);                   /* true: it has had it */
 void rooms_replay(struct session *s, uint64_t before);
 void rooms_settle(struct session *s); /* those that have not answered are left */
+void rooms_save(const struct session *s, struct buf *out);
+void rooms_load(struct session *s, struct record_reader *in);
 void rooms_forget(struct session *s);
 /* sightings.c */
 void sightings_note(struct session *s, const struct element *e);
 void sightings_rebuilt(struct session *s);
 void sightings_settle(struct session *s);
 void sightings_drop(struct session *s, struct slice jid);
+void sightings_save(const struct session *s, struct buf *out);
+void sightings_load(struct session *s, struct record_reader *in);
 void sightings_forget(struct session *s);
 /* pending.c */
 void pending_note(struct session *s, const struct element *e, uint64_t number);
 void pending_answered(struct session *s, const struct element *e);
 bool pending_waits(const struct session *s, struct slice id);
 void pending_lost(struct session *s, uint64_t upto); /* no answer will come to stanzas up to it */
+void pending_save(const struct session *s, struct buf *out);
+void pending_load(struct session *s, struct record_reader *in);
 void pending_forget(struct session *s);
 /* parking.c */
 bool parking_wants(const struct element *e);
@@ -168,6 +194,8 @@ struct fate {
     char sid[SID_SIZE];
 };
 void fate_meet(struct fate *f, struct entry *e); /* takes it over */
+void expiry_keep(struct session *s);             /* the store has them: their fate is to be kept */
+void expiry_forget(struct session *s);           /* as if they had never been there */
 void expiry_spill(struct session *s, enum close_reason reason);
 /* parting.c */
 /* Takes the upstream leg over, and the client leg (or NULL) that is to be closed when the server has ended. */

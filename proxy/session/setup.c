@@ -2,6 +2,7 @@
  * told again to be equal to the old one. Each kind keeps its last word; the stanzas go out as they came. */
 #include "base/map.h"
 #include "base/mem.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/xml.h"
 #include <stdlib.h>
@@ -106,27 +107,39 @@ static bool is_crowded(const struct session *s)
     return map_count(s->setup->by_to) >= s->cx->settings->sm.queue_stanzas || context_memory_full(s->cx);
 }
 
-static void note_directed(struct session *s, const struct element *e, uint64_t number, bool available)
+static struct directed *find_directed(const struct session *s, struct slice to)
+{
+    return s->setup && s->setup->by_to ? map_get(s->setup->by_to, to) : NULL;
+}
+
+/* Takes the presence over. */
+static void put_directed(struct session *s, struct slice to, struct entry *presence)
 {
     struct setup *setup = setup_of(s);
-    struct directed *d = setup->by_to ? map_get(setup->by_to, e->to) : NULL;
-    if (!available) {
-        if (d)
-            drop_directed(s, d);
-        return;
-    }
+    struct directed *d = find_directed(s, to);
     if (!setup->by_to)
         setup->by_to = map_new();
-    if (!d && is_crowded(s))
+    if (!d && is_crowded(s)) {
+        entry_free(presence);
         return;
+    }
     if (!d) {
-        d = mem_alloc(sizeof *d + e->to.n);
-        *d = (struct directed){.n = e->to.n};
-        memcpy(d->to, e->to.p, e->to.n);
+        d = mem_alloc(sizeof *d + to.n);
+        *d = (struct directed){.n = to.n};
+        memcpy(d->to, to.p, to.n);
         list_append(&setup->directed, &d->link);
         map_put(setup->by_to, slice_of(d->to, d->n), d);
     }
-    replace(s, &d->presence, copy(s, e, number));
+    replace(s, &d->presence, presence);
+}
+
+static void note_directed(struct session *s, const struct element *e, uint64_t number, bool available)
+{
+    struct directed *d = find_directed(s, e->to);
+    if (available)
+        put_directed(s, e->to, copy(s, e, number));
+    else if (d)
+        drop_directed(s, d);
 }
 
 /* RFC 6121 4.5.2, 4.6.3: unavailable to all withdraws what was told to some. */
@@ -253,4 +266,48 @@ void setup_forget(struct session *s)
     map_free(setup->by_to);
     free(setup);
     s->setup = NULL;
+}
+
+/* ---- over a stop ---- */
+
+static void save_slot(const struct entry *e, struct buf *out)
+{
+    record_number(out, e != NULL);
+    if (e)
+        record_entry(out, e);
+}
+
+void setup_save(const struct session *s, struct buf *out)
+{
+    struct setup none = {0}, *setup = s->setup ? s->setup : &none;
+    for (int i = 0; i < SETUP_IQS; i++)
+        save_slot(setup->iq[i], out);
+    save_slot(setup->presence, out);
+    record_number(out, setup->by_to ? (int64_t)map_count(setup->by_to) : 0);
+    if (!setup->by_to)
+        return;
+    LIST_FOREACH_SAFE(it, next, &setup->directed)
+    {
+        const struct directed *d = CONTAINER_OF(it, struct directed, link);
+        record_text(out, slice_of(d->to, d->n));
+        record_entry(out, d->presence);
+    }
+}
+
+static struct entry *load_slot(struct record_reader *in)
+{
+    return record_take_number(in) && !in->bad ? record_take_entry(in) : NULL;
+}
+
+void setup_load(struct session *s, struct record_reader *in)
+{
+    for (int i = 0; i < SETUP_IQS; i++)
+        replace(s, &setup_of(s)->iq[i], load_slot(in));
+    replace(s, &setup_of(s)->presence, load_slot(in));
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        struct slice to = record_take_text(in);
+        struct entry *presence = record_take_entry(in);
+        if (presence)
+            put_directed(s, to, presence);
+    }
 }

@@ -3,6 +3,7 @@
  */
 #include "base/map.h"
 #include "base/mem.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -38,14 +39,18 @@ static void drop(struct session *s, struct sighting *g)
     free(g);
 }
 
-static void add(struct session *s, const struct element *e)
+static void add(struct session *s, struct slice jid, bool occupant)
 {
+    if (!s->sightings) {
+        s->sightings = MEM_NEW(struct sightings);
+        s->sightings->by_jid = map_new();
+        list_init(&s->sightings->all);
+    }
     if (map_count(s->sightings->by_jid) >= SIGHTINGS_MAX || context_memory_full(s->cx))
         return;
-    struct sighting *g = mem_alloc(sizeof *g + e->from.n);
-    *g = (struct sighting){.epoch = s->sightings->epoch, .n = e->from.n};
-    g->occupant = e->facts & FACT_MUC_USER;
-    memcpy(g->jid, e->from.p, e->from.n);
+    struct sighting *g = mem_alloc(sizeof *g + jid.n);
+    *g = (struct sighting){.epoch = s->sightings->epoch, .occupant = occupant, .n = jid.n};
+    memcpy(g->jid, jid.p, jid.n);
     list_append(&s->sightings->all, &g->link);
     map_put(s->sightings->by_jid, jid_of(g), g);
     context_memory(s->cx, (int64_t)(sizeof *g + g->n));
@@ -64,12 +69,7 @@ void sightings_note(struct session *s, const struct element *e)
         list_remove(&g->link);
         list_append(&s->sightings->all, &g->link);
     } else if (available && jid_bare(e->from).n < e->from.n) {
-        if (!s->sightings) {
-            s->sightings = MEM_NEW(struct sightings);
-            s->sightings->by_jid = map_new();
-            list_init(&s->sightings->all);
-        }
-        add(s, e);
+        add(s, e->from, e->facts & FACT_MUC_USER);
     }
 }
 
@@ -109,6 +109,29 @@ void sightings_settle(struct session *s)
             return; /* the rest was seen later */
         tell_left(s, g);
         drop(s, g);
+    }
+}
+
+void sightings_save(const struct session *s, struct buf *out)
+{
+    record_number(out, s->sightings ? (int64_t)map_count(s->sightings->by_jid) : 0);
+    if (!s->sightings)
+        return;
+    LIST_FOREACH_SAFE(it, next, &s->sightings->all)
+    {
+        const struct sighting *g = CONTAINER_OF(it, struct sighting, link);
+        record_number(out, g->occupant);
+        record_text(out, jid_of(g));
+    }
+}
+
+void sightings_load(struct session *s, struct record_reader *in)
+{
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        bool occupant = record_take_number(in);
+        struct slice jid = record_take_text(in);
+        if (jid.n && !(s->sightings && map_get(s->sightings->by_jid, jid)))
+            add(s, jid, occupant);
     }
 }
 

@@ -273,6 +273,7 @@ static void barrier_send(struct session *s)
     s->barrier.end = s->up->leg.bytes_out;
     s->barrier.open = true;
     s->barrier.upto = s->unconfirmed.last_number;
+    s->barrier.posted = s->posted.last_number;
     s->barrier.sent = s->barrier.running = s->cx->clock->mono;
     s->unconfirmed_since = 0;
 }
@@ -280,7 +281,11 @@ static void barrier_send(struct session *s)
 static bool barrier_wanted(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    if (s->barrier.open || s->held || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+    if (s->barrier.open)
+        return false;
+    if (s->posted.last_number != s->barrier.posted)
+        return true;
+    if (s->held || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
     return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
            s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
@@ -298,6 +303,7 @@ static void barrier_answered(struct session *s)
         /* the headline never came: that says nothing about order; another session may try */
         probe_result(s, ORDER_UNTRIED);
     }
+    outbox_confirmed(s, s->barrier.posted);
     uplink_confirmed(s, s->barrier.upto);
     downlink_check_full(s);
 }
@@ -347,7 +353,11 @@ static void barrier_turn(struct session *s)
 /* sm.confirm = none: what the server's TCP has acknowledged counts. */
 static void confirm_by_tcp(struct session *s)
 {
-    if (s->unconfirmed.count && !s->held && transport_outstanding(s->up->leg.transport) == 0)
+    bool waits = s->posted.count || (s->unconfirmed.count && !s->held);
+    if (!waits || transport_outstanding(s->up->leg.transport) != 0)
+        return;
+    outbox_confirmed(s, s->posted.last_number);
+    if (!s->held)
         uplink_confirmed(s, s->unconfirmed.last_number);
 }
 
@@ -421,7 +431,7 @@ static usec upstream_due_at(const struct session *s)
     usec at = s->up->leg.last_output + set->sm.probe;
     if (s->barrier.open)
         at = earlier(at, s->barrier.running + set->sm.confirm_timeout);
-    else if (s->unconfirmed.count && !session_confirms(s))
+    else if ((s->unconfirmed.count || s->posted.count) && !session_confirms(s))
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);

@@ -1,12 +1,18 @@
 #include "store/memory.h"
-#include "memory_visit.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "memory_visit.h"
 #include <pthread.h>
 #include <stdlib.h>
 
 #define TOMBSTONES 200000 /* the oldest make room */
+
+struct kept {
+    struct list link;
+    struct buf record;
+    char sid[SID_SIZE];
+};
 
 struct mail {
     struct list link; /* in its mailbox, in order of arrival there */
@@ -18,6 +24,7 @@ struct mail {
 struct mailbox {
     struct list mails;
     size_t count, bytes;
+    enum store_box kind;
     char *account;
 };
 
@@ -32,12 +39,14 @@ struct grave {
 struct memory_store {
     struct store store; /* first: a struct store * is a struct memory_store * */
     pthread_mutex_t lock;
-    struct map *mailboxes; /* account -> struct mailbox */
-    struct map *mails;     /* origin -> struct mail */
-    struct map *graves;    /* sid -> struct grave */
+    struct map *boxes[BOXES]; /* account -> struct mailbox */
+    struct map *mails;        /* origin -> struct mail */
+    struct map *graves;       /* sid -> struct grave */
     struct list graves_by_age;
+    struct list sessions; /* of struct kept */
+    size_t session_count;
     usec mailbox_ttl, tombstone_ttl;
-    size_t bytes, limit, doubled, overflown;
+    size_t messages[BOXES], bytes, limit, doubled, overflown;
     _Atomic int64_t *memory;
 };
 
@@ -49,20 +58,22 @@ static struct memory_store *self(struct store *s)
 static void account_bytes(struct memory_store *m, struct mailbox *box, int64_t n)
 {
     box->count = (size_t)((int64_t)box->count + (n > 0 ? 1 : -1));
+    m->messages[box->kind] = (size_t)((int64_t)m->messages[box->kind] + (n > 0 ? 1 : -1));
     box->bytes = (size_t)((int64_t)box->bytes + n);
     m->bytes = (size_t)((int64_t)m->bytes + n);
     if (m->memory)
         atomic_fetch_add_explicit(m->memory, n, memory_order_relaxed);
 }
 
-static struct mailbox *mailbox_of(struct memory_store *m, struct slice account)
+static struct mailbox *mailbox_of(struct memory_store *m, enum store_box kind, struct slice account)
 {
-    struct mailbox *box = map_get(m->mailboxes, account);
+    struct mailbox *box = map_get(m->boxes[kind], account);
     if (!box) {
         box = MEM_NEW(struct mailbox);
         list_init(&box->mails);
+        box->kind = kind;
         box->account = mem_dup(account);
-        map_put(m->mailboxes, account, box);
+        map_put(m->boxes[kind], account, box);
     }
     return box;
 }
@@ -96,7 +107,7 @@ static void make_room(struct memory_store *m, struct mailbox *box)
     }
 }
 
-static void mail_put(struct store *s, struct slice account, struct entry *e)
+static void box_put(struct store *s, enum store_box kind, struct slice account, struct entry *e)
 {
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
@@ -109,7 +120,7 @@ static void mail_put(struct store *s, struct slice account, struct entry *e)
         mail = MEM_NEW(struct mail);
         mail->entry = e;
         e->next = NULL;
-        mail->box = mailbox_of(m, account);
+        mail->box = mailbox_of(m, kind, account);
         list_append(&mail->box->mails, &mail->link);
         map_put(m->mails, slice_str(e->origin), mail);
         account_bytes(m, mail->box, (int64_t)entry_cost(e->n));
@@ -126,13 +137,13 @@ static struct entry *entry_clone(const struct entry *e)
     return copy;
 }
 
-static void mail_take(struct store *s, struct slice account, store_mail_fn *done, void *ctx)
+static void box_take(struct store *s, enum store_box kind, struct slice account, store_mail_fn *done, void *ctx)
 {
     struct memory_store *m = self(s);
     struct entry *first = NULL, **end = &first;
     size_t n = 0;
     pthread_mutex_lock(&m->lock);
-    struct mailbox *box = map_get(m->mailboxes, account);
+    struct mailbox *box = map_get(m->boxes[kind], account);
     if (box) {
         LIST_FOREACH_SAFE(it, next, &box->mails)
         {
@@ -152,17 +163,17 @@ static void mail_take(struct store *s, struct slice account, store_mail_fn *done
 static void drop_if_empty(struct memory_store *m, struct mailbox *box)
 {
     if (list_is_empty(&box->mails)) {
-        map_remove(m->mailboxes, slice_str(box->account));
+        map_remove(m->boxes[box->kind], slice_str(box->account));
         mailbox_free(box);
     }
 }
 
-static void mail_done(struct store *s, struct slice account, struct slice origin)
+static void box_done(struct store *s, enum store_box kind, struct slice account, struct slice origin)
 {
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
     struct mail *mail = map_get(m->mails, origin);
-    struct mailbox *box = map_get(m->mailboxes, account);
+    struct mailbox *box = map_get(m->boxes[kind], account);
     if (mail && box) {
         mail_free(m, mail);
         drop_if_empty(m, box);
@@ -231,12 +242,45 @@ static void tombstone_get(struct store *s, const char *sid, const char *account,
     done(ctx, known ? &t : NULL);
 }
 
+static void session_put(struct store *s, const char *sid, struct slice record)
+{
+    struct memory_store *m = self(s);
+    struct kept *k = MEM_NEW(struct kept);
+    buf_add(&k->record, record);
+    memcpy(k->sid, sid, SID_SIZE);
+    pthread_mutex_lock(&m->lock);
+    list_append(&m->sessions, &k->link);
+    m->session_count++;
+    pthread_mutex_unlock(&m->lock);
+}
+
+static bool session_take(struct store *s, char sid_r[SID_SIZE], struct buf *record_r)
+{
+    struct memory_store *m = self(s);
+    pthread_mutex_lock(&m->lock);
+    struct list *first = list_first(&m->sessions);
+    struct kept *k = first ? CONTAINER_OF(first, struct kept, link) : NULL;
+    if (k) {
+        list_remove(&k->link);
+        m->session_count--;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (!k)
+        return false;
+    memcpy(sid_r, k->sid, SID_SIZE);
+    *record_r = k->record;
+    free(k);
+    return true;
+}
+
 static const struct store_ops memory_ops = {
-    .mail_put = mail_put,
-    .mail_take = mail_take,
-    .mail_done = mail_done,
+    .box_put = box_put,
+    .box_take = box_take,
+    .box_done = box_done,
     .tombstone_put = tombstone_put,
     .tombstone_get = tombstone_get,
+    .session_put = session_put,
+    .session_take = session_take,
 };
 
 struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory)
@@ -244,7 +288,9 @@ struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Ato
     struct memory_store *m = MEM_NEW(struct memory_store);
     m->store.ops = &memory_ops;
     pthread_mutex_init(&m->lock, NULL);
-    m->mailboxes = map_new();
+    for (int kind = 0; kind < BOXES; kind++)
+        m->boxes[kind] = map_new();
+    list_init(&m->sessions);
     m->mails = map_new();
     m->graves = map_new();
     list_init(&m->graves_by_age);
@@ -276,7 +322,7 @@ void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombst
 struct sweep {
     struct memory_store *m;
     usec before;
-    size_t dropped;
+    size_t *dropped; /* by box */
 };
 
 static bool sweep_mailbox(void *ctx, struct slice key, void *value)
@@ -289,18 +335,20 @@ static bool sweep_mailbox(void *ctx, struct slice key, void *value)
         struct mail *mail = CONTAINER_OF(it, struct mail, link);
         if (!mail->lent && mail->entry->arrived < sweep->before) {
             mail_free(sweep->m, mail);
-            sweep->dropped++;
+            sweep->dropped[box->kind]++;
         }
     }
     drop_if_empty(sweep->m, box);
     return true;
 }
 
-size_t memory_store_sweep(struct memory_store *m, usec wall)
+void memory_store_sweep(struct memory_store *m, usec wall, size_t expired_r[BOXES])
 {
+    memset(expired_r, 0, BOXES * sizeof *expired_r);
     pthread_mutex_lock(&m->lock);
-    struct sweep sweep = {.m = m, .before = wall - m->mailbox_ttl};
-    map_each(m->mailboxes, sweep_mailbox, &sweep);
+    struct sweep sweep = {.m = m, .before = wall - m->mailbox_ttl, .dropped = expired_r};
+    for (int kind = 0; kind < BOXES; kind++)
+        map_each(m->boxes[kind], sweep_mailbox, &sweep);
     for (struct list *it; (it = list_first(&m->graves_by_age));) {
         struct grave *g = CONTAINER_OF(it, struct grave, link);
         if (g->until > wall)
@@ -308,7 +356,6 @@ size_t memory_store_sweep(struct memory_store *m, usec wall)
         grave_free(m, g);
     }
     pthread_mutex_unlock(&m->lock);
-    return sweep.dropped;
 }
 
 struct visit {
@@ -322,7 +369,7 @@ static bool visit_mailbox(void *ctx, struct slice key, void *value)
     struct mailbox *box = value;
     (void)key;
     LIST_FOREACH_SAFE(it, next, &box->mails)
-        visit->visitor->mail(visit->ctx, box->account, CONTAINER_OF(it, struct mail, link)->entry);
+    visit->visitor->mail(visit->ctx, box->kind, box->account, CONTAINER_OF(it, struct mail, link)->entry);
     return true;
 }
 
@@ -330,7 +377,13 @@ void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, 
 {
     struct visit visit = {v, ctx};
     pthread_mutex_lock(&m->lock);
-    map_each(m->mailboxes, visit_mailbox, &visit);
+    for (int kind = 0; kind < BOXES; kind++)
+        map_each(m->boxes[kind], visit_mailbox, &visit);
+    LIST_FOREACH_SAFE(it, next, &m->sessions)
+    {
+        struct kept *k = CONTAINER_OF(it, struct kept, link);
+        v->session(ctx, k->sid, buf_slice(&k->record));
+    }
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     {
         struct grave *g = CONTAINER_OF(it, struct grave, link);
@@ -343,7 +396,13 @@ void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, 
 struct memory_store_figures memory_store_figures(struct memory_store *m)
 {
     pthread_mutex_lock(&m->lock);
-    struct memory_store_figures f = {map_count(m->mails), m->bytes, m->doubled, m->overflown, map_count(m->graves)};
+    struct memory_store_figures f = {.messages = m->messages[BOX_MAIL],
+                                     .outbox = m->messages[BOX_OUT],
+                                     .bytes = m->bytes,
+                                     .doubled = m->doubled,
+                                     .overflown = m->overflown,
+                                     .tombstones = map_count(m->graves),
+                                     .sessions = m->session_count};
     pthread_mutex_unlock(&m->lock);
     return f;
 }
@@ -360,10 +419,15 @@ static bool free_mailbox(void *ctx, struct slice key, void *value)
 
 void memory_store_free(struct memory_store *m)
 {
-    map_each(m->mailboxes, free_mailbox, m);
+    for (int kind = 0; kind < BOXES; kind++) {
+        map_each(m->boxes[kind], free_mailbox, m);
+        map_free(m->boxes[kind]);
+    }
+    char sid[SID_SIZE];
+    for (struct buf record; session_take(&m->store, sid, &record);)
+        buf_free(&record);
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     grave_free(m, CONTAINER_OF(it, struct grave, link));
-    map_free(m->mailboxes);
     map_free(m->mails);
     map_free(m->graves);
     pthread_mutex_destroy(&m->lock);

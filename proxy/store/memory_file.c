@@ -1,8 +1,12 @@
-/* store.file. Text lines that say what follows, then that many bytes, so that it can be looked at; the last line counts what
- * came before, so that a file cut short is noticed:
+/* store.file. Text lines that say what follows, then that many bytes, so that it can be looked at; the last line counts
+ * what came before, so that a file cut short is noticed:
  *
  *   holdfast-store 1
  *   mail ACCOUNT-BYTES ORIGIN-BYTES STANZA-BYTES ARRIVED NAME-END OPEN-END CLOSE-AT DELAYED
+ *   …
+ *   out (the same, of outboxes)
+ *   …
+ *   session SID BYTES
  *   …
  *   tombstone SID UNTIL H ACCOUNT-BYTES PROOF-BYTES
  *   …
@@ -28,13 +32,24 @@ struct saving {
     size_t count;
 };
 
-static void save_mail(void *ctx, const char *account, const struct entry *e)
+static const char *const box_word[BOXES] = {"mail", "out"};
+
+static void save_mail(void *ctx, enum store_box box, const char *account, const struct entry *e)
 {
     struct saving *s = ctx;
-    buf_printf(&s->out, "mail %zu %zu %" PRIu32 " %" PRId64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %d\n", strlen(account),
-               strlen(e->origin), e->n, e->arrived, e->name_end, e->open_end, e->close_at, e->delayed);
+    buf_printf(&s->out, "%s %zu %zu %" PRIu32 " %" PRId64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %d\n", box_word[box],
+               strlen(account), strlen(e->origin), e->n, e->arrived, e->name_end, e->open_end, e->close_at, e->delayed);
     buf_printf(&s->out, "%s%s", account, e->origin);
     buf_add(&s->out, entry_slice(e));
+    BUF_LIT(&s->out, "\n");
+    s->count++;
+}
+
+static void save_session(void *ctx, const char *sid, struct slice record)
+{
+    struct saving *s = ctx;
+    buf_printf(&s->out, "session %s %zu\n", sid, record.n);
+    buf_add(&s->out, record);
     BUF_LIT(&s->out, "\n");
     s->count++;
 }
@@ -82,7 +97,7 @@ static char *write_file(const char *path, struct slice bytes)
 
 char *memory_store_save(struct memory_store *m, const char *path)
 {
-    static const struct memory_visitor visitor = {save_mail, save_grave};
+    static const struct memory_visitor visitor = {save_mail, save_session, save_grave};
     struct saving s = {0};
     BUF_LIT(&s.out, HEADLINE);
     memory_store_visit(m, &visitor, &s);
@@ -124,13 +139,18 @@ static bool take_line(struct loading *l, char *line, size_t size)
 
 static bool load_mail(struct loading *l, const char *line)
 {
+    char word[8];
     size_t account_n, origin_n, n;
     uint32_t name_end, open_end, close_at;
     int64_t arrived;
-    int delayed;
+    int delayed, box = 0;
     struct slice all;
-    if (sscanf(line, "mail %zu %zu %zu %" SCNd64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %d", &account_n, &origin_n, &n,
-               &arrived, &name_end, &open_end, &close_at, &delayed) != 8)
+    if (sscanf(line, "%7s %zu %zu %zu %" SCNd64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %d", word, &account_n, &origin_n,
+               &n, &arrived, &name_end, &open_end, &close_at, &delayed) != 9)
+        return false;
+    while (box < BOXES && strcmp(word, box_word[box]) != 0)
+        box++;
+    if (box == BOXES)
         return false;
     if (account_n > l->rest.n || origin_n > l->rest.n || n > UINT32_MAX || !take(l, account_n + origin_n + n, &all))
         return false;
@@ -145,7 +165,21 @@ static bool load_mail(struct loading *l, const char *line)
         e->close_at = close_at;
         e->delayed = delayed;
         e->class = CLASS_KEEP;
-        store->ops->mail_put(store, slice_of(all.p, account_n), e);
+        store->ops->box_put(store, (enum store_box)box, slice_of(all.p, account_n), e);
+    }
+    return true;
+}
+
+static bool load_session(struct loading *l, const char *line)
+{
+    char sid[SID_SIZE];
+    size_t n;
+    struct slice record;
+    if (sscanf(line, "session %32s %zu", sid, &n) != 2 || strlen(sid) != SID_SIZE - 1 || !take(l, n, &record))
+        return false;
+    if (l->m) {
+        struct store *store = memory_store_get(l->m);
+        store->ops->session_put(store, sid, record);
     }
     return true;
 }
@@ -186,7 +220,7 @@ static bool load_all(struct loading *l)
     while (take_line(l, line, sizeof line)) {
         if (sscanf(line, "end %llu", &count) == 1)
             return count == l->count && l->rest.n == 0;
-        if (!load_mail(l, line) && !load_tombstone(l, line))
+        if (!load_mail(l, line) && !load_session(l, line) && !load_tombstone(l, line))
             return false;
         l->count++;
     }
@@ -212,7 +246,8 @@ char *memory_store_load(struct memory_store *m, const char *path)
     char *error = read_file(path, &in);
     struct loading look = {.rest = buf_slice(&in)}, real = {.rest = buf_slice(&in), .m = m};
     if (!error && in.n && !load_all(&look))
-        error = mem_printf("%s: damaged, or not a file of this store; move it away (byte %zu)", path, in.n - look.rest.n);
+        error =
+            mem_printf("%s: damaged, or not a file of this store; move it away (byte %zu)", path, in.n - look.rest.n);
     if (!error && in.n) {
         load_all(&real);
         if (unlink(path) != 0)

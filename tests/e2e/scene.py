@@ -64,9 +64,14 @@ def sums(reading):
         reading.sum("parked_stanzas")
     up = reading.sum(UP_FATES) + reading.sum("unconfirmed_stanzas")
     mail = reading.sum("mailbox_fates_total") + reading.sum("mailbox_messages")
-    return {"downlink": (reading.sum("stanzas_total", direction="downlink"), down),
-            "uplink": (reading.sum("stanzas_total", direction="uplink"), up),
-            "mailbox": (reading.sum(DOWN_FATES, fate="mailbox"), mail)}
+    def restored(queue):
+        return reading.sum("restored_stanzas_total", queue=queue)
+    return {"downlink": (reading.sum("stanzas_total", direction="downlink") + reading.sum("stanzas_injected_total") +
+                         restored("downlink"), down),
+            "uplink": (reading.sum("stanzas_total", direction="uplink") + restored("uplink"), up),
+            "outbox": (reading.sum("outbox_kept_total") + restored("outbox"),
+                       reading.sum("outbox_fates_total") + reading.sum("outbox_messages")),
+            "mailbox": (reading.sum(DOWN_FATES, fate="mailbox") + restored("mailbox"), mail)}
 
 
 def assert_sums(proxy, timeout=5):

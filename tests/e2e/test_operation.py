@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 from raw import Closed, RawClient
-from scene import eventually, scene  # noqa: F401  (a fixture)
+from scene import assert_sums, eventually, scene  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.servers("prosody")
 
@@ -114,14 +114,14 @@ def test_the_store_file_carries_messages_and_counts_over_a_stop(scene, tmp_path)
     s.proxy.start()
     assert not (tmp_path / "store").exists(), "what it held must not come twice"
     again = s.authenticated()
-    failed = again.try_resume(client.sm_id, 3)
-    assert (failed.name, failed.get("h")) == ("failed", "1")
-    again.bind("r")
-    again.enable()
-    again.presence(priority=0)
+    again.take_over(client)
+    resumed = again.try_resume(client.sm_id, 0)
+    assert (resumed.name, resumed.get("h")) == ("resumed", "1")
     late = [again.wait_for(s.is_ours) for _ in range(3)]
     assert [s.number(message) for message in late] == [1, 2, 3]
-    assert all(message.has("delay", "urn:xmpp:delay") for message in late)
+    assert s.figure("resumes_total", result="rebuilt") == 1
+    assert again.request() == 1
+    assert_sums(s.proxy)
 
 
 def test_a_damaged_store_file_stops_the_start_and_stays(scene, tmp_path):

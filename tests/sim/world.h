@@ -613,14 +613,14 @@ static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_
 static inline void world_check_fates(struct world *w)
 {
     int64_t down = WORLD_SUM(w, METRIC_stanzas_down_message, METRIC_stanzas_down_presence, METRIC_stanzas_down_iq);
-    down += world_sum(w, METRIC_stanzas_injected);
-    int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_relayed, METRIC_down_mailbox, METRIC_down_bounced,
+    down += WORLD_SUM(w, METRIC_stanzas_injected, METRIC_restored_down);
+    int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_kept, METRIC_down_relayed, METRIC_down_mailbox, METRIC_down_bounced,
                               METRIC_down_swallowed, METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
                               METRIC_down_discarded_groupchat, METRIC_down_discarded_iq, METRIC_down_discarded_message);
     int64_t here = WORLD_SUM(w, METRIC_unacked_stanzas, METRIC_parked_stanzas) - world_sum(w, METRIC_mailbox_lent);
     assert_int_equal(down, fates + here);
-    int64_t up = WORLD_SUM(w, METRIC_stanzas_up_message, METRIC_stanzas_up_presence, METRIC_stanzas_up_iq);
-    assert_int_equal(up, WORLD_SUM(w, METRIC_up_confirmed, METRIC_up_relayed, METRIC_up_returned, METRIC_up_bounced,
+    int64_t up = WORLD_SUM(w, METRIC_stanzas_up_message, METRIC_stanzas_up_presence, METRIC_stanzas_up_iq, METRIC_restored_up);
+    assert_int_equal(up, WORLD_SUM(w, METRIC_up_confirmed, METRIC_up_kept, METRIC_up_relayed, METRIC_up_returned, METRIC_up_bounced,
                                    METRIC_unconfirmed_stanzas));
 }
 

@@ -427,25 +427,29 @@ struct late_store {
     char *account;
 };
 
-static void late_put(struct store *s, struct slice account, struct entry *e)
+static void late_put(struct store *s, enum store_box box, struct slice account, struct entry *e)
 {
     struct store *real = ((struct late_store *)s)->real;
-    real->ops->mail_put(real, account, e);
+    real->ops->box_put(real, box, account, e);
 }
 
-static void late_take(struct store *s, struct slice account, store_mail_fn *done, void *ctx)
+static void late_take(struct store *s, enum store_box box, struct slice account, store_mail_fn *done, void *ctx)
 {
     struct late_store *late = (struct late_store *)s;
+    if (box != BOX_MAIL) {
+        late->real->ops->box_take(late->real, box, account, done, ctx);
+        return;
+    }
     assert_null(late->done);
     late->done = done;
     late->ctx = ctx;
     late->account = mem_dup(account);
 }
 
-static void late_done(struct store *s, struct slice account, struct slice origin)
+static void late_done(struct store *s, enum store_box box, struct slice account, struct slice origin)
 {
     struct store *real = ((struct late_store *)s)->real;
-    real->ops->mail_done(real, account, origin);
+    real->ops->box_done(real, box, account, origin);
 }
 
 static void late_tombstone_put(struct store *s, const char *sid, const struct tombstone *t)
@@ -461,13 +465,17 @@ static void late_tombstone_get(struct store *s, const char *sid, const char *acc
     real->ops->tombstone_get(real, sid, account, proof, done, ctx);
 }
 
-static const struct store_ops late_ops = {late_put, late_take, late_done, late_tombstone_put, late_tombstone_get};
+static const struct store_ops late_ops = {.box_put = late_put,
+                                          .box_take = late_take,
+                                          .box_done = late_done,
+                                          .tombstone_put = late_tombstone_put,
+                                          .tombstone_get = late_tombstone_get};
 
 static void late_answer(struct late_store *late)
 {
     store_mail_fn *done = late->done;
     late->done = NULL;
-    late->real->ops->mail_take(late->real, slice_str(late->account), done, late->ctx);
+    late->real->ops->box_take(late->real, BOX_MAIL, slice_str(late->account), done, late->ctx);
     free(late->account);
     late->account = NULL;
 }
@@ -482,7 +490,7 @@ static void begin_late(struct fixture *f, struct late_store *late)
     e->open_end = 31;
     e->close_at = e->n - 10;
     e->origin = mem_strdup("earlier/1");
-    late->real->ops->mail_put(late->real, SLICE_LIT("romeo@example.org"), e);
+    late->real->ops->box_put(late->real, BOX_MAIL, SLICE_LIT("romeo@example.org"), e);
     count(f->w.counters[0], METRIC_stanzas_down_message); /* as if it had come to an earlier session */
     count(f->w.counters[0], METRIC_down_mailbox);
     client_login(&f->c, 0, "romeo");

@@ -50,7 +50,7 @@ static struct entry *mail(const char *text, const char *origin, usec arrived)
 
 static void put(struct fixture *f, struct slice account, const char *text, const char *origin)
 {
-    f->s->ops->mail_put(f->s, account, mail(text, origin, 0));
+    f->s->ops->box_put(f->s, BOX_MAIL, account, mail(text, origin, 0));
 }
 
 struct taken {
@@ -67,7 +67,7 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
 static struct taken take(struct fixture *f, struct slice account)
 {
     struct taken taken = {0};
-    f->s->ops->mail_take(f->s, account, on_mail, &taken);
+    f->s->ops->box_take(f->s, BOX_MAIL, account, on_mail, &taken);
     assert_int_equal(taken.calls, 1);
     return taken;
 }
@@ -86,6 +86,14 @@ static void assert_taken(struct taken taken, const char *wanted)
     if (!slice_eq_str(buf_slice(&got), wanted))
         fail_msg("taken: %.*s, wanted: %s", SLICE_ARG(buf_slice(&got)), wanted);
     buf_free(&got);
+}
+
+static size_t swept(struct fixture *f, usec wall)
+{
+    size_t expired[BOXES];
+    memory_store_sweep(f->m, wall, expired);
+    assert_int_equal(expired[BOX_OUT], 0);
+    return expired[BOX_MAIL];
 }
 
 static void assert_figures(struct fixture *f, size_t messages, size_t bytes, size_t doubled, size_t tombstones)
@@ -118,10 +126,10 @@ static void test_lending(void **state)
     put(f, romeo, "bb", "s1/2");
     put(f, romeo, "a", "s1/1");
     assert_taken(take(f, romeo), "a s1/1;bb s1/2;c s2/1;"); /* in the order of their first coming */
-    f->s->ops->mail_done(f->s, romeo, SLICE_LIT("s1/1"));
-    f->s->ops->mail_done(f->s, romeo, SLICE_LIT("s1/2"));
-    f->s->ops->mail_done(f->s, romeo, SLICE_LIT("s1/2")); /* harmless */
-    f->s->ops->mail_done(f->s, romeo, SLICE_LIT("s2/1"));
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s1/1"));
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s1/2"));
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s1/2")); /* harmless */
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s2/1"));
     assert_figures(f, 1, entry_cost(1), 0, 0);
     assert_taken(take(f, romeo), "");
     assert_taken(take(f, juliet), "x s9/1;");
@@ -150,7 +158,7 @@ static void test_what_an_entry_keeps(void **state)
     e->name_end = 8;
     e->open_end = 10;
     e->close_at = 10;
-    f->s->ops->mail_put(f->s, romeo, e);
+    f->s->ops->box_put(f->s, BOX_MAIL, romeo, e);
     struct taken taken = take(f, romeo);
     assert_int_equal(taken.n, 1);
     assert_int_equal(taken.first->arrived, 1234);
@@ -165,19 +173,19 @@ static void test_what_an_entry_keeps(void **state)
 static void test_sweep(void **state)
 {
     struct fixture *f = *state;
-    f->s->ops->mail_put(f->s, romeo, mail("old", "s/1", 10));
-    f->s->ops->mail_put(f->s, romeo, mail("new", "s/2", 20));
-    f->s->ops->mail_put(f->s, juliet, mail("old", "s/3", 10));
-    assert_int_equal(memory_store_sweep(f->m, HOUR + 10), 0);
-    assert_int_equal(memory_store_sweep(f->m, HOUR + 15), 2);
+    f->s->ops->box_put(f->s, BOX_MAIL, romeo, mail("old", "s/1", 10));
+    f->s->ops->box_put(f->s, BOX_MAIL, romeo, mail("new", "s/2", 20));
+    f->s->ops->box_put(f->s, BOX_MAIL, juliet, mail("old", "s/3", 10));
+    assert_int_equal(swept(f, HOUR + 10), 0);
+    assert_int_equal(swept(f, HOUR + 15), 2);
     assert_taken(take(f, juliet), "");
     assert_taken(take(f, romeo), "new s/2;");
-    assert_int_equal(memory_store_sweep(f->m, 3 * HOUR), 0); /* lent: it may be delivered this moment */
-    f->s->ops->mail_put(f->s, romeo, mail("new", "s/2", 20));
+    assert_int_equal(swept(f, 3 * HOUR), 0); /* lent: it may be delivered this moment */
+    f->s->ops->box_put(f->s, BOX_MAIL, romeo, mail("new", "s/2", 20));
     memory_store_set_ttls(f->m, 4 * HOUR, HOUR);
-    assert_int_equal(memory_store_sweep(f->m, 3 * HOUR), 0);
+    assert_int_equal(swept(f, 3 * HOUR), 0);
     memory_store_set_ttls(f->m, 2 * HOUR, HOUR);
-    assert_int_equal(memory_store_sweep(f->m, 3 * HOUR), 1);
+    assert_int_equal(swept(f, 3 * HOUR), 1);
     assert_figures(f, 0, 0, 0, 0);
 }
 
@@ -260,7 +268,7 @@ static void test_tombstones_end(void **state)
     assert_true(dig(f, a, "romeo@example.org", NULL).known);
     assert_false(dig(f, b, "romeo@example.org", NULL).known); /* out of date, though not swept yet */
     clock_read(&now);
-    memory_store_sweep(f->m, now.wall + 2 * HOUR);
+    swept(f, now.wall + 2 * HOUR);
     assert_figures(f, 0, 0, 0, 0);
     assert_false(dig(f, a, "romeo@example.org", NULL).known);
 }
@@ -284,9 +292,9 @@ static void on_mail_of_worker(void *ctx, struct entry *first, size_t n)
         next = e->next;
         if (e->number % 3 == 0) { /* the number is the test's own here */
             e->number = 1;
-            s->ops->mail_put(s, romeo, e);
+            s->ops->box_put(s, BOX_MAIL, romeo, e);
         } else {
-            s->ops->mail_done(s, romeo, slice_str(e->origin));
+            s->ops->box_done(s, BOX_MAIL, romeo, slice_str(e->origin));
             entry_free(e);
             w->done++;
         }
@@ -304,15 +312,15 @@ static void *work(void *arg)
         snprintf(origin, sizeof origin, "%c/%u", w->name, i);
         struct entry *e = mail("x", origin, INT64_MAX / 2);
         e->number = i;
-        s->ops->mail_put(s, romeo, e);
-        s->ops->mail_take(s, romeo, on_mail_of_worker, w);
+        s->ops->box_put(s, BOX_MAIL, romeo, e);
+        s->ops->box_take(s, BOX_MAIL, romeo, on_mail_of_worker, w);
         struct tombstone t = {"romeo@example.org", "proof", i, "expired"};
         s->ops->tombstone_put(s, sid, &t);
         struct told told = dig(w->f, sid, NULL, "proof");
         if (!told.known || told.h != i)
             w->done += 1000000;
         memory_store_figures(w->f->m);
-        memory_store_sweep(w->f->m, 0);
+        swept(w->f, 0);
     }
     return NULL;
 }

@@ -42,7 +42,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void put(struct memory_store *m, const char *account, const char *origin, const char *stanza)
+static void put_into(struct memory_store *m, enum store_box box, const char *account, const char *origin,
+                     const char *stanza)
 {
     struct store *s = memory_store_get(m);
     struct clock now;
@@ -52,7 +53,12 @@ static void put(struct memory_store *m, const char *account, const char *origin,
     e->name_end = 8;
     e->open_end = e->n;
     e->close_at = e->n;
-    s->ops->mail_put(s, slice_str(account), e);
+    s->ops->box_put(s, box, slice_str(account), e);
+}
+
+static void put(struct memory_store *m, const char *account, const char *origin, const char *stanza)
+{
+    put_into(m, BOX_MAIL, account, origin, stanza);
 }
 
 static void on_mail(void *ctx, struct entry *first, size_t n)
@@ -66,12 +72,17 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
     }
 }
 
-static char *mails_of(struct memory_store *m, const char *account)
+static char *content_of(struct memory_store *m, enum store_box box, const char *account)
 {
     struct buf out = {0};
     struct store *s = memory_store_get(m);
-    s->ops->mail_take(s, slice_str(account), on_mail, &out);
+    s->ops->box_take(s, box, slice_str(account), on_mail, &out);
     return buf_steal(&out);
+}
+
+static char *mails_of(struct memory_store *m, const char *account)
+{
+    return content_of(m, BOX_MAIL, account);
 }
 
 static void on_tombstone(void *ctx, const struct tombstone *t)
@@ -95,6 +106,8 @@ static void fill(struct memory_store *m)
     put(m, "romeo@example.org", "s/1", "<message id='1\n2'/>");
     put(m, "juliet@example.org", "s/2", "<message id='end 7'/>");
     put(m, "romeo@example.org", "s/3", "<message/>");
+    put_into(m, BOX_OUT, "romeo@example.org", "s/up/3", "<message to='j'/>");
+    s->ops->session_put(s, SID, SLICE_LIT("a record\nend 5\n"));
     s->ops->tombstone_put(s, SID, &(struct tombstone){"romeo@example.org", "a\nb\nc", 42, "expired"});
 }
 
@@ -115,6 +128,17 @@ static void test_round_trip(void **state)
     assert_int_equal(h_of(again, SID, NULL, "a\nb\nc"), 42);
     assert_int_equal(h_of(again, SID, "romeo@example.org", NULL), 42);
     assert_true(h_of(again, SID, "juliet@example.org", NULL) == UINT64_MAX);
+    char *out = content_of(again, BOX_OUT, "romeo@example.org");
+    assert_string_equal(out, "s/up/3 <message to='j'/> 8\n");
+    char sid[SID_SIZE];
+    struct buf record;
+    struct store *store = memory_store_get(again);
+    assert_true(store->ops->session_take(store, sid, &record));
+    assert_string_equal(sid, SID);
+    assert_true(slice_eq_str(buf_slice(&record), "a record\nend 5\n"));
+    assert_false(store->ops->session_take(store, sid, &record));
+    buf_free(&record);
+    free(out);
     free(romeo);
     free(juliet);
     memory_store_free(again);

@@ -1,0 +1,188 @@
+/* A session over a clean stop of the node (store.file): when the server has confirmed what it can, all that the session
+ * is made of becomes a record in the store; the next start makes a stranded session of it, whose client logs in anew.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "record.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include <stdlib.h>
+
+#define FORMAT 1
+/* For the last confirmations: what is still unconfirmed then is sent twice. */
+#define CONFIRM_TIME (2 * USEC_S)
+
+bool session_freeze(struct session *s)
+{
+    if (!session_can_strand(s) || s->freeze_by)
+        return s->freeze_by != 0;
+    s->freeze_by = s->cx->clock->mono + CONFIRM_TIME;
+    if (s->resuming)
+        client_leg_close(s->resuming, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    if (s->client)
+        client_leg_close(s->client, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    session_dirty(s);
+    return true;
+}
+
+/* ---- to bytes ---- */
+
+static void save_identity(const struct session *s, struct buf *out)
+{
+    struct owner_place place = {0};
+    owner_find(s->cx->owner, s->sid, &place);
+    record_number(out, FORMAT);
+    record_text(out, slice_str(s->previd));
+    record_text(out, slice_str(s->jid));
+    record_text(out, slice_str(s->domain));
+    record_text(out, slice_str(place.proof));
+    record_text(out, slice_str(s->sm_ns));
+    record_number(out, s->max);
+    record_number(out, s->cx->clock->wall - (s->cx->clock->mono - s->born));
+    record_number(out, s->cx->clock->wall - (s->cx->clock->mono - s->changed));
+    owner_place_clear(&place);
+}
+
+static void save_counts(const struct session *s, struct buf *out)
+{
+    record_number(out, (int64_t)s->in.safe);
+    record_number(out, (int64_t)s->in.told);
+    record_number(out, (int64_t)s->out.acked);
+    record_number(out, (int64_t)s->out.written);
+    record_number(out, (int64_t)s->resumes);
+    record_number(out, (int64_t)s->stanzas_up);
+    record_number(out, (int64_t)s->stanzas_down);
+    record_number(out, s->told.available);
+}
+
+static void freeze(struct session *s)
+{
+    struct buf out = {0};
+    parking_append_all(s);
+    save_identity(s, &out);
+    save_counts(s, &out);
+    record_queue(&out, &s->out.queue);
+    record_queue(&out, &s->lingering);
+    record_queue(&out, &s->unconfirmed);
+    setup_save(s, &out);
+    rooms_save(s, &out);
+    sightings_save(s, &out);
+    pending_save(s, &out);
+    s->cx->store->ops->session_put(s->cx->store, s->sid, buf_slice(&out));
+    buf_free(&out);
+    LOG(LOG_INFO, "session kept over the stop", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
+        LF_INT("unconfirmed", s->unconfirmed.count));
+    session_put_away(s);
+}
+
+void freeze_turn(struct session *s)
+{
+    if (s->freeze_by && s->state == SESSION_DETACHED &&
+        (!s->up || uplink_is_safe(s) || s->cx->clock->mono >= s->freeze_by))
+        freeze(s);
+}
+
+/* ---- and back ---- */
+
+static usec mono_of(const struct context *cx, usec wall)
+{
+    usec ago = cx->clock->wall - wall;
+    return cx->clock->mono - (ago > 0 ? ago : 0);
+}
+
+static void load_identity(struct session *s, struct record_reader *in, struct slice *proof)
+{
+    in->bad |= record_take_number(in) != FORMAT;
+    struct slice previd = record_take_text(in);
+    in->bad |= previd.n >= sizeof s->previd;
+    if (!in->bad)
+        memcpy(s->previd, previd.n ? previd.p : "", previd.n);
+    s->jid = mem_dup(record_take_text(in));
+    s->domain = mem_dup(record_take_text(in));
+    s->account = jid_bare(slice_str(s->jid));
+    *proof = record_take_text(in);
+    s->sm_ns = slice_eq_str(record_take_text(in), NS_SM2) ? NS_SM2 : NS_SM3;
+    s->max = record_take_number(in);
+    s->born = mono_of(s->cx, record_take_number(in));
+    s->changed = mono_of(s->cx, record_take_number(in));
+}
+
+static void load_counts(struct session *s, struct record_reader *in)
+{
+    s->in.safe = (uint64_t)record_take_number(in);
+    s->in.told = (uint64_t)record_take_number(in);
+    s->out.acked = (uint64_t)record_take_number(in);
+    s->out.written = (uint64_t)record_take_number(in);
+    s->resumes = (uint64_t)record_take_number(in);
+    s->stanzas_up = (uint64_t)record_take_number(in);
+    s->stanzas_down = (uint64_t)record_take_number(in);
+    s->told.available = record_take_number(in);
+}
+
+/* Numbers are contiguous and end where they are known to. */
+static void load_queue(struct session *s, struct record_reader *in, struct queue *q, uint64_t before)
+{
+    q->last_number = before;
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        struct entry *e = record_take_entry(in);
+        in->bad |= !e || e->number != q->last_number + 1;
+        if (in->bad) {
+            entry_free(e);
+            return;
+        }
+        context_memory(s->cx, (int64_t)entry_cost(e->n));
+        queue_append(q, e);
+    }
+}
+
+static void count_restored(struct session *s)
+{
+    struct counters *c = s->cx->counters;
+    count_add(c, METRIC_restored_down, (int64_t)s->out.queue.count);
+    count_add(c, METRIC_unacked_stanzas, (int64_t)s->out.queue.count);
+    count_add(c, METRIC_unacked_bytes, (int64_t)s->out.queue.bytes);
+    count_add(c, METRIC_restored_up, (int64_t)s->unconfirmed.count);
+    count_add(c, METRIC_unconfirmed_stanzas, (int64_t)s->unconfirmed.count);
+    count_add(c, METRIC_unconfirmed_bytes, (int64_t)s->unconfirmed.bytes);
+}
+
+/* The number of the first one of a queue, looked at in the record; its queue begins behind the one before. */
+static void load_queues(struct session *s, struct record_reader *in)
+{
+    load_queue(s, in, &s->out.queue, s->out.acked);
+    struct record_reader look = *in;
+    bool lingers = record_take_count(&look) > 0;
+    uint64_t first = lingers ? (uint64_t)record_take_number(&look) : s->in.safe + 1;
+    load_queue(s, in, &s->lingering, first - 1);
+    load_queue(s, in, &s->unconfirmed, s->in.safe);
+    in->bad |= lingers && s->lingering.last_number != s->in.safe;
+    s->in.received = s->unconfirmed.last_number;
+}
+
+bool session_thaw(struct context *cx, const char *sid, struct slice record)
+{
+    struct record_reader in = {.rest = record};
+    struct slice proof;
+    struct session *s = session_blank(cx);
+    memcpy(s->sid, sid, SID_SIZE);
+    load_identity(s, &in, &proof);
+    load_counts(s, &in);
+    load_queues(s, &in);
+    setup_load(s, &in);
+    rooms_load(s, &in);
+    sightings_load(s, &in);
+    pending_load(s, &in);
+    if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
+        LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", sid), LF_INT("at", record.n - in.rest.n));
+        session_drop_blank(s);
+        return false;
+    }
+    char *text = proof.n ? mem_dup(proof) : NULL;
+    count_restored(s);
+    session_stand_by(s, text);
+    free(text);
+    LOG(LOG_INFO, "session back from the store", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
+        LF_INT("unconfirmed", s->unconfirmed.count));
+    return true;
+}

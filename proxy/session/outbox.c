@@ -1,0 +1,75 @@
+/* The account's outbox: messages that were acked to a client of it, and that the server may have lost when it died.
+ * They are sent on the account's next upstream leg, ahead of the client's own, and leave the box when a barrier behind
+ * them is answered. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "session_impl.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* The store may answer when the session is gone: it is found again by its id. */
+struct ask {
+    struct context *cx;
+    char sid[SID_SIZE];
+    char *account;
+};
+
+static void put_back(struct context *cx, struct slice account, struct entry *e)
+{
+    cx->store->ops->box_put(cx->store, BOX_OUT, account, e);
+}
+
+static void on_messages(void *ctx, struct entry *first, size_t n)
+{
+    struct ask *ask = ctx;
+    struct session *s = registry_find(ask->cx->registry, ask->sid);
+    for (struct entry *e = first, *next; e; e = next) {
+        next = e->next;
+        if (s && s->up) {
+            uplink_write(s, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
+            queue_append(&s->posted, e);
+        } else {
+            put_back(ask->cx, slice_str(ask->account), e);
+        }
+    }
+    if (s && n) {
+        LOG(LOG_INFO, "outbox sent", LF("sid", s->sid), LF_INT("messages", n));
+        session_dirty(s);
+    }
+    free(ask->account);
+    free(ask);
+}
+
+void outbox_fetch(struct session *s)
+{
+    if (!s->account.n)
+        return;
+    struct ask *ask = MEM_NEW(struct ask);
+    ask->cx = s->cx;
+    memcpy(ask->sid, s->sid, SID_SIZE);
+    ask->account = mem_dup(s->account);
+    s->cx->store->ops->box_take(s->cx->store, BOX_OUT, s->account, on_messages, ask);
+}
+
+void outbox_confirmed(struct session *s, uint64_t upto)
+{
+    for (struct entry *e; (e = queue_take(&s->posted, upto));) {
+        s->cx->store->ops->box_done(s->cx->store, BOX_OUT, s->account, slice_str(e->origin));
+        count(s->cx->counters, METRIC_outbox_sent);
+        entry_free(e);
+    }
+}
+
+void outbox_keep(struct session *s, struct entry *e)
+{
+    free(e->origin);
+    e->origin = mem_printf("%s/up/%" PRIu64, s->sid, e->number);
+    count(s->cx->counters, METRIC_outbox_kept);
+    put_back(s->cx, s->account, e);
+}
+
+void outbox_unsent(struct session *s)
+{
+    for (struct entry *e; (e = queue_take(&s->posted, UINT64_MAX));)
+        put_back(s->cx, s->account, e);
+}
