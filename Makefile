@@ -115,6 +115,15 @@ e2e: $(BUILD)/holdfast
 fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
 	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
 
+# Mixed load with cuts, restarts of the server and reloads, in ROUNDS; what is held must come back to where it was.
+MINUTES ?= 30
+ROUNDS ?= 6
+PEOPLE ?= 40
+LEGACY ?= prosody
+soak: $(BUILD)/holdfast
+	@HOLDFAST_BIN=$(abspath $<) $(PYTHON) tests/soak/soak.py --minutes $(MINUTES) --rounds $(ROUNDS) --people $(PEOPLE) \
+	    --legacy $(LEGACY) $(if $(RESULT),--result $(RESULT))
+
 layers:
 	@$(PYTHON) tests/layers.py
 
@@ -131,9 +140,11 @@ run: deps $(BUILD)/holdfast
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
     "fuzz: fuzz SECONDS=8"
-CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address"
+CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address" \
+    "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24"
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
+    "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
     "black box, threads: e2e SANITIZER=thread" \
     'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"'
@@ -156,6 +167,7 @@ help:
 	@echo "make unit        unit tests;  make sim: simulations"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
+	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
 	@echo "make install     installs program, service, man pages and, if there is none, a sample configuration: PREFIX,"
 	@echo "                 SYSCONFDIR, DESTDIR;  make uninstall: removes all of it but the configuration"
@@ -165,7 +177,7 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all build unit sim e2e fuzz layers lint deps run check check-full help clean
+.PHONY: all build unit sim e2e fuzz soak layers lint deps run check check-full help clean
 .SECONDARY:
 -include $(shell find $(BUILD) $(FUZZ) -name '*.d' 2>/dev/null)
 
