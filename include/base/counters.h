@@ -18,7 +18,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(connections, GAUGE, "Client connections that are open now, by transport")                    \
     F(connections_opened, COUNTER, "Client connections accepted, by transport")                    \
     F(legs_closed, COUNTER, "Connections ended, by leg and reason")                                \
-    F(logins, COUNTER, "Ends of SASL or XEP-0078 exchanges relayed to the server, by result")      \
+    F(logins, COUNTER, "Ends of SASL or XEP-0078 exchanges, by result; refused ones did not reach the server")      \
     F(tls_handshakes, COUNTER, "TLS handshakes with clients, by result")                           \
     F(sessions, GAUGE, "Sessions by state; unmanaged ones have no stream management")              \
     F(sessions_started, COUNTER, "Sessions begun (resource bound)")                                \
@@ -78,6 +78,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(connections_opened_tls, connections_opened, "transport=\"tls\"")                             \
     M(logins_success, logins, "result=\"success\"")                                                \
     M(logins_failure, logins, "result=\"failure\"")                                                \
+    M(logins_refused, logins, "result=\"refused\"")                                                \
     M(tls_handshakes_ok, tls_handshakes, "result=\"ok\"")                                          \
     M(tls_handshakes_failed, tls_handshakes, "result=\"failed\"")                                  \
     M(sessions_attached, sessions, "state=\"attached\"")                                           \
@@ -160,12 +161,19 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(limit_connections_per_ip, limits_hit, "limit=\"connections_per_ip\"")                        \
     M(limit_stanza_bytes, limits_hit, "limit=\"stanza_bytes\"")                                    \
     M(limit_stanza_depth, limits_hit, "limit=\"stanza_depth\"")                                    \
+    M(limit_attributes, limits_hit, "limit=\"attributes\"")                                        \
+    M(limit_tag_bytes, limits_hit, "limit=\"tag_bytes\"")                                          \
     M(limit_login_timeout, limits_hit, "limit=\"login_timeout\"")                                  \
     M(limit_login_rate, limits_hit, "limit=\"login_rate\"")                                        \
     M(limit_queue, limits_hit, "limit=\"queue\"")                                                  \
     M(limit_memory, limits_hit, "limit=\"memory\"")                                                \
     M(limit_sessions_per_account, limits_hit, "limit=\"sessions_per_account\"")                    \
     M(limit_descriptors, limits_hit, "limit=\"descriptors\"")                                      \
+    M(limit_login_bytes, limits_hit, "limit=\"login_bytes\"")                                      \
+    M(limit_bytes_per_second, limits_hit, "limit=\"bytes_per_second\"")                            \
+    M(limit_stanzas_per_second, limits_hit, "limit=\"stanzas_per_second\"")                        \
+    M(limit_login_failures_per_ip, limits_hit, "limit=\"login_failures_per_ip\"")                  \
+    M(limit_login_failures_per_account, limits_hit, "limit=\"login_failures_per_account\"")        \
     M(backpressure_client, backpressure, "leg=\"client\"")                                         \
     M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
     M(ack_round_trip, ack_round_trip_seconds, "")                                                  \

@@ -1,5 +1,5 @@
-/* How many client connections there are, in all and per address: limits.connections, limits.connections_per_ip.
- * Thread-safe. */
+/* How many client connections there are, in all and per address (IPv6: per /64): limits.connections,
+ * limits.connections_per_ip. Thread-safe. */
 #ifndef HOLDFAST_RUN_ADMISSION_H
 #define HOLDFAST_RUN_ADMISSION_H
 

@@ -8,6 +8,7 @@
 #include "run/admission.h"
 #include "run/config.h"
 #include "run/inbox.h"
+#include "run/login_guard.h"
 #include "session/context.h"
 #include "store/memory.h"
 #include <stdatomic.h>
@@ -22,6 +23,7 @@ struct proxy_node {
     struct owner *owner;
     struct memory_store *store;
     struct admission *admission;
+    struct login_guard *login_guard;
     struct upstream_facts upstream;
     struct pacing pacing;
     _Atomic bool upstream_suspect; /* worker 0 was asked to look */

@@ -3,6 +3,7 @@
 #ifndef HOLDFAST_SESSION_CLIENT_LEG_H
 #define HOLDFAST_SESSION_CLIENT_LEG_H
 
+#include "base/bucket.h"
 #include "session/leg.h"
 #include "xmpp/stream_error.h"
 
@@ -38,6 +39,12 @@ enum client_phase {
     CLIENT_PHASES
 };
 
+/* What the client may still send, as limits.*_per_second allow it. */
+struct client_allowance {
+    struct bucket bucket;
+    bool told; /* that it is used up, since it was full last */
+};
+
 struct client_leg {
     struct grave grave;
     struct leg leg;
@@ -51,7 +58,11 @@ struct client_leg {
     bool header_sent;   /* a stream header of ours or the server's went out */
     bool presented;     /* counted in the gauge of its transport kind */
     enum transport_kind counted_as;
-    struct timer timer;        /* limits.login_timeout */
+    struct timer timer; /* limits.login_timeout */
+    struct {
+        struct client_allowance bytes, stanzas;
+        struct timer timer; /* ends STOP_RATE */
+    } rate;
     struct login *login;       /* what only negotiation needs; NULL once bound */
     struct session *session;   /* when BOUND, or the one that is asked when RESUMING */
     struct parting *parting;   /* when ENDING */

@@ -3,6 +3,7 @@
 #ifndef HOLDFAST_SESSION_CONTEXT_H
 #define HOLDFAST_SESSION_CONTEXT_H
 
+#include "base/bucket.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/counters.h"
@@ -37,6 +38,13 @@ struct pacing {
     struct pace cuts;   /* clients that are sent away to come back */
 };
 
+/* A login that may be tried. */
+struct login_pass {
+    usec late;        /* it is to wait that long before the server hears of it */
+    unsigned charged; /* the guard's own */
+};
+enum login_end { LOGIN_SUCCEEDED, LOGIN_FAILED, LOGIN_UNDECIDED };
+
 struct context_ops {
     /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
      * later (never before this returns). */
@@ -54,6 +62,12 @@ struct context_ops {
     void (*post_mail)(struct context *cx, const char *sid, int worker);
     /* An upstream leg broke: is the server still there? The answer shows in upstream_facts.down. */
     void (*upstream_lost)(struct context *cx);
+    /* Credentials are about to go to the server; account: for what they are, "" if that is not known. False: they must
+     * not (limits.login_failures_per_ip and _per_account). */
+    bool (*login_allowed)(struct context *cx, const char *peer, const char *account, struct login_pass *pass_r);
+    /* What became of one that was allowed. */
+    void (*login_ended)(struct context *cx, const char *peer, const char *account, const struct login_pass *pass,
+                        enum login_end end);
     /* A client leg of that peer has ended. */
     void (*client_left)(struct context *cx, const char *peer);
 };
@@ -84,6 +98,10 @@ struct context {
     uint64_t last_leg;     /* legs begun here, for their numbers in logs */
     struct buf scratch;    /* for one stanza that must be changed on its way */
     struct list deferred;  /* client legs with something to do when no callback is on the stack */
+    struct {
+        struct bucket bucket;
+        uint64_t left_out;
+    } talk; /* of context_may_tell */
 };
 
 /* An object that is freed at the end of the turn. */
@@ -100,6 +118,9 @@ static inline void context_bury(struct context *cx, struct grave *g, void (*free
     g->free = free_;
     list_append(&cx->graveyard, &g->link);
 }
+/* Whether there is to be a line in the log about somebody who has not logged in: anybody can cause those, and in
+ * numbers that would fill a disk. What is left out is told as a number. */
+bool context_may_tell(struct context *cx);
 /* Bytes held for sessions went up or down. */
 static inline void context_memory(struct context *cx, int64_t n)
 {

@@ -12,6 +12,7 @@ enum leg_stop {
     STOP_SLOW = 1 << 2,   /* the other leg's peer does not read fast enough */
     STOP_MAIL = 1 << 3,   /* waiting for the store */
     STOP_OUTPUT = 1 << 4, /* its own peer does not take our answers */
+    STOP_RATE = 1 << 5,   /* it sends more than limits.*_per_second */
 };
 
 struct leg {

@@ -42,6 +42,9 @@ struct settings {
         usec login_timeout;
         size_t memory; /* bytes of queues and mailboxes of the node; 0 = no limit */
         size_t connections, connections_per_ip;
+        size_t bytes_per_second; /* of one client; 0 = no limit, as with those below */
+        unsigned stanzas_per_second;
+        unsigned login_failures_per_ip, login_failures_per_account; /* a minute */
     } limits;
 };
 

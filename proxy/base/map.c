@@ -1,6 +1,6 @@
 #include "base/map.h"
+#include "base/hash.h"
 #include "base/mem.h"
-#include "base/random.h"
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -16,53 +16,13 @@ struct map {
     struct entry **slot;
     size_t slots; /* power of two */
     size_t count;
-    uint64_t seed[2];
+    struct hash_key key;
 };
-
-static uint64_t rotl(uint64_t x, int b)
-{
-    return (x << b) | (x >> (64 - b));
-}
-
-#define SIP_ROUND                                                                                                      \
-    do {                                                                                                               \
-        v0 += v1, v1 = rotl(v1, 13) ^ v0, v0 = rotl(v0, 32);                                                           \
-        v2 += v3, v3 = rotl(v3, 16) ^ v2;                                                                              \
-        v0 += v3, v3 = rotl(v3, 21) ^ v0;                                                                              \
-        v2 += v1, v1 = rotl(v1, 17) ^ v2, v2 = rotl(v2, 32);                                                           \
-    } while (0)
-
-/* SipHash-1-3 */
-static uint64_t hash_of(const struct map *m, struct slice key)
-{
-    uint64_t v0 = m->seed[0] ^ 0x736f6d6570736575ULL, v1 = m->seed[1] ^ 0x646f72616e646f6dULL;
-    uint64_t v2 = m->seed[0] ^ 0x6c7967656e657261ULL, v3 = m->seed[1] ^ 0x7465646279746573ULL;
-    size_t i = 0;
-    for (; i + 8 <= key.n; i += 8) {
-        uint64_t w;
-        memcpy(&w, key.p + i, 8);
-        v3 ^= w;
-        SIP_ROUND;
-        v0 ^= w;
-    }
-    uint64_t last = (uint64_t)key.n << 56;
-    if (key.n > i)
-        memcpy(&last, key.p + i, key.n - i);
-    last |= (uint64_t)key.n << 56;
-    v3 ^= last;
-    SIP_ROUND;
-    v0 ^= last;
-    v2 ^= 0xff;
-    SIP_ROUND;
-    SIP_ROUND;
-    SIP_ROUND;
-    return v0 ^ v1 ^ v2 ^ v3;
-}
 
 struct map *map_new(void)
 {
     struct map *m = MEM_NEW(struct map);
-    random_bytes(m->seed, sizeof m->seed);
+    m->key = hash_key_new();
     m->slots = 16;
     m->slot = mem_zalloc(m->slots * sizeof *m->slot);
     return m;
@@ -97,7 +57,7 @@ static struct entry **find(const struct map *m, struct slice key, uint64_t hash)
 
 void *map_get(const struct map *m, struct slice key)
 {
-    struct entry *e = *find(m, key, hash_of(m, key));
+    struct entry *e = *find(m, key, hash_of(&m->key, key));
     return e ? e->value : NULL;
 }
 
@@ -119,7 +79,7 @@ static void grow(struct map *m)
 
 void *map_put(struct map *m, struct slice key, void *value)
 {
-    uint64_t hash = hash_of(m, key);
+    uint64_t hash = hash_of(&m->key, key);
     struct entry **at = find(m, key, hash);
     if (*at) {
         void *old = (*at)->value;
@@ -138,7 +98,7 @@ void *map_put(struct map *m, struct slice key, void *value)
 
 void *map_remove(struct map *m, struct slice key)
 {
-    struct entry **at = find(m, key, hash_of(m, key)), *e = *at;
+    struct entry **at = find(m, key, hash_of(&m->key, key)), *e = *at;
     if (!e)
         return NULL;
     void *value = e->value;

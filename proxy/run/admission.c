@@ -1,6 +1,7 @@
 #include "run/admission.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "peer_prefix.h"
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,15 +27,10 @@ void admission_free(struct admission *a)
     free(a);
 }
 
-static struct slice address_of(const char *peer)
-{
-    const char *colon = strrchr(peer, ':');
-    return colon ? slice_of(peer, (size_t)(colon - peer)) : slice_str(peer);
-}
-
 enum admission_result admission_enter(struct admission *a, const char *peer, size_t limit, size_t limit_per_address)
 {
-    struct slice address = address_of(peer);
+    char text[PEER_PREFIX_SIZE];
+    struct slice address = peer_prefix(peer, text);
     enum admission_result result = ADMISSION_OK;
     pthread_mutex_lock(&a->lock);
     uintptr_t here = (uintptr_t)map_get(a->by_address, address);
@@ -52,7 +48,8 @@ enum admission_result admission_enter(struct admission *a, const char *peer, siz
 
 void admission_leave(struct admission *a, const char *peer)
 {
-    struct slice address = address_of(peer);
+    char text[PEER_PREFIX_SIZE];
+    struct slice address = peer_prefix(peer, text);
     pthread_mutex_lock(&a->lock);
     uintptr_t here = (uintptr_t)map_get(a->by_address, address);
     a->count--;

@@ -16,7 +16,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define TICK_MS 100 /* how often the main thread looks around while nothing is signalled */
+#define LOGIN_GUARD_PLACES (32 << 10) /* 1 MiB */
+#define TICK_MS            100        /* how often the main thread looks around while nothing is signalled */
 
 struct running {
     struct proxy_node node;
@@ -183,6 +184,7 @@ static bool start(struct running *r)
     node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
     memory_store_set_limit(node->store, config->settings.limits.memory);
     node->admission = admission_new();
+    node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
     node->upstream_name = mem_strdup(config->settings.upstream);
@@ -392,6 +394,7 @@ static void free_all(struct running *r)
     memory_store_free(node->store);
     owner_free(node->owner);
     admission_free(node->admission);
+    login_guard_free(node->login_guard);
     counters_free(node->counters);
     free(node->workers);
     free(node->name);

@@ -169,6 +169,31 @@ static void client_left(struct context *cx, const char *peer)
     admission_leave(self(cx)->node->admission, peer);
 }
 
+static struct login_limits login_limits(const struct context *cx)
+{
+    return (struct login_limits){cx->settings->limits.login_failures_per_ip,
+                                 cx->settings->limits.login_failures_per_account};
+}
+
+static bool login_allowed(struct context *cx, const char *peer, const char *account, struct login_pass *pass_r)
+{
+    static const enum metric limit[] = {[LOGIN_LIMIT_ADDRESS] = METRIC_limit_login_failures_per_ip,
+                                        [LOGIN_LIMIT_ACCOUNT] = METRIC_limit_login_failures_per_account};
+    struct login_limits limits = login_limits(cx);
+    struct login_verdict v = login_guard_ask(self(cx)->node->login_guard, &limits, peer, account, cx->clock->mono);
+    *pass_r = v.pass;
+    if (v.by)
+        count(cx->counters, limit[v.by]);
+    return !v.refused;
+}
+
+static void login_ended(struct context *cx, const char *peer, const char *account, const struct login_pass *pass,
+                        enum login_end end)
+{
+    struct login_limits limits = login_limits(cx);
+    login_guard_ended(self(cx)->node->login_guard, &limits, peer, account, cx->clock->mono, pass, end);
+}
+
 static const struct context_ops context_ops = {
     .dial = dial,
     .starttls_client = starttls_client,
@@ -179,6 +204,8 @@ static const struct context_ops context_ops = {
     .post_evict = post_evict,
     .post_mail = post_mail,
     .upstream_lost = upstream_lost,
+    .login_allowed = login_allowed,
+    .login_ended = login_ended,
     .client_left = client_left,
 };
 
@@ -197,7 +224,8 @@ static bool admit(struct worker *w, const char *peer)
         count(w->cx.counters, METRIC_limit_connections_per_ip);
         break;
     }
-    LOG(LOG_INFO, "connection refused by a limit", LF("peer", peer));
+    if (context_may_tell(&w->cx))
+        LOG(LOG_INFO, "connection refused by a limit", LF("peer", peer));
     return false;
 }
 

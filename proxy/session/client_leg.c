@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "login.h"
+#include "rate.h"
 #include "session/session.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
@@ -45,6 +46,7 @@ void login_free(struct login **l_r, enum close_reason upstream_reason)
     free(l->pending_resource);
     free(l->header);
     free(l->bound_jid);
+    free(l->tried);
     free(l->resume_ns);
     free(l->resume_account);
     free(l);
@@ -84,13 +86,17 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     bool asking = c->phase == CLIENT_RESUMING;
     if (goodbye == GOODBYE_END && c->header_sent)
         client_write_str(c, "</stream:stream>");
-    LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
-        LF("phase", client_phase_name(c->phase)), LF("reason", close_reason_name(reason)),
-        LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+    if (c->sid[0] || context_may_tell(cx))
+        LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
+            LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
+            LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     client_set_phase(c, CLIENT_CLOSED);
     count_connection(c, -c->presented);
     count(cx->counters, metric_close_client(reason));
     timers_cancel(cx->timers, &c->timer);
+    rate_leave(c);
+    if (c->login)
+        login_left(c, reason);
     cx->ops->client_left(cx, c->leg.transport->peer);
     leg_close(&c->leg, true);
     list_remove(&c->in_clients);
@@ -136,8 +142,9 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
     stream_error_write(&out, error, text, extra);
     leg_write(&c->leg, buf_slice(&out));
     buf_free(&out);
-    LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", c->sid),
-        LF("error", stream_error_name(error)), LF("detail", text ? text : ""));
+    if (c->sid[0] || context_may_tell(c->leg.cx))
+        LOG(LOG_INFO, "stream error to the client", LF_INT("leg", c->number), LF("sid", c->sid),
+            LF("error", stream_error_name(error)), LF("detail", text ? text : ""));
     if (s && c->phase == CLIENT_BOUND)
         session_end(s, reason, GOODBYE_END); /* closes this leg too: a stream error is final */
     client_leg_close(c, reason, GOODBYE_END);
@@ -181,8 +188,9 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
 {
     struct client_leg *c = ctx;
     c->login->up = NULL;
-    LOG(LOG_INFO, "upstream leg ended", LF_INT("leg", c->number), LF("reason", close_reason_name(reason)),
-        LF("detail", detail));
+    if (context_may_tell(c->leg.cx))
+        LOG(LOG_INFO, "upstream leg ended", LF_INT("leg", c->number), LF("reason", close_reason_name(reason)),
+            LF("detail", detail));
     if (c->phase == CLIENT_RESUMING)
         return; /* the session has an upstream leg of its own */
     if (reason == CLOSE_SERVER_END)
@@ -309,6 +317,7 @@ static enum stream_next on_element(void *ctx, const struct element *e)
         session_from_client(c->session, e);
     else if (c->phase < CLIENT_BOUND)
         negotiation_from_client(c, e);
+    rate_element(c, e);
     if (c->leg.transport && transport_buffered(c->leg.transport) > OUTPUT_LIMIT)
         leg_stop(&c->leg, STOP_OUTPUT);
     return leg_next(&c->leg);
@@ -326,10 +335,18 @@ static void on_stream_closed(void *ctx)
 
 static void count_limit(struct client_leg *c, const char *text)
 {
-    if (strstr(text, "deep"))
-        count(c->leg.cx->counters, METRIC_limit_stanza_depth);
-    else
-        count(c->leg.cx->counters, METRIC_limit_stanza_bytes);
+    static const struct {
+        const char *word;
+        enum metric limit;
+    } limits[] = {{"deep", METRIC_limit_stanza_depth},
+                  {"attributes", METRIC_limit_attributes},
+                  {"tag", METRIC_limit_tag_bytes},
+                  {"namespace", METRIC_limit_tag_bytes},
+                  {"", METRIC_limit_stanza_bytes}};
+    size_t i = 0;
+    while (!strstr(text, limits[i].word))
+        i++;
+    count(c->leg.cx->counters, limits[i].limit);
 }
 
 static void on_failed(void *ctx, enum stream_error error, const char *text)
@@ -368,8 +385,12 @@ static void on_bytes(void *ctx, const char *p, size_t n)
 {
     struct client_leg *c = ctx;
     leg_input(&c->leg, p, n);
-    if (c->phase != CLIENT_CLOSED && !within_login_bytes(c))
+    if (c->phase != CLIENT_CLOSED && !within_login_bytes(c)) {
+        count(c->leg.cx->counters, METRIC_limit_login_bytes);
         client_leg_fail(c, CLOSE_LIMIT, STREAM_POLICY_VIOLATION, "too many bytes before login", NULL);
+    } else {
+        rate_bytes(c, n);
+    }
 }
 
 static void on_drained(void *ctx)
@@ -411,6 +432,7 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     c->born = cx->clock->mono;
     c->login = MEM_NEW(struct login);
     c->timer = (struct timer){.fire = on_timer, .ctx = c};
+    rate_begin(c);
     leg_init(&c->leg, cx, t, &stream_events, c);
     transport_set_events(t, &transport_events, c);
     leg_stop(&c->leg, STOP_TURN);
@@ -448,8 +470,9 @@ struct client_leg *client_leg_of_deferred(struct list *link)
 static void begin_tls(struct client_leg *c)
 {
     if (c->leg.held.n || stream_pending(c->leg.stream)) {
-        LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number),
-            LF("peer", c->leg.transport->peer));
+        if (context_may_tell(c->leg.cx))
+            LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number),
+                LF("peer", c->leg.transport->peer));
         client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_CUT);
         return;
     }
@@ -472,6 +495,7 @@ void client_leg_settle(struct client_leg *c)
 void client_leg_leave(struct client_leg *c)
 {
     timers_cancel(c->leg.cx->timers, &c->timer);
+    rate_leave(c);
     count_connection(c, -c->presented);
     list_remove(&c->in_clients);
     if (c->login->up)
@@ -482,6 +506,7 @@ void client_leg_leave(struct client_leg *c)
 void client_leg_arrive(struct client_leg *c, struct context *cx)
 {
     leg_arrive(&c->leg, cx);
+    rate_arrive(c);
     if (c->login->up)
         upstream_leg_arrive(c->login->up, cx);
     list_append(&cx->clients, &c->in_clients);

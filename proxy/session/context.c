@@ -1,4 +1,5 @@
 #include "session/context.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "session/session.h"
 
@@ -9,6 +10,24 @@ void context_init(struct context *cx)
     list_init(&cx->clients);
     list_init(&cx->deferred);
     list_init(&cx->partings);
+}
+
+/* 20 lines a second, and 200 at once. */
+#define LINE_COST  (USEC_S / 20)
+#define LINE_BURST (200 * LINE_COST)
+
+bool context_may_tell(struct context *cx)
+{
+    usec now = cx->clock->mono;
+    if (bucket_missing(&cx->talk.bucket, now) + LINE_COST > LINE_BURST) {
+        cx->talk.left_out++;
+        return false;
+    }
+    bucket_take(&cx->talk.bucket, now, LINE_COST);
+    if (cx->talk.left_out)
+        LOG(LOG_WARN, "lines about clients that had not logged in were left out", LF_INT("lines", cx->talk.left_out));
+    cx->talk.left_out = 0;
+    return true;
 }
 
 void context_turn_end(struct context *cx)

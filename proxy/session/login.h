@@ -19,11 +19,19 @@ struct login {
     char *header;                              /* for the upstream leg, while QUEUED */
     char *bound_jid;                           /* of a throw-away bind */
 
+    /* credentials that were given */
+    char *tried; /* for whom, as context_ops.login_allowed takes it; NULL when nothing is open */
+    struct login_pass pass;
+    bool reached_server; /* the server has them */
+    struct buf late;     /* else they wait here */
+    struct timer late_timer;
+
     /* a resumption that is asked for */
     char *resume_ns;
     char resume_sid[SID_SIZE];
     uint32_t resume_h;
     usec resume_since;
+    unsigned resumes_tried;
     char *resume_account; /* of the client, once it is proved; NULL before */
     bool moved;           /* came from another worker for it */
 };
@@ -42,6 +50,16 @@ static inline void client_turn(struct client_leg *c)
 /* At the end of the turn client_leg_settle goes on. */
 void client_defer(struct client_leg *c, int moving_to);
 void login_free(struct login **l, enum close_reason upstream_reason);
+
+/* login_try.c */
+/* Sends the element with the credentials to the server, perhaps late. False: the client is to be refused. user: NULL if
+ * it is not known. */
+bool login_try(struct client_leg *c, const struct element *e, const char *user);
+void login_succeeded(struct client_leg *c);
+void login_failed(struct client_leg *c, const struct node *failure); /* the element that holds the condition */
+/* The leg is being closed. Who leaves before the server has answered has failed. */
+void login_left(struct client_leg *c, enum close_reason reason);
+void login_forget_late(struct client_leg *c);
 
 /* negotiation.c */
 void negotiation_from_client(struct client_leg *c, const struct element *e);

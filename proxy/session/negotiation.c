@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#define TOO_MANY "Too many logins have failed; try again later."
+
 static void to_upstream(struct client_leg *c, const struct element *e)
 {
     struct leg *up = &c->login->up->leg;
@@ -83,19 +85,26 @@ static void starttls(struct client_leg *c, const struct element *e)
     client_defer(c, -1);
 }
 
+/* The first words of the client tell who logs in, if anything does. With some mechanisms the server speaks first. */
+static void sasl_words(struct client_leg *c, const struct element *e)
+{
+    struct login *l = c->login;
+    bool first = !l->tried && e->tree->text.n;
+    sasl_feed(&l->identity, e->tree->text);
+    client_wait(c);
+    if (!first) {
+        to_upstream(c, e);
+    } else if (!login_try(c, e, l->identity.authcid)) {
+        client_write_str(c, "<failure xmlns='" NS_SASL "'><temporary-auth-failure/><text xml:lang='en'>" TOO_MANY
+                            "</text></failure>");
+        client_leg_close(c, CLOSE_LIMIT, GOODBYE_END);
+    }
+}
+
 static void sasl_auth(struct client_leg *c, const struct element *e)
 {
     sasl_begin(&c->login->identity, node_attr(e->tree, "mechanism"));
-    sasl_feed(&c->login->identity, e->tree->text);
-    to_upstream(c, e);
-    client_wait(c);
-}
-
-static void sasl_response(struct client_leg *c, const struct element *e)
-{
-    sasl_feed(&c->login->identity, e->tree->text);
-    to_upstream(c, e);
-    client_wait(c);
+    sasl_words(c, e);
 }
 
 static void sasl_abort(struct client_leg *c, const struct element *e)
@@ -174,16 +183,33 @@ static char *query_text(const struct element *e, const char *name)
     return field ? mem_dup(field->text) : NULL;
 }
 
+static void refuse_legacy_login(struct client_leg *c, const struct element *e)
+{
+    struct buf out = {0};
+    BUF_LIT(&out, "<iq type='error'");
+    xml_attr(&out, "id", new_id(e->id));
+    BUF_LIT(&out, "><error code='500' type='wait'><resource-constraint xmlns='" NS_STANZA_ERRORS
+                  "'/><text xmlns='" NS_STANZA_ERRORS "' xml:lang='en'>" TOO_MANY "</text></error></iq>");
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+    client_leg_close(c, CLOSE_LIMIT, GOODBYE_END);
+}
+
 /* XEP-0078: the set is login and bind in one. */
 static void iq_before_login(struct client_leg *c, const struct element *e)
 {
-    to_upstream(c, e);
-    if (!(e->facts & FACT_IQ_AUTH) || !slice_eq_str(e->type, "set"))
+    if (!(e->facts & FACT_IQ_AUTH) || !slice_eq_str(e->type, "set")) {
+        to_upstream(c, e);
         return;
+    }
     free(c->login->pending_username);
     free(c->login->pending_resource);
     c->login->pending_username = query_text(e, "username");
     c->login->pending_resource = query_text(e, "resource");
+    if (!login_try(c, e, c->login->pending_username)) {
+        refuse_legacy_login(c, e);
+        return;
+    }
     c->login->xep0078 = true;
     expect_answer(c, e->id);
     client_set_phase(c, CLIENT_BINDING);
@@ -210,7 +236,7 @@ static const struct rule {
     {PHASE(STARTTLS), NS_SASL, "auth", sasl_needs_tls},
     {PHASE(STARTTLS), NULL, NULL, before_tls},
     {PHASE(NEGOTIATING), NS_SASL, "auth", sasl_auth},
-    {PHASE(NEGOTIATING), NS_SASL, "response", sasl_response},
+    {PHASE(NEGOTIATING), NS_SASL, "response", sasl_words},
     {PHASE(NEGOTIATING), NS_SASL, "abort", sasl_abort},
     {OPEN_PHASE, NS_COMPRESS, "compress", refuse_compression},
     {PHASE(AUTHENTICATED), NS_SM3, "resume", resume},
@@ -295,7 +321,7 @@ static void challenge(struct client_leg *c, const struct element *e)
 static void failure(struct client_leg *c, const struct element *e)
 {
     sasl_reset(&c->login->identity);
-    count(c->leg.cx->counters, METRIC_logins_failure);
+    login_failed(c, e->tree);
     to_client(c, e);
     client_turn(c);
 }
@@ -304,7 +330,7 @@ static void failure(struct client_leg *c, const struct element *e)
 static void success(struct client_leg *c, const struct element *e)
 {
     c->login->authenticated = true;
-    count(c->leg.cx->counters, METRIC_logins_success);
+    login_succeeded(c);
     to_client(c, e);
     client_set_phase(c, CLIENT_RESTARTING);
     stream_restart(c->leg.stream);
@@ -338,7 +364,10 @@ static void legacy_login_answered(struct client_leg *c, const struct element *e)
 {
     struct login *l = c->login;
     bool ok = slice_eq_str(e->type, "result");
-    count(c->leg.cx->counters, ok ? METRIC_logins_success : METRIC_logins_failure);
+    if (ok)
+        login_succeeded(c);
+    else
+        login_failed(c, node_child(e->tree, NS_CLIENT, "error"));
     l->xep0078 = false;
     to_client(c, e);
     if (!ok) {

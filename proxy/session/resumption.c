@@ -123,12 +123,19 @@ static void decide(struct client_leg *c)
     owner_place_clear(&place);
 }
 
+/* Each asks the directory and the store; who tries that many on one stream guesses, or is broken. */
+#define RESUMES_TRIED 10
+
 void resumption_begin(struct client_leg *c, const struct element *e)
 {
     struct login *l = c->login;
     struct context *cx = c->leg.cx;
     struct slice previd = node_attr(e->tree, "previd");
     struct owner_place place = {0};
+    if (l->resumes_tried++ >= RESUMES_TRIED) {
+        client_leg_fail(c, CLOSE_LIMIT, STREAM_POLICY_VIOLATION, "too many resumptions were tried", NULL);
+        return;
+    }
     free(l->resume_ns);
     l->resume_ns = mem_dup(e->ns);
     l->resume_since = cx->clock->mono;

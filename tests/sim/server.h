@@ -93,7 +93,12 @@ static inline enum stream_next server_on_opened(void *ctx, const struct stream_h
 static inline void server_auth(struct server_conn *conn, const struct element *e)
 {
     struct buf plain = {0};
-    bool anonymous = slice_eq_str(node_attr(e->tree, "mechanism"), "ANONYMOUS");
+    struct slice mechanism = node_attr(e->tree, "mechanism");
+    bool anonymous = slice_eq_str(mechanism, "ANONYMOUS");
+    if (slice_eq_str(mechanism, "X-SCRIPTED")) { /* the test answers */
+        heard_add(&conn->heard, "", e->bytes);
+        return;
+    }
     if (anonymous)
         conn->account = mem_printf("anonymous-%u@example.org", conn->number);
     else if (sasl_base64_decode(&plain, e->tree->text) && plain.n) {

@@ -16,13 +16,14 @@
 struct weather {
     const char *name;
     unsigned cut, end, abandon, logout, slow, lazy, long_away, hold_pings, server_dies, no_resume, flood;
-    bool tight, evict, away, no_confirm;
+    bool tight, evict, away, no_confirm, slowed;
 };
 
 static const struct weather weathers[] = {
     {.name = "calm"},
     {.name = "cuts", .cut = 30, .end = 10, .abandon = 15, .lazy = 200},
     {.name = "slow", .cut = 10, .abandon = 5, .slow = 60, .lazy = 300, .hold_pings = 60, .flood = 30},
+    {.name = "slowed", .cut = 15, .abandon = 5, .lazy = 300, .flood = 50, .slowed = true},
     {.name = "expiry",
      .cut = 20,
      .abandon = 20,
@@ -526,6 +527,10 @@ static void configure(struct sim *sim)
         set->sm.queue_bytes = 12000;
         set->limits.memory = 60000;
     }
+    if (sim->weather->slowed) { /* far below what the clients send */
+        set->limits.stanzas_per_second = 5;
+        set->limits.bytes_per_second = 1000;
+    }
     if (sim->weather->evict)
         set->sm.sessions_per_account = 1;
     if (sim->weather->away)
@@ -580,7 +585,8 @@ static void calm_down(struct sim *sim)
     sim->calm = true;
     sim->server.hold_pings = false;
     uint64_t seed = sim->w.seed;
-    for (int i = 0; i < 40; i++) {
+    int seconds = sim->weather->slowed ? 900 : 40; /* who is slowed has much to say yet */
+    for (int i = 0; i < seconds; i++) {
         sim->w.seed = seed + 1; /* device_tick wants to choose; bytes go whole */
         server_tick(sim);
         for (unsigned k = 0; k < DEVICES; k++)

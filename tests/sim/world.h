@@ -82,6 +82,10 @@ struct world {
     size_t portion;   /* bytes travel in portions of that size; 0: whole */
     uint64_t seed;    /* 0: nothing is random */
     bool refuse_dial; /* the server cannot be reached */
+    bool login_refused;
+    usec login_late;
+    char login_account[128]; /* of the last one that was tried */
+    unsigned logins_tried, logins_ended[LOGIN_UNDECIDED + 1];
     void *server;
     void (*dialled)(void *server, struct wire *x);
 };
@@ -404,6 +408,26 @@ static inline void world_op_left(struct context *cx, const char *peer)
     world_of(cx)->client_legs--;
 }
 
+static inline bool world_op_allowed(struct context *cx, const char *peer, const char *account,
+                                    struct login_pass *pass_r)
+{
+    struct world *w = world_of(cx);
+    (void)peer;
+    snprintf(w->login_account, sizeof w->login_account, "%s", account);
+    w->logins_tried++;
+    *pass_r = (struct login_pass){.late = w->login_late, .charged = 7};
+    return !w->login_refused;
+}
+
+static inline void world_op_ended(struct context *cx, const char *peer, const char *account,
+                                  const struct login_pass *pass, enum login_end end)
+{
+    struct world *w = world_of(cx);
+    (void)peer, (void)account;
+    assert_int_equal(pass->charged, 7);
+    w->logins_ended[end]++;
+}
+
 static const struct context_ops world_ops = {
     .dial = world_op_dial,
     .starttls_client = world_op_starttls_client,
@@ -414,6 +438,8 @@ static const struct context_ops world_ops = {
     .post_evict = world_op_evict,
     .post_mail = world_op_mail,
     .upstream_lost = world_op_lost,
+    .login_allowed = world_op_allowed,
+    .login_ended = world_op_ended,
     .client_left = world_op_left,
 };
 

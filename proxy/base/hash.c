@@ -1,0 +1,48 @@
+#include "base/hash.h"
+#include "base/random.h"
+
+static uint64_t rotl(uint64_t x, int b)
+{
+    return (x << b) | (x >> (64 - b));
+}
+
+#define SIP_ROUND                                                                                                      \
+    do {                                                                                                               \
+        v0 += v1, v1 = rotl(v1, 13) ^ v0, v0 = rotl(v0, 32);                                                           \
+        v2 += v3, v3 = rotl(v3, 16) ^ v2;                                                                              \
+        v0 += v3, v3 = rotl(v3, 21) ^ v0;                                                                              \
+        v2 += v1, v1 = rotl(v1, 17) ^ v2, v2 = rotl(v2, 32);                                                           \
+    } while (0)
+
+struct hash_key hash_key_new(void)
+{
+    struct hash_key key;
+    random_bytes(&key, sizeof key);
+    return key;
+}
+
+uint64_t hash_of(const struct hash_key *key, struct slice bytes)
+{
+    uint64_t v0 = key->word[0] ^ 0x736f6d6570736575ULL, v1 = key->word[1] ^ 0x646f72616e646f6dULL;
+    uint64_t v2 = key->word[0] ^ 0x6c7967656e657261ULL, v3 = key->word[1] ^ 0x7465646279746573ULL;
+    size_t i = 0;
+    for (; i + 8 <= bytes.n; i += 8) {
+        uint64_t w;
+        memcpy(&w, bytes.p + i, 8);
+        v3 ^= w;
+        SIP_ROUND;
+        v0 ^= w;
+    }
+    uint64_t last = (uint64_t)bytes.n << 56;
+    if (bytes.n > i)
+        memcpy(&last, bytes.p + i, bytes.n - i);
+    last |= (uint64_t)bytes.n << 56;
+    v3 ^= last;
+    SIP_ROUND;
+    v0 ^= last;
+    v2 ^= 0xff;
+    SIP_ROUND;
+    SIP_ROUND;
+    SIP_ROUND;
+    return v0 ^ v1 ^ v2 ^ v3;
+}
