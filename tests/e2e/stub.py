@@ -1,6 +1,6 @@
 """A server that does what a test says: where real servers cannot be brought to send a certain thing at a certain time.
 
-It lets everyone in with PLAIN, gives the resource that was asked for, answers pings to its domain and returns messages
+It lets everyone in with PLAIN, unless the password is `wrong`, gives the resource that was asked for, answers pings to its domain and returns messages
 of a client to itself; all else is the test's. One thread for each connection."""
 
 import base64
@@ -108,7 +108,12 @@ class StubSession:
                 self.sock.shutdown(socket.SHUT_WR)
             self.end("end")
         elif element.name == "auth":
-            self.user = base64.b64decode(element.text).decode().split("\0")[1]
+            _, user, password = base64.b64decode(element.text).decode().split("\0")
+            self.server.logins.append((user, password))
+            if password == "wrong":
+                self.send(f"<failure xmlns='{NS_SASL}'><not-authorized/></failure>")
+                return
+            self.user = user
             self.send(f"<success xmlns='{NS_SASL}'/>")
         elif element.has("bind", NS_BIND):
             self.bind(element)
@@ -150,6 +155,7 @@ class StubServer:
         self.answer_pings = True
         self.sessions = []          # those that have bound, in that order
         self.connections = []
+        self.logins = []            # user and password of each login that was tried
         self.news = threading.Condition()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self.listener.getsockname()

@@ -14,6 +14,7 @@ from scene import (eventually, is_sanitized, resident, scene, stub, stub_knife, 
 
 FLOOD_BYTES = 32 * 2**20
 GROWTH_KILOBYTES = 64 * 1024
+UNPACED = {"limits_bytes_per_second": 0, "limits_stanzas_per_second": 0}  # it is something else that is to hold them up
 
 
 def is_error(element):
@@ -188,7 +189,7 @@ def test_a_failed_resume_leaves_the_login_timer_running(stub_scene):
 
 @pytest.mark.skipif(is_sanitized(), reason="measures memory")
 def test_a_flood_of_enable_that_is_not_read_is_bounded_and_harms_no_one(stub_scene):
-    s = stub_scene()
+    s = stub_scene(**UNPACED)
     other, client = s.login("other"), s.login(connect={"rcvbuf": 4096})
     before = resident(s.proxy)
     assert flood(client, f"<enable xmlns='{NS_SM3}'/>") < FLOOD_BYTES, "the proxy stops to read it"
@@ -198,7 +199,7 @@ def test_a_flood_of_enable_that_is_not_read_is_bounded_and_harms_no_one(stub_sce
 
 @pytest.mark.skipif(is_sanitized(), reason="measures memory")
 def test_a_flood_before_bind_to_a_server_that_does_not_read_is_bounded_and_harms_no_one(stub_scene, stub_knife):
-    s = stub_scene(upstream=f"127.0.0.1:{stub_knife.port}")
+    s = stub_scene(upstream=f"127.0.0.1:{stub_knife.port}", **UNPACED)
     client = s.authenticated()
     stub_knife.hole(direction="up")
     before = resident(s.proxy)
