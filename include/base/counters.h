@@ -169,6 +169,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(limit_memory, limits_hit, "limit=\"memory\"")                                                \
     M(limit_sessions_per_account, limits_hit, "limit=\"sessions_per_account\"")                    \
     M(limit_descriptors, limits_hit, "limit=\"descriptors\"")                                      \
+    M(limit_server_stanza, limits_hit, "limit=\"server_stanza\"")                                  \
     M(limit_login_bytes, limits_hit, "limit=\"login_bytes\"")                                      \
     M(limit_bytes_per_second, limits_hit, "limit=\"bytes_per_second\"")                            \
     M(limit_stanzas_per_second, limits_hit, "limit=\"stanzas_per_second\"")                        \

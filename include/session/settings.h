@@ -37,7 +37,9 @@ struct settings {
     } sm;
 
     struct {                         /* section limits */
-        struct stream_limits stream; /* stanza_bytes, stanza_depth; tag_bytes and attributes are fixed */
+        struct stream_limits stream; /* of clients: stanza_bytes, stanza_depth; the others are fixed */
+        struct stream_limits server; /* what a queue can hold, and no more than keeps us alive: a roster may be large,
+                                      * and whoever can send through the server could end sessions by what it passes */
         size_t login_bytes;          /* of one client before login; fixed */
         usec login_timeout;
         size_t memory; /* bytes of queues and mailboxes of the node; 0 = no limit */

@@ -20,10 +20,11 @@ struct parser_pool *parser_pool_new(void);
 void parser_pool_free(struct parser_pool *pool);
 
 struct stream_limits {
-    size_t stanza_bytes; /* one element at stream level */
-    size_t tag_bytes;    /* one tag (16 KiB) */
-    unsigned depth;      /* nesting below the stream's root */
-    unsigned attributes; /* of one tag */
+    size_t stanza_bytes;    /* one element at stream level */
+    size_t tag_bytes;       /* one tag (16 KiB) */
+    unsigned depth;         /* nesting below the stream's root */
+    unsigned attributes;    /* of one tag */
+    size_t namespace_bytes; /* expat repeats the namespace with every element: a long one costs again and again */
 };
 
 /* The opening tag of a stream (RFC 6120 4.7). Slices valid during the upcall. */

@@ -319,6 +319,7 @@ static void set_defaults(struct config *config)
     /* Fixed: no operator has a reason to change these. */
     config->settings.limits.stream.tag_bytes = 16 << 10;
     config->settings.limits.stream.attributes = 256;
+    config->settings.limits.stream.namespace_bytes = 1024;
     config->settings.limits.login_bytes = 64 << 10;
 }
 

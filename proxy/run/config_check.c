@@ -182,6 +182,21 @@ static void check_numbers(struct check *c)
         AT(c, "limits", "memory", "cannot hold one queue of sm.queue_bytes; raise it, or set 0 for no limit");
 }
 
+/* Far from what honest people send each other, and from what costs. */
+#define SERVER_DEPTH      10000
+#define SERVER_ATTRIBUTES 10000
+#define SERVER_NAMESPACE  4096
+
+static void fill_server_limits(struct settings *s)
+{
+    size_t client = s->limits.stream.stanza_bytes, queue = s->sm.queue_bytes, bytes = queue > client ? queue : client;
+    s->limits.server = (struct stream_limits){.stanza_bytes = bytes,
+                                              .tag_bytes = bytes,
+                                              .depth = SERVER_DEPTH,
+                                              .attributes = SERVER_ATTRIBUTES,
+                                              .namespace_bytes = SERVER_NAMESPACE};
+}
+
 void config_check(struct config *config, struct config_problems *problems)
 {
     struct check c = {config, problems};
@@ -190,4 +205,5 @@ void config_check(struct config *config, struct config_problems *problems)
     check_files(&c);
     check_tls(&c);
     check_numbers(&c);
+    fill_server_limits(&config->settings);
 }

@@ -2,11 +2,12 @@
 #include "base/mem.h"
 #include "xmpp/stanza.h"
 
-void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_events *events, void *ctx)
+void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_limits *limits,
+              const struct stream_events *events, void *ctx)
 {
     leg->cx = cx;
     leg->transport = t;
-    leg->stream = stream_new(cx->parsers, &cx->settings->limits.stream, events, ctx);
+    leg->stream = stream_new(cx->parsers, limits, events, ctx);
     leg->last_input = leg->last_output = cx->clock->mono;
 }
 

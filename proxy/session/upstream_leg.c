@@ -200,6 +200,8 @@ static void on_stream_closed(void *ctx)
 static void on_failed(void *ctx, enum stream_error error, const char *text)
 {
     struct upstream_leg *up = ctx;
+    if (error == STREAM_POLICY_VIOLATION)
+        count(up->leg.cx->counters, METRIC_limit_server_stanza);
     LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", up->sid),
         LF("error", stream_error_name(error)), LF("detail", text));
     ended(up, CLOSE_BAD_STREAM, text);
@@ -214,7 +216,7 @@ struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, 
     up->number = number;
     up->domain = mem_dup(domain);
     upstream_leg_set_events(up, events, ctx);
-    leg_init(&up->leg, cx, cx->ops->dial(cx, up->domain), &stream_events, up);
+    leg_init(&up->leg, cx, cx->ops->dial(cx, up->domain), &cx->settings->limits.server, &stream_events, up);
     transport_set_events(up->leg.transport, &transport_events, up);
     leg_stop(&up->leg, STOP_TURN); /* nothing is expected before we have spoken */
     return up;

@@ -2,10 +2,10 @@
 #include "base/mem.h"
 #include <stdlib.h>
 
-#define WORN_BYTES (64 * 1024)
+#define WORN_BYTES    (64 * 1024)
 #define WORN_ELEMENTS 500
-#define POOL_MAX 64           /* idle ones: as many as can be needed in one turn, not as there were at the worst time */
-#define HOLD_KEPT (16 * 1024) /* an idle parser holds no more than that from its last element */
+#define POOL_MAX      64 /* idle ones: as many as can be needed in one turn, not as there were at the worst time */
+#define HOLD_KEPT     (16 * 1024) /* an idle parser holds no more than that from its last element */
 
 /* Not every expat that defers has the number of a version that does, nor the declaration: ask the linker. */
 extern XML_Bool XML_SetReparseDeferralEnabled(XML_Parser parser, XML_Bool enabled) __attribute__((weak));
@@ -55,7 +55,7 @@ enum XML_Status parser_feed(struct parser *p, struct slice bytes)
 
 bool parser_is_worn(const struct parser *p)
 {
-    return p->fed > WORN_BYTES || p->elements > WORN_ELEMENTS;
+    return p->deep || p->fed > WORN_BYTES || p->elements > WORN_ELEMENTS;
 }
 
 struct parser_pool *parser_pool_new(void)

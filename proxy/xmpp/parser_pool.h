@@ -15,6 +15,7 @@ struct parser {
     XML_Parser expat;
     struct parser *next;  /* in the pool */
     bool standard;        /* primed with the header above */
+    bool deep;            /* has seen an element with a great many levels */
     bool spoiled;         /* stopped or failed: of no more use */
     size_t fed;           /* bytes given to expat in all: the index of the next one */
     size_t event_end;     /* index behind the last thing that expat reported */

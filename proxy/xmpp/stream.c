@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#define CHUNK (16 * 1024)   /* expat keeps a buffer as large as what it is given at once */
-#define NAMESPACE_MAX 1024  /* expat repeats the namespace with every element: a long one would cost again and again */
+#define CHUNK (16 * 1024) /* expat keeps a buffer as large as what it is given at once */
+
+#define DEEP 100 /* expat keeps what it took for each level */
 
 enum phase { PHASE_HEADER, PHASE_OPEN, PHASE_DONE };
 
@@ -222,6 +223,7 @@ static void on_start(void *ctx, const char *name, const char **atts)
         fail(s, STREAM_POLICY_VIOLATION, "elements are nested too deep");
     else
         element_builder_start(&s->parser->builder, name, atts, at, end);
+    s->parser->deep |= s->parser->builder.depth > DEEP;
 }
 
 static void deliver(struct stream *s)
@@ -290,7 +292,7 @@ static void on_namespace(void *ctx, const char *prefix, const char *uri)
 {
     struct stream *s = ctx;
     s->parser->declarations++;
-    if (uri && strlen(uri) > NAMESPACE_MAX)
+    if (uri && strlen(uri) > s->limits->namespace_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a namespace is too long");
     else if (s->reader)
         header_reader_declare(s->reader, prefix, uri);

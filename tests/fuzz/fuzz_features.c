@@ -11,7 +11,7 @@
 #define HEADER "<stream:stream xmlns='jabber:client' xmlns:stream='" NS_STREAMS "' version='1.0'"
 
 static const struct stream_limits limits = {
-    .stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100};
+    .stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100, .namespace_bytes = 4096};
 
 struct server {
     struct stream *stream;

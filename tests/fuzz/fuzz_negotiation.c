@@ -181,7 +181,7 @@ static const struct wire_peer far_peer = {far_bytes, far_closed};
 static void far_begin(struct far *far, struct wire *x)
 {
     static const struct stream_limits limits = {
-        .stanza_bytes = 4 << 20, .tag_bytes = 1 << 20, .depth = 1000, .attributes = 10000};
+        .stanza_bytes = 4 << 20, .tag_bytes = 1 << 20, .depth = 20000, .attributes = 20000, .namespace_bytes = 1 << 20};
     if (far->wire)
         wire_cut(far->wire, TRANSPORT_RESET);
     stream_free(far->stream);

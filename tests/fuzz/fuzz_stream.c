@@ -167,7 +167,8 @@ static bool is_utf8(struct slice in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    struct stream_limits limits = {.stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100};
+    struct stream_limits limits = {
+        .stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100, .namespace_bytes = 4096};
     struct slice in = slice_of((const char *)data, n), options = SLICE_NONE, sizes = SLICE_NONE;
     struct buf bytes = {0}, digits = {0};
     struct reader whole = {0}, cut = {0};
@@ -181,7 +182,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         else if (c == 'h')
             BUF_LIT(&bytes, HEADER);
         else if (c == 's')
-            limits = (struct stream_limits){.stanza_bytes = 300, .tag_bytes = 100, .depth = 5, .attributes = 4};
+            limits = (struct stream_limits){
+                .stanza_bytes = 300, .tag_bytes = 100, .depth = 5, .attributes = 4, .namespace_bytes = 4096};
         else if (c == 'r')
             times = 8;
         else if (c == 'p')

@@ -263,7 +263,7 @@ static inline void server_dialled(void *ctx, struct wire *x)
     struct server *server = ctx;
     struct server_conn *conn = MEM_NEW(struct server_conn);
     static const struct stream_limits limits = {
-        .stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100};
+        .stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100, .namespace_bytes = 4096};
     conn->server = server;
     conn->number = ++server->opened;
     conn->wire = x;

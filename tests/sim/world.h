@@ -472,8 +472,10 @@ static inline void world_settings(struct settings *set)
     set->sm.sessions_per_account = 10;
     set->sm.mailbox_ttl = 7 * 86400 * USEC_S;
     set->sm.tombstone_ttl = 86400 * USEC_S;
-    set->limits.stream =
-        (struct stream_limits){.stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100};
+    set->limits.stream = (struct stream_limits){
+        .stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100, .namespace_bytes = 1024};
+    set->limits.server = (struct stream_limits){
+        .stanza_bytes = 8 << 20, .tag_bytes = 8 << 20, .depth = 10000, .attributes = 10000, .namespace_bytes = 4096};
     set->limits.login_bytes = 64 << 10;
     set->limits.login_timeout = 30 * USEC_S;
 }

@@ -18,7 +18,7 @@
 #define HEADER "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 static const struct stream_limits usual_limits = {
-    .stanza_bytes = 64 * 1024, .tag_bytes = 16 * 1024, .depth = 64, .attributes = 50};
+    .stanza_bytes = 64 * 1024, .tag_bytes = 16 * 1024, .depth = 64, .attributes = 50, .namespace_bytes = 1024};
 
 struct recorder {
     struct buf text;

@@ -468,7 +468,8 @@ static void expect_limit(struct buf *in, const struct stream_limits *limits, boo
 static void test_limits(void **state)
 {
     (void)state;
-    const struct stream_limits limits = {.stanza_bytes = 1000, .tag_bytes = 300, .depth = 3, .attributes = 4};
+    const struct stream_limits limits = {
+        .stanza_bytes = 1000, .tag_bytes = 300, .depth = 3, .attributes = 4, .namespace_bytes = 100};
     struct buf in = {0};
     for (unsigned over = 0; over < 2; over++) {
         buf_add_str(&in, HEADER "<message><body>");
@@ -486,6 +487,11 @@ static void test_limits(void **state)
 
         buf_add_str(&in, HEADER "<a a='1' b='2' c='3' xmlns='urn:x'");
         buf_add_str(&in, over ? " xmlns:x='urn:x'/>" : "/>");
+        expect_limit(&in, &limits, !over);
+
+        buf_add_str(&in, HEADER "<a xmlns='");
+        append_many(&in, "x", 100 + over);
+        buf_add_str(&in, "'/>");
         expect_limit(&in, &limits, !over);
     }
     /* What never ends is noticed too. */
