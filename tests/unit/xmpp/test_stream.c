@@ -365,28 +365,83 @@ static void test_not_well_formed(void **state)
     expect_failure(HEADER "<message/><message <>", STREAM_NOT_WELL_FORMED);
 }
 
-static void test_invalid_utf8(void **state)
+static struct slice with_inserted(struct buf *text, const char *stanza, size_t at, struct slice bad)
+{
+    buf_clear(text);
+    buf_add_str(text, HEADER "<presence/>");
+    buf_append(text, stanza, at);
+    buf_add(text, bad);
+    buf_add_str(text, stanza + at);
+    return buf_slice(text);
+}
+
+/* Bad bytes anywhere, and the reads cut anywhere: what came before is delivered, what holds them is not. */
+static void test_invalid_characters(void **state)
 {
     (void)state;
     static const char stanza[] = "<message to='ab' xmlns:x='urn:x'><body>h\xc3\xa9y</body><x:q/></message>";
-    static const char *const bad[] = {"\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xe2\x82\x28"};
-    for (size_t at = 0; at < sizeof stanza - 1; at++) {
-        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-            char text[512];
-            snprintf(text, sizeof text, HEADER "%.*s%s%s", (int)at, stanza, bad[i], stanza + at);
-            struct parser_pool *pool = parser_pool_new();
-            for (size_t step = 1; step <= strlen(text); step += strlen(text) - 1) {
+    static const struct slice bad[] = {
+        SLICE_LIT("\xff"),     /* never in UTF-8 */
+        SLICE_LIT("\x80"),     /* a continuation without a beginning */
+        SLICE_LIT("\xc0\xaf"), /* too long for what they mean */
+        SLICE_LIT("\xe0\x80\xaf"),
+        SLICE_LIT("\xf0\x80\x80\xaf"),
+        SLICE_LIT("\xc1\xbf"),
+        SLICE_LIT("\xed\xa0\x80"), /* surrogates */
+        SLICE_LIT("\xed\xbf\xbf"),
+        SLICE_LIT("\xed\xa0\xbd\xed\xb8\x80"),
+        SLICE_LIT("\xf4\x90\x80\x80"), /* beyond U+10FFFF */
+        SLICE_LIT("\xf5\x80\x80\x80"),
+        SLICE_LIT("\xe2\x82\x28"), /* cut short */
+        SLICE_LIT("\xe2\x82"),
+        SLICE_LIT("\xef\xbf\xbe"), /* U+FFFE, U+FFFF */
+        SLICE_LIT("\xef\xbf\xbf"),
+        SLICE_LIT("\x01"), /* control characters */
+        SLICE_LIT("\x0b"),
+        SLICE_LIT("\x1f"),
+        SLICE_LIT("\0"),
+    };
+    struct buf text = {0};
+    struct parser_pool *pool = parser_pool_new();
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        for (size_t at = 0; at < sizeof stanza - 1; at++) {
+            struct slice in = with_inserted(&text, stanza, at, bad[i]);
+            for (size_t split = sizeof HEADER - 1; split < in.n; split++) {
                 struct recorder r;
                 recorder_begin(&r, pool, &usual_limits);
-                recorder_feed_steps(&r, text, strlen(text), step);
+                recorder_feed(&r, in.p, split);
+                recorder_feed(&r, in.p + split, in.n - split);
                 assert_int_equal(r.failed, 1);
                 assert_int_equal(r.error, STREAM_NOT_WELL_FORMED);
-                assert_int_equal(r.elements, 0);
+                assert_int_equal(r.elements, 1);
                 recorder_end(&r);
             }
-            parser_pool_free(pool);
         }
     }
+    parser_pool_free(pool);
+    buf_free(&text);
+}
+
+static void test_valid_characters_of_all_lengths(void **state)
+{
+    (void)state;
+    static const char stanza[] = "<message><body>\t\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbd"
+                                 "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf<![CDATA[<&]]></body></message>";
+    struct buf text = {0};
+    struct parser_pool *pool = parser_pool_new();
+    struct slice in = with_inserted(&text, stanza, 0, SLICE_NONE);
+    for (size_t split = 1; split < in.n; split++) {
+        struct recorder r;
+        recorder_begin(&r, pool, &usual_limits);
+        recorder_feed(&r, in.p, split);
+        recorder_feed(&r, in.p + split, in.n - split);
+        assert_int_equal(r.failed, 0);
+        assert_int_equal(r.elements, 2);
+        assert_non_null(memmem(r.text.data, r.text.n, stanza, sizeof stanza - 1));
+        recorder_end(&r);
+    }
+    parser_pool_free(pool);
+    buf_free(&text);
 }
 
 /* What is finished is reported at once, however it came: expat itself would wait for more. */
@@ -712,7 +767,8 @@ int main(void)
         cmocka_unit_test(test_restricted),
         cmocka_unit_test(test_restricted_at_once),
         cmocka_unit_test(test_not_well_formed),
-        cmocka_unit_test(test_invalid_utf8),
+        cmocka_unit_test(test_invalid_characters),
+        cmocka_unit_test(test_valid_characters_of_all_lengths),
         cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_many_in_one_feed),
         cmocka_unit_test(test_limits),
