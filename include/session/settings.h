@@ -38,6 +38,7 @@ struct settings {
 
     struct {                         /* section limits */
         struct stream_limits stream; /* of clients: stanza_bytes, stanza_depth; the others are fixed */
+        struct stream_limits login;  /* of clients that have not logged in */
         struct stream_limits server; /* what a queue can hold, and no more than keeps us alive: a roster may be large,
                                       * and whoever can send through the server could end sessions by what it passes */
         size_t login_bytes;          /* of one client before login; fixed */

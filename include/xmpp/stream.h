@@ -20,10 +20,11 @@ struct parser_pool *parser_pool_new(void);
 void parser_pool_free(struct parser_pool *pool);
 
 struct stream_limits {
-    size_t stanza_bytes;    /* one element at stream level */
-    size_t tag_bytes;       /* one tag (16 KiB) */
-    unsigned depth;         /* nesting below the stream's root */
-    unsigned attributes;    /* of one tag */
+    size_t stanza_bytes; /* one element at stream level */
+    size_t tag_bytes;    /* one tag (16 KiB) */
+    unsigned depth;      /* nesting below the stream's root */
+    unsigned attributes; /* of one tag */
+    unsigned names; /* tags and attributes of one element in all, 0 = no limit: expat keeps a record of each new name */
     size_t namespace_bytes; /* expat repeats the namespace with every element: a long one costs again and again */
 };
 
@@ -71,6 +72,8 @@ size_t stream_pending(const struct stream *s);
 struct slice stream_extra_ns(const struct stream *s);
 /* Another worker goes on with it: its pool is used from now on (a bound parser goes along). */
 void stream_set_pool(struct stream *s, struct parser_pool *pool);
+/* From now on; not copied either. */
+void stream_set_limits(struct stream *s, const struct stream_limits *limits);
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx);
 
 #endif

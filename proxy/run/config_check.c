@@ -187,8 +187,16 @@ static void check_numbers(struct check *c)
 #define SERVER_ATTRIBUTES 10000
 #define SERVER_NAMESPACE  4096
 
-static void fill_server_limits(struct settings *s)
+/* Nothing that is said before login has more tags and attributes; a form to register has some hundreds. */
+#define LOGIN_NAMES 1000
+
+static void fill_stream_limits(struct settings *s)
 {
+    s->limits.login = s->limits.stream;
+    s->limits.login.names = LOGIN_NAMES;
+    if (s->limits.login.stanza_bytes > s->limits.login_bytes)
+        s->limits.login.stanza_bytes = s->limits.login_bytes;
+
     size_t client = s->limits.stream.stanza_bytes, queue = s->sm.queue_bytes, bytes = queue > client ? queue : client;
     s->limits.server = (struct stream_limits){.stanza_bytes = bytes,
                                               .tag_bytes = bytes,
@@ -205,5 +213,5 @@ void config_check(struct config *config, struct config_problems *problems)
     check_files(&c);
     check_tls(&c);
     check_numbers(&c);
-    fill_server_limits(&config->settings);
+    fill_stream_limits(&config->settings);
 }

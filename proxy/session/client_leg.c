@@ -433,7 +433,7 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     c->login = MEM_NEW(struct login);
     c->timer = (struct timer){.fire = on_timer, .ctx = c};
     rate_begin(c);
-    leg_init(&c->leg, cx, t, &cx->settings->limits.stream, &stream_events, c);
+    leg_init(&c->leg, cx, t, &cx->settings->limits.login, &stream_events, c);
     transport_set_events(t, &transport_events, c);
     leg_stop(&c->leg, STOP_TURN);
     list_init(&c->in_deferred);

@@ -77,6 +77,7 @@ static void tell(struct client_leg *c, enum login_end end)
 void login_succeeded(struct client_leg *c)
 {
     count(c->leg.cx->counters, METRIC_logins_success);
+    stream_set_limits(c->leg.stream, &c->leg.cx->settings->limits.stream);
     tell(c, LOGIN_SUCCEEDED);
 }
 

@@ -20,6 +20,7 @@ struct parser {
     size_t fed;           /* bytes given to expat in all: the index of the next one */
     size_t event_end;     /* index behind the last thing that expat reported */
     unsigned elements;    /* stream-level elements it has seen */
+    unsigned names;        /* tags and attributes of the element at hand */
     unsigned declarations; /* namespaces declared by the tag at hand */
     struct element_builder builder;
     struct buf hold;      /* bytes of the incomplete element that came with earlier reads */

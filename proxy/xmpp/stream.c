@@ -111,6 +111,11 @@ void stream_set_pool(struct stream *s, struct parser_pool *pool)
     s->pool = pool;
 }
 
+void stream_set_limits(struct stream *s, const struct stream_limits *limits)
+{
+    s->limits = limits;
+}
+
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx)
 {
     s->events = events;
@@ -176,13 +181,19 @@ static void halt_after_upcall(struct stream *s, enum stream_next next, bool rene
         halt(s, HALT_RENEW, s->parser->event_end);
 }
 
-static bool attributes_fit(struct stream *s, const char **atts)
+static unsigned count_attributes(struct stream *s, const char **atts)
 {
     unsigned n = s->parser->declarations;
     s->parser->declarations = 0;
     for (; *atts; atts += 2)
         n++;
-    return n <= s->limits->attributes;
+    s->parser->names = (s->parser->builder.depth ? s->parser->names : 0) + 1 + n;
+    return n;
+}
+
+static bool names_fit(const struct stream *s)
+{
+    return !s->limits->names || s->parser->names <= s->limits->names;
 }
 
 static void header_start(struct stream *s, const char *name, const char **atts, size_t at)
@@ -215,8 +226,10 @@ static void on_start(void *ctx, const char *name, const char **atts)
     size_t at = event_at(s), end = s->parser->event_end;
     if (end - at > s->limits->tag_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a tag is too long");
-    else if (!attributes_fit(s, atts))
+    else if (count_attributes(s, atts) > s->limits->attributes)
         fail(s, STREAM_POLICY_VIOLATION, "a tag has too many attributes");
+    else if (!names_fit(s))
+        fail(s, STREAM_POLICY_VIOLATION, "an element has too many tags and attributes");
     else if (s->phase == PHASE_HEADER)
         header_start(s, name, atts, at);
     else if (s->parser->builder.depth >= s->limits->depth)

@@ -477,6 +477,8 @@ static inline void world_settings(struct settings *set)
     set->limits.server = (struct stream_limits){
         .stanza_bytes = 8 << 20, .tag_bytes = 8 << 20, .depth = 10000, .attributes = 10000, .namespace_bytes = 4096};
     set->limits.login_bytes = 64 << 10;
+    set->limits.login = set->limits.stream;
+    set->limits.login.names = 1000;
     set->limits.login_timeout = 30 * USEC_S;
 }
 

@@ -524,7 +524,7 @@ static void test_limits(void **state)
 {
     (void)state;
     const struct stream_limits limits = {
-        .stanza_bytes = 1000, .tag_bytes = 300, .depth = 3, .attributes = 4, .namespace_bytes = 100};
+        .stanza_bytes = 1000, .tag_bytes = 300, .depth = 3, .attributes = 4, .names = 8, .namespace_bytes = 100};
     struct buf in = {0};
     for (unsigned over = 0; over < 2; over++) {
         buf_add_str(&in, HEADER "<message><body>");
@@ -542,6 +542,10 @@ static void test_limits(void **state)
 
         buf_add_str(&in, HEADER "<a a='1' b='2' c='3' xmlns='urn:x'");
         buf_add_str(&in, over ? " xmlns:x='urn:x'/>" : "/>");
+        expect_limit(&in, &limits, !over);
+
+        buf_add_str(&in, HEADER "<a><b c='1' d='1'/><b c='1' d='1'/><b/>");
+        buf_add_str(&in, over ? "<b/></a>" : "</a>");
         expect_limit(&in, &limits, !over);
 
         buf_add_str(&in, HEADER "<a xmlns='");
