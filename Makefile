@@ -139,7 +139,7 @@ run: deps $(BUILD)/holdfast
 
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
-    "fuzz: fuzz SECONDS=8"
+    "fuzz: fuzz SECONDS=60"
 CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address" \
     "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24"
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite

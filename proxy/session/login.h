@@ -59,7 +59,6 @@ void login_succeeded(struct client_leg *c);
 void login_failed(struct client_leg *c, const struct node *failure); /* the element that holds the condition */
 /* The leg is being closed. Who leaves before the server has answered has failed. */
 void login_left(struct client_leg *c, enum close_reason reason);
-void login_forget_late(struct client_leg *c);
 
 /* negotiation.c */
 void negotiation_from_client(struct client_leg *c, const struct element *e);

@@ -20,21 +20,21 @@ static bool is_about_credentials(const struct node *failure)
     return true;
 }
 
+static void forget_late(struct client_leg *c)
+{
+    struct login *l = c->login;
+    timers_cancel(c->leg.cx->timers, &l->late_timer);
+    mem_wipe_free(l->late.data, l->late.cap);
+    l->late = (struct buf){0};
+}
+
 static void on_late(void *ctx)
 {
     struct client_leg *c = ctx;
     struct login *l = c->login;
     l->reached_server = true;
     leg_write(&l->up->leg, buf_slice(&l->late));
-    login_forget_late(c);
-}
-
-void login_forget_late(struct client_leg *c)
-{
-    struct login *l = c->login;
-    timers_cancel(c->leg.cx->timers, &l->late_timer);
-    mem_wipe_free(l->late.data, l->late.cap);
-    l->late = (struct buf){0};
+    forget_late(c);
 }
 
 bool login_try(struct client_leg *c, const struct element *e, const char *user)
@@ -67,6 +67,7 @@ bool login_try(struct client_leg *c, const struct element *e, const char *user)
 static void tell(struct client_leg *c, enum login_end end)
 {
     struct login *l = c->login;
+    forget_late(c); /* the server has answered, asked or not */
     if (!l->tried)
         return;
     c->leg.cx->ops->login_ended(c->leg.cx, c->leg.transport->peer, l->tried, &l->pass, end);
@@ -92,5 +93,4 @@ void login_left(struct client_leg *c, enum close_reason reason)
     bool by_client = reason == CLOSE_CLIENT_END || reason == CLOSE_PEER_FIN || reason == CLOSE_PEER_RESET ||
                      reason == CLOSE_BAD_STREAM || reason == CLOSE_TLS_FAILED;
     tell(c, by_client && c->login->reached_server ? LOGIN_FAILED : LOGIN_UNDECIDED);
-    login_forget_late(c);
 }

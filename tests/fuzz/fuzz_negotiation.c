@@ -3,9 +3,12 @@
  *
  * Input: a line of options, then lines that each begin with what happens; the world comes to rest behind each.
  *   t a certificate is there, T TLS is required, u STARTTLS towards the server, a the server answers by itself
+ *   q queues of a few stanzas, m a node of little memory, r clients are slowed down, l logins are late, f they are
+ * refused w away when detached, k no confirmation, e one detached session for each account
  *
  *   C...  the client says   c  its connection breaks   e  ends in order   n  it connects anew, to the other worker
  *   S...  the server says   s  its connection breaks   E  ends in order   .N time passes: a digit's seconds; `o` is 63
+ *   z, Z  the client, the server takes no bytes any more, or again
  *   L     the client connects, logs in and enables stream management, at a server that answers by itself
  *   R     the client connects and logs in, up to where it may resume
  *
@@ -262,6 +265,14 @@ static void enter(struct scene *scene)
     say_in_turn(scene, lines);
 }
 
+static void hold(struct far *far)
+{
+    if (!far->wire)
+        return;
+    far->wire->stuck = !far->wire->stuck;
+    far->wire->window = far->wire->stuck ? 100 : 0;
+}
+
 static void happen(struct scene *scene, char what, struct slice text)
 {
     struct far *client = client_of(scene), *server = server_of(scene);
@@ -277,6 +288,10 @@ static void happen(struct scene *scene, char what, struct slice text)
         wire_end(client->wire);
     else if (what == 'E' && server->wire)
         wire_end(server->wire);
+    else if (what == 'z')
+        hold(client);
+    else if (what == 'Z')
+        hold(server);
     else if (what == 'n')
         connect_client(scene);
     else if (what == 'L')
@@ -288,6 +303,35 @@ static void happen(struct scene *scene, char what, struct slice text)
     world_run(&scene->world);
 }
 
+static void set_weather(struct world *w, char option)
+{
+    struct settings *set = &w->settings;
+    w->login_late = option == 'l' ? 2 * USEC_S : w->login_late;
+    w->login_refused |= option == 'f';
+    switch (option) {
+    case 'q':
+        set->sm.queue_stanzas = 3;
+        set->sm.queue_bytes = 1500;
+        break;
+    case 'm':
+        set->limits.memory = 2000;
+        break;
+    case 'r':
+        set->limits.stanzas_per_second = 1;
+        set->limits.bytes_per_second = 100;
+        break;
+    case 'w':
+        set->sm.detached_presence = PRESENCE_AWAY;
+        break;
+    case 'k':
+        set->sm.confirm = CONFIRM_NONE;
+        break;
+    case 'e':
+        set->sm.sessions_per_account = 1;
+        break;
+    }
+}
+
 static void set_options(struct scene *scene, struct slice options)
 {
     struct settings *set = &scene->world.settings;
@@ -297,6 +341,7 @@ static void set_options(struct scene *scene, struct slice options)
         scene->automatic |= options.p[i] == 'a';
         if (options.p[i] == 'u')
             set->upstream_tls = UPSTREAM_TLS_STARTTLS;
+        set_weather(&scene->world, options.p[i]);
     }
 }
 

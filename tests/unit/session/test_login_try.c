@@ -175,6 +175,26 @@ static void test_a_server_that_dies_holds_nothing_against_the_client(void **stat
     world_wait(&f->w, 5 * USEC_S);
 }
 
+/* A server that answers what it was not asked yet. */
+static void test_an_answer_ends_what_was_late(void **state)
+{
+    struct fixture *f = *state;
+    begin(f);
+    f->w.login_late = 4 * USEC_S;
+    client_send(&f->c, GOOD);
+    world_run(&f->w);
+    server_printf(f->conn, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    stream_restart(f->conn->stream);
+    client_hears(&f->c, "<success");
+    client_send(&f->c, CLIENT_HEADER);
+    client_forget_heard(&f->c);
+    f->conn->account = mem_strdup("romeo@example.org");
+    client_send(&f->c, CLIENT_BIND);
+    client_hears(&f->c, "<iq type='result' id='bind'>");
+    world_wait(&f->w, 5 * USEC_S);
+    heard_nothing(&f->conn->heard, "the server");
+}
+
 static void test_what_is_not_about_the_credentials_is_no_failure(void **state)
 {
     struct fixture *f = *state;
@@ -221,6 +241,7 @@ int main(void)
         LOGIN_TEST(test_who_leaves_before_the_answer_has_failed),
         LOGIN_TEST(test_who_leaves_before_a_late_login_has_tried_nothing),
         LOGIN_TEST(test_a_server_that_dies_holds_nothing_against_the_client),
+        LOGIN_TEST(test_an_answer_ends_what_was_late),
         LOGIN_TEST(test_what_is_not_about_the_credentials_is_no_failure),
         LOGIN_TEST(test_resumptions_are_not_tried_without_end),
     };
