@@ -60,6 +60,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(certificate_expiry_timestamp_seconds, GAUGE, "When the first certificate ends, 0 without certificates") \
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
+    F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
+    F(receipts_withheld, COUNTER, "Delivery receipts asked for and not made by the proxy, by reason") \
+    F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
     F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
@@ -128,6 +131,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(down_discarded_iq, downlink_fates, "fate=\"discarded_iq\"")                                  \
     M(down_discarded_message, downlink_fates, "fate=\"discarded_message\"")                        \
     M(up_confirmed, uplink_fates, "fate=\"confirmed\"")                                            \
+    M(up_swallowed, uplink_fates, "fate=\"swallowed\"")                                            \
     M(up_relayed, uplink_fates, "fate=\"relayed\"")                                                \
     M(up_returned, uplink_fates, "fate=\"returned\"")                                              \
     M(up_kept, uplink_fates, "fate=\"kept\"")                                                      \
@@ -154,6 +158,16 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(barriers_answered, barriers, "result=\"answered\"")                                          \
     M(barriers_timeout, barriers, "result=\"timeout\"")                                            \
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \
+    M(receipts_proxy, receipts, "source=\"proxy\"")                                                \
+    M(receipts_client, receipts, "source=\"client\"")                                              \
+    M(receipts_withheld_client, receipts_withheld, "reason=\"client\"")                            \
+    M(receipts_withheld_presence, receipts_withheld, "reason=\"presence\"")                        \
+    M(receipts_withheld_repeated, receipts_withheld, "reason=\"repeated\"")                        \
+    M(receipts_withheld_limit, receipts_withheld, "reason=\"limit\"")                              \
+    M(receipts_withheld_unacked, receipts_withheld, "reason=\"unacked\"")                          \
+    M(receipts_withheld_upstream, receipts_withheld, "reason=\"upstream\"")                        \
+    M(receipts_swallowed_late, receipts_swallowed, "what=\"late\"")                                \
+    M(receipts_swallowed_error, receipts_swallowed, "what=\"error\"")                              \
     M(answered_for_client, answered_for_client, "")                                                \
     M(upstream_dials_ok, upstream_dials, "result=\"ok\"")                                          \
     M(upstream_dials_failed, upstream_dials, "result=\"failed\"")                                  \

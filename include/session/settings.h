@@ -10,6 +10,7 @@
 enum upstream_tls { UPSTREAM_TLS_NONE, UPSTREAM_TLS_STARTTLS, UPSTREAM_TLS_DIRECT };
 enum confirm_mode { CONFIRM_PING, CONFIRM_NONE };
 enum detached_presence { PRESENCE_KEEP, PRESENCE_AWAY };
+enum receipts_to { RECEIPTS_TO_CONTACTS, RECEIPTS_TO_ANYONE };
 
 struct settings {
     char **domains; /* NULL-terminated; a "*" serves any */
@@ -35,6 +36,12 @@ struct settings {
         unsigned sessions_per_account;
         usec mailbox_ttl, tombstone_ttl;
     } sm;
+
+    struct { /* section receipts */
+        bool synthesize;
+        usec grace;
+        enum receipts_to to;
+    } receipts;
 
     struct {                         /* section limits */
         struct stream_limits stream; /* of clients: stanza_bytes, stanza_depth; the others are fixed */

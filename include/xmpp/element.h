@@ -40,6 +40,11 @@
 #define NS_CSI "urn:xmpp:csi:0"
 #define NS_MUC "http://jabber.org/protocol/muc"
 #define NS_MUC_USER "http://jabber.org/protocol/muc#user"
+#define NS_HINTS "urn:xmpp:hints"
+#define NS_CHAT_MARKERS "urn:xmpp:chat-markers:0"
+#define NS_CALLS "urn:xmpp:jingle-message:0"
+#define NS_INVISIBLE "urn:xmpp:invisible:" /* and a digit */
+#define NS_PRIVACY "jabber:iq:privacy"
 #define NS_FRAMING "urn:ietf:params:xml:ns:xmpp-framing"
 
 enum element_kind { ELEMENT_OTHER, ELEMENT_MESSAGE, ELEMENT_PRESENCE, ELEMENT_IQ }; /* the last three: jabber:client */
@@ -69,6 +74,8 @@ enum element_fact {
     FACT_IQ_AUTH = 1 << 18,        /* XEP-0078 query */
     FACT_REGISTER = 1 << 19,       /* XEP-0077 query */
     FACT_STREAM_ERROR = 1 << 20,
+    FACT_OLD_RECEIPT = 1 << 21,    /* received of XEP-0333 before version 0.5: a receipt in all but name */
+    FACT_CALL = 1 << 22,           /* XEP-0353 */
 };
 
 /* A node of the small tree that is built for every element but messages and presence. Lives as long as the element. The tree has
@@ -94,7 +101,8 @@ struct element {
     size_t open_end;                 /* offset in bytes behind the root's start tag (behind `/>` when it is empty) */
     size_t close_at;                 /* offset in bytes of the root's end tag; bytes.n when the root is `<empty/>` */
     size_t name_end;                 /* offset in bytes behind the root's name: where an attribute can be put in */
-    struct slice receipt_id;         /* id of a XEP-0184 received */
+    struct slice receipt_id;         /* id of a received, XEP-0184 or the old form */
+    bool beside_receipt;             /* more to it than that receipt: other payload, a chat state, another id */
     const struct node *tree;         /* NULL for messages and presence */
     bool tree_cut;                   /* it had more than ELEMENT_NODES */
 };

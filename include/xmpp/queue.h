@@ -34,6 +34,7 @@ struct entry {
     uint8_t class;                         /* enum stanza_class */
     bool delayed;                          /* carries a delay element */
     bool stamp;                            /* is to be written with a delay stamp, whenever it is written */
+    bool receipted;                        /* the client has sent a receipt of its own for it: it has it */
     char bytes[];
 };
 

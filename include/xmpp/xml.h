@@ -15,6 +15,8 @@ void xml_attr(struct buf *out, const char *name, struct slice value);
  * stanzas. */
 struct xml_tree;
 struct xml_tree *xml_tree_parse(struct slice bytes, const struct node **root_r);
+/* The same as an element, with its facts. */
+const struct element *xml_tree_element(const struct xml_tree *tree);
 void xml_tree_free(struct xml_tree *tree);
 
 #endif

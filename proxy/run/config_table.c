@@ -151,9 +151,12 @@ const struct config_row config_rows[] = {
     DURATION("sm", "tombstone_ttl", settings.sm.tombstone_ttl, "1d", USEC_S, 365 * DAY,
              "how long the counters of an expired session are known", RELOAD),
 
-    LATER("receipts", "synthesize", "on", NULL, "send delivery receipts for clients that send none"),
-    LATER("receipts", "grace", "2s", NULL, "how long a client's own receipt is waited for"),
-    LATER("receipts", "to", "contacts", NULL, "who gets them: contacts or anyone"),
+    ROW("receipts", "synthesize", config_bool, bool, settings.receipts.synthesize, "on",
+        "send delivery receipts for clients that send none", RELOAD),
+    DURATION("receipts", "grace", settings.receipts.grace, "2s", 0, HOUR,
+             "how long a client's own receipt is waited for", RELOAD),
+    WORD("receipts", "to", settings.receipts.to, "contacts|anyone", "contacts",
+         "who gets them: who may see the presence, or anyone", RELOAD),
     LATER("receipts", "confirm_legacy_clients", "off", NULL,
           "confirm by ping what clients without stream management got"),
 

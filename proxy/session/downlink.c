@@ -1,6 +1,8 @@
 /* Server to client: each stanza is classified, numbered and kept until the client has acked it; what is kept is written
  * when a client is attached and takes it. The only place that writes stanzas to a client with stream management. */
 #include "base/log.h"
+#include "contacts.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/stanza.h"
@@ -124,7 +126,8 @@ static bool note(struct session *s, const struct element *e)
 
 void session_from_upstream(struct session *s, const struct element *e)
 {
-    if (uplink_take_answer(s, e) || rebuild_take_answer(s, e))
+    if (uplink_take_answer(s, e) || rebuild_take_answer(s, e) || receipts_take_error(s, e) ||
+        contacts_from_upstream(s, e))
         return;
     downlink_count(s->cx, e);
     s->stanzas_down++;
@@ -142,7 +145,9 @@ void session_from_upstream(struct session *s, const struct element *e)
     }
     if (s->parked)
         parking_forget_chat_state(s, e);
-    downlink_append(s, entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall));
+    struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    downlink_append(s, entry);
+    receipts_on_append(s, entry, e);
     downlink_check_full(s);
 }
 
@@ -151,6 +156,7 @@ void session_from_upstream(struct session *s, const struct element *e)
 void downlink_release(struct session *s, uint64_t upto)
 {
     sm_out_acked(&s->out, upto);
+    receipts_on_acked(s);
     for (struct entry *e; (e = sm_out_take(&s->out));) {
         if (e->origin)
             mail_delivered(s, e);

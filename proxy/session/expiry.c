@@ -2,6 +2,7 @@
  * the rest. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include "xmpp/stanza.h"
 #include "xmpp/xml.h"
@@ -82,12 +83,26 @@ static struct entry *take_unconfirmed(struct session *s)
     return e;
 }
 
+/* The client has told its sender so; only its ack did not come. */
+static void delivered(struct session *s, struct entry *e)
+{
+    if (e->origin)
+        mail_delivered(s, e);
+    else
+        count(s->cx->counters, METRIC_down_acked);
+    entry_free(e);
+}
+
 static void spill_downlink(struct session *s)
 {
     struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account};
     memcpy(fate.sid, s->sid, SID_SIZE);
-    for (struct entry *e; (e = take_unacked(s));)
-        fate_meet(&fate, e);
+    for (struct entry *e; (e = take_unacked(s));) {
+        if (e->receipted)
+            delivered(s, e);
+        else
+            fate_meet(&fate, e);
+    }
 }
 
 /* Nothing in here was acked: the client knows that it has to send it again, if the server did not get it. */
@@ -146,6 +161,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
     mail_settle(s, reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0);
+    receipts_end(s, reason);
     spill_downlink(s);
     parking_discard_all(s);
     drop_uplink(s);

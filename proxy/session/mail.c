@@ -2,6 +2,7 @@
  * leaves the mailbox when the client has acked it; until then it is only lent to the session. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include <stdlib.h>
 
@@ -29,6 +30,7 @@ static void deliver(struct session *s, struct entry *e)
         hand_over(s, e);
     } else {
         downlink_append(s, e);
+        receipts_on_mail(s, e);
     }
 }
 

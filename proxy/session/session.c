@@ -3,6 +3,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "contacts.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -69,6 +71,7 @@ struct session *session_blank(struct context *cx)
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
     list_init(&s->dirty);
     list_init(&s->parked_order);
+    s->contacts = contacts_new(cx);
     random_hex(s->tag, 8);
     return s;
 }
@@ -443,6 +446,7 @@ static void bury(struct grave *g)
     list_remove(&s->dirty);
     timers_cancel(s->cx->timers, &s->timer);
     map_free(s->parked);
+    contacts_free(s->contacts);
     queue_free(&s->handed);
     entry_free(s->held);
     free(s->jid);
@@ -567,6 +571,7 @@ static void check_deadlines(struct session *s)
 static usec next_deadline(const struct session *s)
 {
     usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(mail_due_at(s), rebuild_due_at(s)));
+    at = earlier(at, receipts_due_at(s));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
     if (s->freeze_by)
@@ -585,6 +590,8 @@ void session_turn(struct session *s)
         complete_resume(s);
     if (s->state != SESSION_ENDED)
         mail_turn(s);
+    if (s->state != SESSION_ENDED)
+        receipts_turn(s);
     if (s->state != SESSION_ENDED)
         downlink_turn(s);
     if (s->state != SESSION_ENDED)

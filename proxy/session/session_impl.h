@@ -1,5 +1,5 @@
 /* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
- * parking.c, expiry.c, mail.c. */
+ * parking.c, expiry.c, mail.c, receipts.c, contacts.c. */
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
@@ -85,6 +85,8 @@ struct session {
     struct queue handed; /* mail written to a client without stream management, not yet counted as delivered */
     usec handed_at;
     struct told told;
+    struct contacts *contacts; /* who may see that the client is there */
+    struct receipts *receipts; /* NULL until a message asks for one */
     uint64_t resumes;
     uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
     struct timer timer;

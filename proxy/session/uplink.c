@@ -1,6 +1,8 @@
 /* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on.
  * The server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
 #include "base/log.h"
+#include "contacts.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -84,9 +86,12 @@ static void break_deadlock(struct session *s)
     client_leg_close(s->client, CLOSE_QUEUE_FULL, GOODBYE_CUT);
 }
 
-static void keep(struct session *s, const struct element *e)
+/* One that is not for the server counts like any other and is confirmed with those before it; nothing is kept of it
+ * that could be sent again. */
+static void keep(struct session *s, const struct element *e, bool swallowed)
 {
-    struct entry *entry = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    struct entry *entry = swallowed ? entry_copy(SLICE_LIT(""), s->cx->clock->wall)
+                                    : entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);
@@ -118,8 +123,10 @@ void session_from_client(struct session *s, const struct element *e)
     session_dirty(s);
     count_stanza(s, e);
     s->stanzas_up++;
+    bool swallowed = receipts_from_client(s, e);
+    contacts_from_client(s->contacts, e);
     if (is_managed(s))
-        keep(s, e);
+        keep(s, e, swallowed);
     else
         count(s->cx->counters, METRIC_up_relayed);
     if (e->kind != ELEMENT_MESSAGE)
@@ -130,7 +137,8 @@ void session_from_client(struct session *s, const struct element *e)
         if (s->told.available && !was && s->up && mail_before_presence(s, e))
             return;
     }
-    uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+    if (!swallowed)
+        uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
     /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */
     bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
     if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
@@ -178,7 +186,7 @@ static bool is_answered(const struct session *s, const struct entry *e)
 
 static void repeat(struct session *s, const struct entry *e)
 {
-    if (is_answered(s, e))
+    if (!e->n || is_answered(s, e))
         return;
     count(s->cx->counters, METRIC_stanzas_repeated);
     uplink_write(s, entry_slice(e));
@@ -199,7 +207,7 @@ void uplink_repeat(struct session *s)
 void uplink_confirmed(struct session *s, uint64_t upto)
 {
     for (struct entry *e; (e = queue_take(&s->unconfirmed, upto));) {
-        count(s->cx->counters, METRIC_up_confirmed);
+        count(s->cx->counters, e->n ? METRIC_up_confirmed : METRIC_up_swallowed);
         count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
         count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
         linger(s, e);

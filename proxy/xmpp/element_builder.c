@@ -5,7 +5,7 @@
 struct tree_node {
     struct node node; /* first: the outside sees only this */
     struct tree_node *parent, *last_child, *older;
-    size_t at, end;   /* bytes, as offsets in the element: where these will lie is known only at its end */
+    size_t at, end; /* bytes, as offsets in the element: where these will lie is known only at its end */
     size_t text_cap;
 };
 
@@ -57,6 +57,16 @@ static void start_root(struct element_builder *b, struct slice ns, struct slice 
         e->facts |= FACT_STREAM_ERROR;
 }
 
+/* Some clients send both forms in one stanza, for the same message. */
+static void add_receipt(struct element_builder *b, const char **atts)
+{
+    struct element *e = &b->element;
+    if (!e->receipt_id.p)
+        e->receipt_id = keep_attr(b, atts, "id");
+    else if (!slice_eq(e->receipt_id, slice_str(attr_value(atts, "id"))))
+        e->beside_receipt = true;
+}
+
 static void start_child(struct element_builder *b, struct slice ns, struct slice name, const char **atts)
 {
     struct element *e = &b->element;
@@ -69,8 +79,10 @@ static void start_child(struct element_builder *b, struct slice ns, struct slice
         b->child = CHILD_PRIORITY;
         b->priority_n = 0;
     }
-    if ((facts & FACT_RECEIPT) && !e->receipt_id.p)
-        e->receipt_id = keep_attr(b, atts, "id");
+    if (facts & (FACT_RECEIPT | FACT_OLD_RECEIPT))
+        add_receipt(b, atts);
+    else if (facts & (FACT_PAYLOAD | FACT_CHAT_STATE))
+        e->beside_receipt = true;
 }
 
 static const struct node_attr *copy_attrs(struct element_builder *b, const char **atts)
@@ -157,6 +169,7 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
         return;
     if (b->child == CHILD_BODY) {
         b->element.facts |= FACT_BODY | FACT_PAYLOAD;
+        b->element.beside_receipt = true;
     } else if (b->child == CHILD_PRIORITY) {
         size_t room = sizeof b->priority - b->priority_n;
         memcpy(b->priority + b->priority_n, p, n < room ? n : room);

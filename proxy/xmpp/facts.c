@@ -1,8 +1,14 @@
 #include "facts.h"
 
 #define KEEP FACT_PAYLOAD
-#define TEXT(literal) {literal, sizeof(literal) - 1}
-#define ANY {NULL, 0}
+#define TEXT(literal)                                                                                                  \
+    {                                                                                                                  \
+        literal, sizeof(literal) - 1                                                                                   \
+    }
+#define ANY                                                                                                            \
+    {                                                                                                                  \
+        NULL, 0                                                                                                        \
+    }
 
 /* Children that are known; ANY name fits. One that is in no row is payload and nothing else. */
 static const struct {
@@ -16,14 +22,16 @@ static const struct {
     {TEXT(NS_CHAT_STATES), ANY, FACT_CHAT_STATE},
     {TEXT(NS_DELAY), TEXT("delay"), FACT_DELAY},
     {TEXT("jabber:x:delay"), TEXT("x"), 0},
-    {TEXT("urn:xmpp:hints"), TEXT("no-store"), FACT_NO_STORE},
-    {TEXT("urn:xmpp:hints"), TEXT("no-permanent-store"), FACT_NO_STORE},
-    {TEXT("urn:xmpp:hints"), TEXT("no-copy"), FACT_NO_COPY},
-    {TEXT("urn:xmpp:hints"), ANY, 0},
+    {TEXT(NS_HINTS), TEXT("no-store"), FACT_NO_STORE},
+    {TEXT(NS_HINTS), TEXT("no-permanent-store"), FACT_NO_STORE},
+    {TEXT(NS_HINTS), TEXT("no-copy"), FACT_NO_COPY},
+    {TEXT(NS_HINTS), ANY, 0},
     {TEXT("urn:xmpp:sid:0"), TEXT("origin-id"), 0},
     {TEXT("urn:xmpp:sid:0"), TEXT("stanza-id"), 0},
     {TEXT(NS_RECEIPTS), TEXT("request"), FACT_RECEIPT_REQUEST | KEEP},
     {TEXT(NS_RECEIPTS), TEXT("received"), FACT_RECEIPT | KEEP},
+    {TEXT(NS_CHAT_MARKERS), TEXT("received"), FACT_OLD_RECEIPT | KEEP},
+    {TEXT(NS_CALLS), ANY, FACT_CALL | KEEP},
     {TEXT(NS_CARBONS), TEXT("sent"), FACT_CARBON | KEEP},
     {TEXT(NS_CARBONS), TEXT("received"), FACT_CARBON | KEEP},
     {TEXT("urn:xmpp:carbons:1"), TEXT("sent"), FACT_CARBON | KEEP}, /* old servers speak the older ones */

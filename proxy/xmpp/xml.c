@@ -119,6 +119,11 @@ struct xml_tree *xml_tree_parse(struct slice bytes, const struct node **root_r)
     return t;
 }
 
+const struct element *xml_tree_element(const struct xml_tree *t)
+{
+    return &t->builder.element;
+}
+
 void xml_tree_free(struct xml_tree *t)
 {
     if (t) {

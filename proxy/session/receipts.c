@@ -1,0 +1,418 @@
+#include "receipts.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "contacts.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include "xmpp/receipt.h"
+#include "xmpp/xml.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Servers throttle a client that sends much (ejabberd: 1000 bytes a second): ours must not use that up. */
+#define INTERVAL (USEC_S / 5)
+#define BURST    20
+#define DUE_MAX  500
+#define ID_MAX   1024
+#define FROM_MAX 3071
+#define SENT_MAX 128 /* ours that are remembered: for late ones of the client, doubles and errors */
+#define MAP_COST 48  /* bytes, of a place in by_key */
+#define ID_START "hfr-"
+
+/* A message that asks for a receipt: waits for the client's ack first, then until the receipt is due. */
+struct record {
+    struct record *next;
+    struct entry *entry; /* in the unacked queue; NULL once acked */
+    uint64_t number;     /* of that entry */
+    usec due;
+    uint16_t from_n, id_n;
+    uint8_t type; /* enum receipt_type */
+    bool no_copy, no_archive;
+    char text[]; /* from, id */
+};
+
+struct records { /* first in, first out */
+    struct record *first, **end;
+    size_t count;
+};
+
+/* One of ours that was sent, as hashes: of address and id of the message, of bare address and id, of bare address. */
+struct sent {
+    uint64_t full, bare, to;
+};
+
+struct receipts {
+    char tag[17];  /* in the ids of ours. Contacts see it, so it is not the session's */
+    uint64_t last; /* number of ours that was sent last; its place in sent[] is that modulo SENT_MAX */
+    struct records unacked, due;
+    struct map *by_key; /* hash of bare address and id -> record, unacked or due */
+    struct hash_key seed;
+    struct sent *sent;
+    bool own;     /* the client has sent a receipt of its own: from then on ours are not wanted */
+    usec paid;    /* the rate: up to when it is used up */
+    size_t bytes; /* told to the context */
+};
+
+/* ---- records ---- */
+
+static struct slice from_of(const struct record *r)
+{
+    return slice_of(r->text, r->from_n);
+}
+
+static struct slice id_of(const struct record *r)
+{
+    return slice_of(r->text + r->from_n, r->id_n);
+}
+
+static void count_memory(struct session *s, int64_t n)
+{
+    s->receipts->bytes += (size_t)n;
+    context_memory(s->cx, n);
+}
+
+static int64_t cost(const struct record *r)
+{
+    return (int64_t)(sizeof *r + r->from_n + r->id_n + MAP_COST);
+}
+
+static void records_add(struct records *l, struct record *r)
+{
+    if (!l->first)
+        l->end = &l->first;
+    *l->end = r;
+    l->end = &r->next;
+    r->next = NULL;
+    l->count++;
+}
+
+static struct record *records_take(struct records *l)
+{
+    struct record *r = l->first;
+    l->first = r->next;
+    l->count--;
+    return r;
+}
+
+static struct receipts *receipts_of(struct session *s)
+{
+    if (!s->receipts) {
+        struct receipts *r = s->receipts = MEM_NEW(struct receipts);
+        random_hex(r->tag, 8);
+        r->seed = hash_key_new();
+        r->by_key = map_new();
+        count_memory(s, sizeof *r);
+    }
+    return s->receipts;
+}
+
+static uint64_t key_of(const struct receipts *r, struct slice address, struct slice id)
+{
+    uint64_t both[2] = {hash_of(&r->seed, address), hash_of(&r->seed, id)};
+    return hash_of(&r->seed, slice_of((const char *)both, sizeof both));
+}
+
+static struct slice key_slice(const uint64_t *key)
+{
+    return slice_of((const char *)key, sizeof *key);
+}
+
+/* The record that a receipt of the client's own would be for. Clients answer to the full or to the bare address. */
+static struct record *waiting_for(const struct receipts *r, struct slice address, struct slice id)
+{
+    uint64_t key = key_of(r, jid_bare(address), id);
+    return map_get(r->by_key, key_slice(&key));
+}
+
+static void drop(struct session *s, struct record *rec)
+{
+    struct receipts *r = s->receipts;
+    uint64_t key = key_of(r, jid_bare(from_of(rec)), id_of(rec));
+    if (map_get(r->by_key, key_slice(&key)) == rec)
+        map_remove(r->by_key, key_slice(&key));
+    count_memory(s, -cost(rec));
+    free(rec);
+}
+
+static void count_withheld(struct session *s, enum metric reason)
+{
+    if (s->cx->settings->receipts.synthesize)
+        count(s->cx->counters, reason);
+}
+
+static void withhold(struct session *s, struct record *rec, enum metric reason)
+{
+    count_withheld(s, reason);
+    drop(s, rec);
+}
+
+static bool was_sent(const struct receipts *r, struct slice address, struct slice id)
+{
+    bool is_bare = jid_bare(address).n == address.n;
+    uint64_t key = key_of(r, address, id);
+    for (uint64_t i = 0; r->sent && i < SENT_MAX; i++)
+        if ((is_bare ? r->sent[i].bare : r->sent[i].full) == key)
+            return true;
+    return false;
+}
+
+/* ---- messages that ask ---- */
+
+/* Once for each sender and id, in a session (a sender that is not sure may send its message again). */
+static bool is_repeated(const struct receipts *r, const struct receipt *asked)
+{
+    const struct record *waiting = waiting_for(r, asked->to, asked->id);
+    return (waiting && slice_eq(from_of(waiting), asked->to)) || was_sent(r, asked->to, asked->id);
+}
+
+static void note(struct session *s, struct entry *entry, const struct receipt *asked)
+{
+    struct receipts *r = s->receipts;
+    struct record *rec = mem_alloc(sizeof *rec + asked->to.n + asked->id.n);
+    *rec = (struct record){.entry = entry,
+                           .number = entry->number,
+                           .from_n = (uint16_t)asked->to.n,
+                           .id_n = (uint16_t)asked->id.n,
+                           .type = (uint8_t)asked->type,
+                           .no_copy = asked->no_copy,
+                           .no_archive = asked->no_archive};
+    memcpy(rec->text, asked->to.p, asked->to.n);
+    memcpy(rec->text + rec->from_n, asked->id.p, asked->id.n);
+    records_add(&r->unacked, rec);
+    uint64_t key = key_of(r, jid_bare(asked->to), asked->id);
+    map_put(r->by_key, key_slice(&key), rec);
+    count_memory(s, cost(rec));
+}
+
+void receipts_on_append(struct session *s, struct entry *entry, const struct element *e)
+{
+    struct receipt asked;
+    if (receipt_judge(e, s->account, &asked) != RECEIPT_DUE || contacts_is_room(s->contacts, asked.to))
+        return;
+    struct receipts *r = receipts_of(s);
+    if (asked.to.n > FROM_MAX || asked.id.n > ID_MAX)
+        count_withheld(s, METRIC_receipts_withheld_limit);
+    else if (is_repeated(r, &asked))
+        count_withheld(s, METRIC_receipts_withheld_repeated);
+    else
+        note(s, entry, &asked);
+}
+
+/* What lies in a mailbox is a stanza and nothing else: the few that ask are parsed once more. */
+void receipts_on_mail(struct session *s, struct entry *entry)
+{
+    const struct node *root;
+    if (!memmem(entry->bytes, entry->n, NS_RECEIPTS, sizeof NS_RECEIPTS - 1))
+        return;
+    struct xml_tree *tree = xml_tree_parse(entry_slice(entry), &root);
+    if (tree)
+        receipts_on_append(s, entry, xml_tree_element(tree));
+    xml_tree_free(tree);
+}
+
+/* ---- acks ---- */
+
+/* Whether the one who asks may learn that the client is there; asked twice, as much may change in between. */
+static bool may_have(const struct session *s, const struct record *rec)
+{
+    const struct contacts *c = s->contacts;
+    if (s->cx->settings->receipts.to == RECEIPTS_TO_CONTACTS)
+        return contacts_sees(c, from_of(rec));
+    return contacts_is_visible(c) || contacts_is_directed(c, from_of(rec));
+}
+
+static void become_due(struct session *s, struct record *rec)
+{
+    struct receipts *r = s->receipts;
+    rec->entry = NULL;
+    rec->due = s->cx->clock->mono + s->cx->settings->receipts.grace;
+    if (!s->cx->settings->receipts.synthesize)
+        drop(s, rec);
+    else if (r->own)
+        withhold(s, rec, METRIC_receipts_withheld_client);
+    else if (contacts_is_known(s->contacts) && !may_have(s, rec))
+        withhold(s, rec, METRIC_receipts_withheld_presence); /* strangers take no place */
+    else if (r->due.count >= DUE_MAX)
+        withhold(s, rec, METRIC_receipts_withheld_limit);
+    else
+        records_add(&r->due, rec);
+}
+
+void receipts_on_acked(struct session *s)
+{
+    struct receipts *r = s->receipts;
+    while (r && r->unacked.first && r->unacked.first->number <= s->out.acked)
+        become_due(s, records_take(&r->unacked));
+}
+
+/* ---- ours ---- */
+
+static void remember(struct session *s, const struct record *rec)
+{
+    struct receipts *r = s->receipts;
+    struct slice bare = jid_bare(from_of(rec));
+    if (!r->sent) {
+        r->sent = mem_zalloc(SENT_MAX * sizeof *r->sent);
+        count_memory(s, SENT_MAX * sizeof *r->sent);
+    }
+    r->sent[++r->last % SENT_MAX] = (struct sent){.full = key_of(r, from_of(rec), id_of(rec)),
+                                                  .bare = key_of(r, bare, id_of(rec)),
+                                                  .to = hash_of(&r->seed, bare)};
+}
+
+static void send(struct session *s, struct record *rec)
+{
+    struct receipts *r = s->receipts;
+    struct buf out = {0};
+    char id[64];
+    remember(s, rec);
+    snprintf(id, sizeof id, ID_START "%s-%" PRIu64, r->tag, r->last);
+    receipt_write(&out,
+                  &(struct receipt){.to = from_of(rec),
+                                    .id = id_of(rec),
+                                    .type = rec->type,
+                                    .no_copy = rec->no_copy,
+                                    .no_archive = rec->no_archive},
+                  id);
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+    count(s->cx->counters, METRIC_receipts_proxy);
+    drop(s, rec);
+}
+
+static bool server_takes(const struct session *s)
+{
+    return s->up && transport_buffered(s->up->leg.transport) <= TRANSPORT_HIGH_WATER;
+}
+
+/* When the rate allows another one. */
+static usec free_at(const struct receipts *r)
+{
+    return r->paid - (BURST - 1) * INTERVAL;
+}
+
+static void pay(struct receipts *r, usec now)
+{
+    r->paid = (r->paid > now ? r->paid : now) + INTERVAL;
+}
+
+/* What is due, and with all = true what would be later: this is the last moment for it. */
+static void send_due(struct session *s, bool all)
+{
+    struct receipts *r = s->receipts;
+    usec now = s->cx->clock->mono;
+    while (r->due.first && (all || (r->due.first->due <= now && free_at(r) <= now))) {
+        struct record *rec = records_take(&r->due);
+        if (!may_have(s, rec)) {
+            withhold(s, rec, METRIC_receipts_withheld_presence);
+            continue;
+        }
+        pay(r, now);
+        send(s, rec);
+    }
+}
+
+void receipts_turn(struct session *s)
+{
+    if (s->receipts && s->receipts->due.first && server_takes(s))
+        send_due(s, false);
+}
+
+usec receipts_due_at(const struct session *s)
+{
+    const struct receipts *r = s->receipts;
+    if (!r || !r->due.first || !server_takes(s))
+        return -1;
+    return r->due.first->due > free_at(r) ? r->due.first->due : free_at(r);
+}
+
+static void withhold_all(struct session *s, struct records *l, enum metric reason)
+{
+    while (l->first)
+        withhold(s, records_take(l), reason);
+}
+
+/* ---- the client's own ---- */
+
+static bool take_own(struct session *s, const struct element *e)
+{
+    struct receipts *r = receipts_of(s);
+    struct record *rec = waiting_for(r, e->to, e->receipt_id);
+    bool late = was_sent(r, e->to, e->receipt_id);
+    if (rec && rec->entry)
+        rec->entry->receipted = true;
+    r->own = true;
+    withhold_all(s, &r->due, METRIC_receipts_withheld_client);
+    if (late && !e->beside_receipt && s->state == SESSION_ATTACHED) {
+        count(s->cx->counters, METRIC_receipts_swallowed_late);
+        return true;
+    }
+    count(s->cx->counters, METRIC_receipts_client);
+    return false;
+}
+
+static bool goes_away(const struct element *e)
+{
+    return e->kind == ELEMENT_PRESENCE && !e->to.n &&
+           (slice_eq_str(e->type, "unavailable") || slice_eq_str(e->type, "invisible"));
+}
+
+bool receipts_from_client(struct session *s, const struct element *e)
+{
+    if (receipt_is_own(e))
+        return take_own(s, e);
+    if (goes_away(e) && s->receipts && s->up)
+        send_due(s, true); /* while its contacts may still see that it is there */
+    return false;
+}
+
+/* ---- errors ---- */
+
+bool receipts_take_error(struct session *s, const struct element *e)
+{
+    const struct receipts *r = s->receipts;
+    if (!r || e->kind != ELEMENT_MESSAGE || !slice_eq_str(e->type, "error") ||
+        !slice_starts(e->id, SLICE_LIT(ID_START)))
+        return false;
+    char id[64];
+    uint64_t oldest = r->last >= SENT_MAX ? r->last - SENT_MAX + 1 : 1;
+    snprintf(id, sizeof id, "%.*s", e->id.n < sizeof id ? (int)e->id.n : 0, e->id.p);
+    size_t head = sizeof ID_START - 1 + strlen(r->tag) + 1;
+    if (strlen(id) <= head || memcmp(id + sizeof ID_START - 1, r->tag, strlen(r->tag)) != 0)
+        return false;
+    uint64_t n = strtoull(id + head, NULL, 10);
+    if (n == 0 || n > r->last)
+        return false;
+    if (n >= oldest && r->sent[n % SENT_MAX].to != hash_of(&r->seed, jid_bare(e->from)))
+        return false; /* not from the one it went to */
+    count(s->cx->counters, METRIC_receipts_swallowed_error);
+    return true;
+}
+
+/* ---- the end ---- */
+
+/* The server has ended the stream, or does not answer: what is written now is lost. */
+static bool is_deaf(enum close_reason reason)
+{
+    return reason == CLOSE_SERVER_END || reason == CLOSE_UPSTREAM_LOST || reason == CLOSE_UPSTREAM_CONFLICT ||
+           reason == CLOSE_CONFIRM_TIMEOUT;
+}
+
+void receipts_end(struct session *s, enum close_reason reason)
+{
+    struct receipts *r = s->receipts;
+    if (!r)
+        return;
+    if (s->up && !is_deaf(reason))
+        send_due(s, true);
+    withhold_all(s, &r->due, METRIC_receipts_withheld_upstream);
+    withhold_all(s, &r->unacked, METRIC_receipts_withheld_unacked);
+    context_memory(s->cx, -(int64_t)r->bytes);
+    map_free(r->by_key);
+    free(r->sent);
+    free(r);
+    s->receipts = NULL;
+}

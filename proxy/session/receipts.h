@@ -1,0 +1,30 @@
+/* Delivery receipts (XEP-0184) on behalf of clients: made when the client has acked a message that asks for one, and
+ * has not sent its own within receipts.grace. */
+#ifndef HOLDFAST_SESSION_RECEIPTS_H
+#define HOLDFAST_SESSION_RECEIPTS_H
+
+#include "session/session.h"
+
+struct receipts;
+
+/* The entry has been numbered and is in the unacked queue; e is the stanza. */
+void receipts_on_append(struct session *s, struct entry *entry, const struct element *e);
+/* The same for an entry out of the mailbox. */
+void receipts_on_mail(struct session *s, struct entry *entry);
+/* What s->out.acked covers is the client's; called before those entries are freed. */
+void receipts_on_acked(struct session *s);
+
+/* A stanza of the client's, before anybody else looks at it. True: it is not to go to the server, which has had ours.
+ */
+bool receipts_from_client(struct session *s, const struct element *e);
+/* True: an error that came back to one of ours. */
+bool receipts_take_error(struct session *s, const struct element *e);
+
+/* Writes what is due. Needs an upstream leg that is bound; without one everything waits. */
+void receipts_turn(struct session *s);
+usec receipts_due_at(const struct session *s);
+/* The session ends: what is due goes out if the server still listens; what the client has not acked never does. Called
+ * while the unacked queue is whole. */
+void receipts_end(struct session *s, enum close_reason reason);
+
+#endif
