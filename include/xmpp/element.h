@@ -44,7 +44,6 @@
 #define NS_CHAT_MARKERS "urn:xmpp:chat-markers:0"
 #define NS_CALLS "urn:xmpp:jingle-message:0"
 #define NS_INVISIBLE "urn:xmpp:invisible:" /* and a digit */
-#define NS_PRIVACY "jabber:iq:privacy"
 #define NS_FRAMING "urn:ietf:params:xml:ns:xmpp-framing"
 
 enum element_kind { ELEMENT_OTHER, ELEMENT_MESSAGE, ELEMENT_PRESENCE, ELEMENT_IQ }; /* the last three: jabber:client */

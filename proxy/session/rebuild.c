@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "login.h"
+#include "receipts.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -160,6 +161,7 @@ static void replay(struct session *s)
     rooms_replay(s, before);
     sightings_rebuilt(s);
     uplink_repeat(s);
+    receipts_repeat(s);
     pending_lost(s, before - 1);
 }
 

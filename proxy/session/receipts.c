@@ -22,12 +22,14 @@
 #define MAP_COST 48  /* bytes, of a place in by_key */
 #define ID_START "hfr-"
 
-/* A message that asks for a receipt: waits for the client's ack first, then until the receipt is due. */
+/* A message that asks for a receipt: waits for the client's ack first, then until the receipt is due, then for the
+ * server to confirm it. */
 struct record {
     struct record *next;
     struct entry *entry; /* in the unacked queue; NULL once acked */
     uint64_t number;     /* of that entry */
-    usec due;
+    usec due;            /* then: when it was written */
+    uint64_t ours;       /* number of our receipt, once it was written */
     uint16_t from_n, id_n;
     uint8_t type; /* enum receipt_type */
     bool no_copy, no_archive;
@@ -47,8 +49,9 @@ struct sent {
 struct receipts {
     char tag[17];  /* in the ids of ours. Contacts see it, so it is not the session's */
     uint64_t last; /* number of ours that was sent last; its place in sent[] is that modulo SENT_MAX */
-    struct records unacked, due;
-    struct map *by_key; /* hash of bare address and id -> record, unacked or due */
+    struct records unacked, due, written;
+    uint64_t covered;   /* number of ours that the latest barrier covers */
+    struct map *by_key; /* hash of bare address and id -> record, in whichever list */
     struct hash_key seed;
     struct sent *sent;
     bool own;     /* the client has sent a receipt of its own: from then on ours are not wanted */
@@ -280,7 +283,12 @@ static void send(struct session *s, struct record *rec)
     uplink_write(s, buf_slice(&out));
     buf_free(&out);
     count(s->cx->counters, METRIC_receipts_proxy);
-    drop(s, rec);
+    rec->ours = r->last;
+    rec->due = s->cx->clock->mono;
+    if (session_confirms(s))
+        records_add(&r->written, rec);
+    else
+        drop(s, rec);
 }
 
 static bool server_takes(const struct session *s)
@@ -333,6 +341,42 @@ static void withhold_all(struct session *s, struct records *l, enum metric reaso
 {
     while (l->first)
         withhold(s, records_take(l), reason);
+}
+
+/* ---- confirmation ---- */
+
+usec receipts_barrier_at(const struct session *s)
+{
+    const struct receipts *r = s->receipts;
+    return r && r->written.first ? r->written.first->due + s->cx->settings->sm.confirm_delay : -1;
+}
+
+void receipts_barrier_sent(struct session *s)
+{
+    if (s->receipts)
+        s->receipts->covered = s->receipts->last;
+}
+
+void receipts_confirmed(struct session *s)
+{
+    struct receipts *r = s->receipts;
+    while (r && r->written.first && r->written.first->ours <= r->covered)
+        drop(s, records_take(&r->written));
+}
+
+/* Ahead of those that were not written yet. */
+void receipts_repeat(struct session *s)
+{
+    struct receipts *r = s->receipts;
+    if (!r || !r->written.first)
+        return;
+    *r->written.end = r->due.first;
+    if (!r->due.first)
+        r->due.end = r->written.end;
+    r->due.first = r->written.first;
+    r->due.count += r->written.count;
+    r->written = (struct records){0};
+    session_dirty(s);
 }
 
 /* ---- the client's own ---- */
@@ -410,6 +454,8 @@ void receipts_end(struct session *s, enum close_reason reason)
         send_due(s, true);
     withhold_all(s, &r->due, METRIC_receipts_withheld_upstream);
     withhold_all(s, &r->unacked, METRIC_receipts_withheld_unacked);
+    while (r->written.first)
+        drop(s, records_take(&r->written));
     context_memory(s->cx, -(int64_t)r->bytes);
     map_free(r->by_key);
     free(r->sent);

@@ -282,6 +282,7 @@ static void barrier_send(struct session *s)
     s->barrier.open = true;
     s->barrier.upto = s->unconfirmed.last_number;
     s->barrier.posted = s->posted.last_number;
+    receipts_barrier_sent(s);
     s->barrier.sent = s->barrier.running = s->cx->clock->mono;
     s->unconfirmed_since = 0;
 }
@@ -289,12 +290,17 @@ static void barrier_send(struct session *s)
 static bool barrier_wanted(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
+    usec receipts = receipts_barrier_at(s);
     if (s->barrier.open)
         return false;
     if (s->posted.last_number != s->barrier.posted)
         return true;
-    if (s->held || !s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+    if (s->held)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
+    if (receipts >= 0 && s->cx->clock->mono >= receipts)
+        return true;
+    if (!s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+        return false;
     return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
            s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
            s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
@@ -313,6 +319,7 @@ static void barrier_answered(struct session *s)
     }
     outbox_confirmed(s, s->barrier.posted);
     uplink_confirmed(s, s->barrier.upto);
+    receipts_confirmed(s);
     downlink_check_full(s);
 }
 
@@ -443,6 +450,8 @@ static usec upstream_due_at(const struct session *s)
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
+    if (!s->barrier.open && session_confirms(s) && !s->up->leg.stopped && !s->held)
+        at = earlier(at, receipts_barrier_at(s));
     if (s->lingering.first)
         at = earlier(at, s->lingering.first->confirmed + set->sm.confirm_linger);
     return at;

@@ -427,13 +427,73 @@ static void test_what_is_due_goes_ahead_of_the_end(void **state)
     assert_int_equal(sum(f, METRIC_receipts_withheld_unacked), 1);
 }
 
-static void test_server_that_leaves(void **state)
+/* The session is rebuilt on a fresh leg; what the server hears there ahead of the receipts is not looked at. */
+static void rebuild(struct fixture *f)
+{
+    uint32_t h = f->c.h;
+    if (f->c.wire)
+        client_cut(&f->c);
+    world_wait(&f->w, USEC_S);
+    client_resume(&f->c, 0, "romeo", h);
+    assert_int_equal(sum(f, METRIC_resumes_rebuilt), 1);
+    f->conn = server_newest(&f->server);
+    heard_clear(&f->c.heard);
+}
+
+static void skip_to_messages(struct fixture *f)
+{
+    for (struct list *it; (it = list_first(&f->conn->heard));) {
+        if (strncmp(CONTAINER_OF(it, struct heard, link)->text, "<message ", 9) == 0)
+            return;
+        free(heard_take(&f->conn->heard, "the server", ""));
+    }
+}
+
+/* Due while there is no server: waits for the next leg. */
+static void test_due_while_the_server_is_away(void **state)
 {
     struct fixture *f = *state;
     ask_n(f, 1, 1);
     ack_all(f);
     server_cut(f->conn);
     world_wait(&f->w, 10 * USEC_S);
+    assert_int_equal(sum(f, METRIC_receipts_proxy), 0);
+    rebuild(f);
+    skip_to_messages(f);
+    expect_receipt(f, "juliet@example.org/x", "d1");
+    wait_nothing(f);
+}
+
+/* Written, but nobody knows whether the server has processed it: once more, rather than not at all. */
+static void test_server_that_dies_before_it_confirms(void **state)
+{
+    struct fixture *f = *state;
+    ask_n(f, 1, 1);
+    ack_all(f);
+    world_wait(&f->w, GRACE + 2 * USEC_S);
+    expect_receipt(f, "juliet@example.org/x", "d1");
+    ask_n(f, 2, 1);
+    ack_all(f);
+    f->server.hold_pings = true;
+    world_wait(&f->w, GRACE + USEC_MS);
+    expect_receipt(f, "juliet@example.org/x", "d2");
+    server_cut(f->conn);
+    f->server.hold_pings = false;
+    world_run(&f->w);
+    rebuild(f);
+    skip_to_messages(f);
+    expect_receipt(f, "juliet@example.org/x", "d2"); /* and not the first one */
+    wait_nothing(f);
+}
+
+static void test_server_that_never_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    ask_n(f, 1, 1);
+    ack_all(f);
+    server_cut(f->conn);
+    f->w.refuse_dial = true;
+    world_wait(&f->w, 2000 * USEC_S);
     assert_int_equal(sum(f, METRIC_receipts_proxy), 0);
     assert_int_equal(sum(f, METRIC_receipts_withheld_upstream), 1);
 }
@@ -522,7 +582,9 @@ int main(void)
         RECEIPTS(test_no_receipt_while_away_unacked),
         RECEIPTS(test_none_ever_at_expiry),
         RECEIPTS(test_what_is_due_goes_ahead_of_the_end),
-        RECEIPTS(test_server_that_leaves),
+        RECEIPTS(test_due_while_the_server_is_away),
+        RECEIPTS(test_server_that_dies_before_it_confirms),
+        RECEIPTS(test_server_that_never_comes_back),
         RECEIPTS(test_rate),
         RECEIPTS(test_bounded),
         RECEIPTS(test_errors_are_swallowed),
