@@ -1,6 +1,7 @@
 /* Whole sessions in random weather: clients and a server exchange numbered messages, while connections break at any
  * byte, come back on other workers, are slow, or end. An oracle looks on: nothing is lost, order is kept, doubles come
- * only where XEP-0198 allows them, and the books are balanced at any time.
+ * only where XEP-0198 allows them, each receipt is true and there is one for each that was asked for, and the books are
+ * balanced at any time.
  *
  * SEED=n runs one seed; SEEDS=n that many of each weather. LOG=1 shows the proxy's log. */
 #include "client.h"
@@ -11,8 +12,15 @@
 #define ACCOUNTS     2
 #define DEVICES      3
 #define TICKS        250
+#define RECEIPT_OF   1000000 /* in device.up: receipt of the client's own for the message of that number less this */
 
 /* Chances, in a thousand for each tick (and device). */
+#define REQUEST "<request xmlns='urn:xmpp:receipts'/>"
+/* What a server would send at a change of the roster: x may see the presence. */
+#define PUSH                                                                                                           \
+    "<iq type='set' id='push'><query xmlns='jabber:iq:roster'><item jid='x@example.org' "                              \
+    "subscription='both'/></query></iq>"
+
 struct weather {
     const char *name;
     unsigned cut, end, abandon, logout, slow, lazy, long_away, hold_pings, server_dies, no_resume, flood;
@@ -66,6 +74,10 @@ struct account {
     unsigned sent;
     bool handed[MAX_MESSAGES]; /* the proxy has read it */
     bool got[MAX_MESSAGES], acked[MAX_MESSAGES];
+    char resource[MAX_MESSAGES][8]; /* to which it was sent */
+    bool asks[MAX_MESSAGES];        /* for a receipt */
+    bool told[MAX_MESSAGES];        /* a client has said that it has it, by an <a/> or an h on <resume/> */
+    unsigned receipts[MAX_MESSAGES], own_receipts[MAX_MESSAGES]; /* that the server got: the proxy's, the client's */
 };
 
 enum step { OFFLINE, CONNECTING, AUTHENTICATING, RESUMING, BINDING, ENABLING, ONLINE, LEAVING };
@@ -102,6 +114,8 @@ struct device {
     unsigned acks_first, acks_end;
     bool owes_ack;
     unsigned last_direct;
+    bool answers; /* sends receipts of its own, in its time */
+    unsigned owed[MAX_MESSAGES], owed_n;
 };
 
 struct sim {
@@ -157,6 +171,32 @@ static struct sent *sent_of(struct sim *sim, struct server_conn *conn)
     return conn->user;
 }
 
+/* Written, or put where it will be: what the client says from here on, it says about these as well. */
+static void note_told(struct device *d)
+{
+    for (unsigned i = 0; i < d->received_n; i++)
+        d->account->told[d->received[i].message] = true;
+}
+
+static void on_receipt(struct sim *sim, struct server_conn *conn, const struct element *e)
+{
+    char id[64], resource[32];
+    unsigned message;
+    struct account *a = sent_of(sim, conn)->account;
+    bool ours = slice_starts(e->id, SLICE_LIT("hfr-"));
+    client_copy(id, sizeof id, e->receipt_id);
+    if (sscanf(id, "d-%u-%31s", &message, resource) != 2 || strcmp(a->resource[message], resource) != 0)
+        fail_msg("a receipt for what asked for none: %.*s", SLICE_ARG(e->bytes));
+    if (!a->asks[message] || !a->got[message] || !slice_eq_str(e->to, "x@example.org/y") ||
+        !slice_eq_str(e->type, "chat"))
+        fail_msg("a wrong receipt: %.*s", SLICE_ARG(e->bytes));
+    if (ours && !a->told[message])
+        fail_msg("a receipt before the client has acked: %.*s", SLICE_ARG(e->bytes));
+    ++*(ours ? &a->receipts[message] : &a->own_receipts[message]);
+    if (a->receipts[message] > 1 && !sim->weather->server_dies) /* one that may be lost is repeated */
+        fail_msg("message %u: %u receipts", message, a->receipts[message]);
+}
+
 /* An uplink message: "u-DEVICE-NUMBER". On one connection numbers only grow: no loss, no double, no disorder. */
 static void on_server_stanza(void *ctx, struct server_conn *conn, const struct element *e)
 {
@@ -164,6 +204,10 @@ static void on_server_stanza(void *ctx, struct server_conn *conn, const struct e
     unsigned device, number;
     char id[64];
     client_copy(id, sizeof id, e->id);
+    if (e->kind == ELEMENT_PRESENCE && !e->to.n && !e->type.p)
+        server_send(conn, PUSH);
+    if (e->kind == ELEMENT_MESSAGE && e->receipt_id.n)
+        on_receipt(sim, conn, e);
     if (e->kind != ELEMENT_MESSAGE || sscanf(id, "u-%u-%u", &device, &number) != 2)
         return;
     struct sent *sent = sent_of(sim, conn);
@@ -194,8 +238,12 @@ static void send_numbered(struct sim *sim, struct account *a)
         return;
     struct sent *sent = sent_of(sim, to);
     unsigned message = ++a->sent;
-    server_printf(to, "<message from='x@example.org/y' to='%s/%s' type='chat' id='d-%u-%s'><body>%0*u</body></message>",
-                  to->account, to->resource, message, to->resource, world_random(&sim->w, 8) ? 1 : 900, message);
+    a->asks[message] = world_random(&sim->w, 3) == 0;
+    snprintf(a->resource[message], sizeof *a->resource, "%s", to->resource);
+    server_printf(to,
+                  "<message from='x@example.org/y' to='%s/%s' type='chat' id='d-%u-%s'><body>%0*u</body>%s</message>",
+                  to->account, to->resource, message, to->resource, world_random(&sim->w, 8) ? 1 : 900, message,
+                  a->asks[message] ? REQUEST : "");
     sent->of[sent->n].message = message;
     sent->of[sent->n++].end = to->written;
 }
@@ -210,6 +258,11 @@ static void send_noise(struct sim *sim, struct server_conn *conn)
         "xmlns='http://jabber.org/protocol/chatstates'/></message>",
         "<message from='room@muc.example.org/n' type='groupchat'><body>hi</body></message>",
         "<message from='x@example.org' type='headline'><body>news</body></message>",
+        /* these get no receipts */
+        "<message from='s@example.org/1' type='chat' id='stranger'><body>hi</body>" REQUEST "</message>",
+        "<message from='room@muc.example.org/n' type='groupchat' id='room'><body>hi</body>" REQUEST "</message>",
+        "<message from='x@example.org/y' type='error' id='error'><body>hi</body>" REQUEST "</message>",
+        "<message from='x@example.org/y' type='chat'><body>hi</body>" REQUEST "</message>",
         "<iq type='get' id='n1' from='x@example.org/1'><query xmlns='jabber:iq:version'/></iq>",
         "<iq type='result' id='n2' from='x@example.org/1'/>",
         "<iq type='get' id='n3' from='example.org'><ping xmlns='urn:xmpp:ping'/></iq>",
@@ -269,10 +322,38 @@ static void write_message(struct device *d, unsigned number)
                 world_random(&d->sim->w, 10) ? 1 : 800, number);
 }
 
+static void write_receipt(struct device *d, unsigned message)
+{
+    device_send(d,
+                "<message to='x@example.org/y' type='chat' id='r-%u'><received xmlns='urn:xmpp:receipts' "
+                "id='d-%u-%s'/></message>",
+                message, message, d->account->resource[message]);
+}
+
+/* What device.up holds: a message, a receipt, or a presence. */
+static void write_again(struct device *d, unsigned up)
+{
+    if (up > RECEIPT_OF)
+        write_receipt(d, up - RECEIPT_OF);
+    else if (up)
+        write_message(d, up);
+    else
+        device_send(d, "<presence/>");
+}
+
 static void send_presence(struct device *d)
 {
     device_send(d, "<presence/>");
     d->up[d->up_end++] = 0;
+}
+
+static void send_receipts(struct device *d)
+{
+    while (d->owed_n && d->up_end + DEVICES < MAX_MESSAGES) {
+        unsigned message = d->owed[--d->owed_n];
+        d->up[d->up_end++] = RECEIPT_OF + message;
+        write_receipt(d, message);
+    }
 }
 
 static void send_message(struct device *d)
@@ -285,6 +366,7 @@ static void send_message(struct device *d)
 
 static void send_ack(struct device *d)
 {
+    note_told(d);
     device_send(d, "<a xmlns='urn:xmpp:sm:3' h='%u'/>", (unsigned)d->c.h);
     if (d->acks_end < MAX_MESSAGES)
         d->acks[d->acks_end++] = (struct ack){d->c.h, d->written};
@@ -299,7 +381,7 @@ static void up_acked(struct device *d, uint32_t h)
         fail_msg("device %u: h=%u, but only %u beyond %u were sent", d->index, h, d->up_end - d->up_first, d->up_acked);
     for (; n; n--) {
         unsigned number = d->up[d->up_first++];
-        if (number && !d->up_done[number])
+        if (number && number < RECEIPT_OF && !d->up_done[number])
             fail_msg("device %u: message %u was acked, but the server has not got it", d->index, number);
     }
     d->up_acked = h;
@@ -336,6 +418,8 @@ static void on_message(struct device *d, const struct element *e)
             fail_msg("device %u: message %u came behind %u in one session", d->index, message, d->last_direct);
         d->last_direct = message;
     }
+    if (d->answers && d->account->asks[message] && !d->account->got[message])
+        d->owed[d->owed_n++] = message;
     d->account->got[message] = true;
     d->received[d->received_n++] = (struct received){d->c.h, message};
 }
@@ -357,11 +441,11 @@ static void begin_session(struct device *d)
         d->up_end = left + 1;
         device_send(d, "<presence/>");
         for (unsigned i = 1; i <= left; i++)
-            write_message(d, d->up[i]);
+            write_again(d, d->up[i]);
     } else {
         d->up_end = left;
         for (unsigned i = 0; i < left; i++)
-            write_message(d, d->up[i]);
+            write_again(d, d->up[i]);
         send_presence(d);
     }
     d->step = ONLINE;
@@ -371,12 +455,8 @@ static void resumed(struct device *d, uint32_t h)
 {
     down_acked(d, d->resume_h);
     up_acked(d, h);
-    for (unsigned i = d->up_first; i < d->up_end; i++) {
-        if (d->up[i])
-            write_message(d, d->up[i]);
-        else
-            device_send(d, "<presence/>");
-    }
+    for (unsigned i = d->up_first; i < d->up_end; i++)
+        write_again(d, d->up[i]);
     d->step = ONLINE;
 }
 
@@ -396,6 +476,7 @@ static void on_features(struct device *d)
         d->step = AUTHENTICATING;
     } else if (d->c.previd[0]) {
         d->resume_h = d->c.h;
+        note_told(d);
         device_send(d, "<resume xmlns='urn:xmpp:sm:3' previd='%s' h='%u'/>", d->c.previd, (unsigned)d->c.h);
         d->step = RESUMING;
     } else {
@@ -461,6 +542,8 @@ static void online_tick(struct device *d)
         send_ack(d);
     if (chance(sim, 50))
         send_ack(d);
+    if (chance(sim, 200) || sim->calm)
+        send_receipts(d);
     if (chance(sim, 200) || (sim->calm && d->up_first != d->up_end))
         device_send(d, CLIENT_R);
     if (chance(sim, sim->weather->logout)) {
@@ -521,6 +604,7 @@ static void configure(struct sim *sim)
     set->sm.confirm_timeout = 10 * USEC_S;
     set->sm.probe = 5 * USEC_S;
     set->sm.full_grace = 3 * USEC_S;
+    set->receipts.grace = 500 * USEC_MS;
     set->limits.login_timeout = 10 * USEC_S;
     if (sim->weather->tight) {
         set->sm.queue_stanzas = 15;
@@ -557,6 +641,7 @@ static struct sim *sim_new(const struct weather *weather, uint64_t seed)
         d->sim = sim;
         d->index = i;
         d->account = &sim->accounts[i % ACCOUNTS];
+        d->answers = i == 1; /* all of juliet's, none of romeo's */
         d->back_at = sim->w.clock.mono;
         client_init(&d->c, &sim->w);
         d->c.element = on_device_element;
@@ -621,6 +706,23 @@ static void check_all_arrived(struct sim *sim)
     }
 }
 
+/* Each that was asked for came, and in fair weather once. A session that cannot be resumed takes with it what its
+ * server did not live to hear. */
+static void check_receipts(struct sim *sim)
+{
+    bool lossy = sim->weather->server_dies && sim->weather->no_resume;
+    bool fair = !sim->weather->server_dies && !sim->weather->cut;
+    for (unsigned i = 0; i < ACCOUNTS; i++) {
+        struct account *a = &sim->accounts[i];
+        for (unsigned m = 1; m <= a->sent; m++) {
+            unsigned n = a->receipts[m] + a->own_receipts[m];
+            if (a->asks[m] && a->got[m] && ((!n && !lossy) || (fair && n != 1)))
+                fail_msg("message %u to %s: %u receipts of ours, %u of its own", m, a->name, a->receipts[m],
+                         a->own_receipts[m]);
+        }
+    }
+}
+
 static void log_out(struct sim *sim)
 {
     for (unsigned i = 0; i < DEVICES; i++)
@@ -647,6 +749,7 @@ static void run_seed(const struct weather *weather, uint64_t seed)
     calm_down(sim);
     check_all_arrived(sim);
     log_out(sim);
+    check_receipts(sim);
     assert_int_equal(memory_store_figures(sim->w.memory_store).messages, 0); /* all mail was delivered, and acked */
     sim_free(sim);
 }
