@@ -51,7 +51,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(outbox_kept, COUNTER, "Messages put into outboxes: acked to the client, perhaps lost with the server") \
     F(outbox_fates, COUNTER, "What became of messages in outboxes")                                \
     F(tombstones, GAUGE, "Ended sessions whose last h is remembered")                              \
-    F(memory_bytes, GAUGE, "Bytes in queues and mailboxes")                                        \
+    F(memory_bytes, GAUGE, "Bytes in queues, mailboxes, rosters and the like")                                        \
     F(memory_limit_bytes, GAUGE, "limits.memory, 0 for none")                                      \
     F(connections_limit, GAUGE, "limits.connections, 0 for none")                                  \
     F(upstream_up, GAUGE, "1 if the last connection to the server worked")                         \

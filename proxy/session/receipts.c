@@ -450,12 +450,14 @@ void receipts_end(struct session *s, enum close_reason reason)
     struct receipts *r = s->receipts;
     if (!r)
         return;
-    if (s->up && !is_deaf(reason))
+    if (s->up && !is_deaf(reason)) {
         send_due(s, true);
+        while (r->written.first)
+            drop(s, records_take(&r->written));
+    }
     withhold_all(s, &r->due, METRIC_receipts_withheld_upstream);
+    withhold_all(s, &r->written, METRIC_receipts_withheld_upstream); /* nobody knows */
     withhold_all(s, &r->unacked, METRIC_receipts_withheld_unacked);
-    while (r->written.first)
-        drop(s, records_take(&r->written));
     context_memory(s->cx, -(int64_t)r->bytes);
     map_free(r->by_key);
     free(r->sent);

@@ -1,5 +1,9 @@
 /* Receipts on behalf of a client: when one is made, when not, and what becomes of the client's own. The rules that a
- * stanza alone decides are in xmpp/test_receipt.c. */
+ * stanza alone decides are in xmpp/test_receipt.c.
+ *
+ * Rules that there is nothing to test for: service discovery is not touched (a client's caps hash would be wrong), so
+ * that a client that announces receipts and sends none gets them like any other; that a receipt does not come means
+ * nothing; none is made for recipients elsewhere, as only the recipient's own session makes any. */
 #include "fixture.h"
 
 #define REQUEST "<request xmlns='urn:xmpp:receipts'/>"
