@@ -24,8 +24,8 @@
 
 /* A message that asks for a receipt: waits for the client's ack first, then until the receipt is due, then for the
  * server to confirm it. */
-struct record {
-    struct record *next;
+struct request {
+    struct request *next;
     struct entry *entry; /* in the unacked queue; NULL once acked */
     uint64_t number;     /* of that entry */
     usec due;            /* then: when it was written */
@@ -36,8 +36,8 @@ struct record {
     char text[]; /* from, id */
 };
 
-struct records { /* first in, first out */
-    struct record *first, **end;
+struct requests { /* first in, first out */
+    struct request *first, **end;
     size_t count;
 };
 
@@ -49,9 +49,9 @@ struct sent {
 struct receipts {
     char tag[17];  /* in the ids of ours. Contacts see it, so it is not the session's */
     uint64_t last; /* number of ours that was sent last; its place in sent[] is that modulo SENT_MAX */
-    struct records unacked, due, written;
+    struct requests unacked, due, written;
     uint64_t covered;   /* number of ours that the latest barrier covers */
-    struct map *by_key; /* hash of bare address and id -> record, in whichever list */
+    struct map *by_key; /* hash of bare address and id -> request, in whichever list */
     struct hash_key seed;
     struct sent *sent;
     bool own;     /* the client has sent a receipt of its own: from then on ours are not wanted */
@@ -59,14 +59,14 @@ struct receipts {
     size_t bytes; /* told to the context */
 };
 
-/* ---- records ---- */
+/* ---- requests ---- */
 
-static struct slice from_of(const struct record *r)
+static struct slice from_of(const struct request *r)
 {
     return slice_of(r->text, r->from_n);
 }
 
-static struct slice id_of(const struct record *r)
+static struct slice id_of(const struct request *r)
 {
     return slice_of(r->text + r->from_n, r->id_n);
 }
@@ -77,12 +77,12 @@ static void count_memory(struct session *s, int64_t n)
     context_memory(s->cx, n);
 }
 
-static int64_t cost(const struct record *r)
+static int64_t cost(const struct request *r)
 {
     return (int64_t)(sizeof *r + r->from_n + r->id_n + MAP_COST);
 }
 
-static void records_add(struct records *l, struct record *r)
+static void requests_add(struct requests *l, struct request *r)
 {
     if (!l->first)
         l->end = &l->first;
@@ -92,9 +92,9 @@ static void records_add(struct records *l, struct record *r)
     l->count++;
 }
 
-static struct record *records_take(struct records *l)
+static struct request *requests_take(struct requests *l)
 {
-    struct record *r = l->first;
+    struct request *r = l->first;
     l->first = r->next;
     l->count--;
     return r;
@@ -123,21 +123,21 @@ static struct slice key_slice(const uint64_t *key)
     return slice_of((const char *)key, sizeof *key);
 }
 
-/* The record that a receipt of the client's own would be for. Clients answer to the full or to the bare address. */
-static struct record *waiting_for(const struct receipts *r, struct slice address, struct slice id)
+/* The request that a receipt of the client's own would be for. Clients answer to the full or to the bare address. */
+static struct request *waiting_for(const struct receipts *r, struct slice address, struct slice id)
 {
     uint64_t key = key_of(r, jid_bare(address), id);
     return map_get(r->by_key, key_slice(&key));
 }
 
-static void drop(struct session *s, struct record *rec)
+static void drop(struct session *s, struct request *req)
 {
     struct receipts *r = s->receipts;
-    uint64_t key = key_of(r, jid_bare(from_of(rec)), id_of(rec));
-    if (map_get(r->by_key, key_slice(&key)) == rec)
+    uint64_t key = key_of(r, jid_bare(from_of(req)), id_of(req));
+    if (map_get(r->by_key, key_slice(&key)) == req)
         map_remove(r->by_key, key_slice(&key));
-    count_memory(s, -cost(rec));
-    free(rec);
+    count_memory(s, -cost(req));
+    free(req);
 }
 
 static void count_withheld(struct session *s, enum metric reason)
@@ -146,10 +146,10 @@ static void count_withheld(struct session *s, enum metric reason)
         count(s->cx->counters, reason);
 }
 
-static void withhold(struct session *s, struct record *rec, enum metric reason)
+static void withhold(struct session *s, struct request *req, enum metric reason)
 {
     count_withheld(s, reason);
-    drop(s, rec);
+    drop(s, req);
 }
 
 static bool was_sent(const struct receipts *r, struct slice address, struct slice id)
@@ -167,27 +167,27 @@ static bool was_sent(const struct receipts *r, struct slice address, struct slic
 /* Once for each sender and id, in a session (a sender that is not sure may send its message again). */
 static bool is_repeated(const struct receipts *r, const struct receipt *asked)
 {
-    const struct record *waiting = waiting_for(r, asked->to, asked->id);
+    const struct request *waiting = waiting_for(r, asked->to, asked->id);
     return (waiting && slice_eq(from_of(waiting), asked->to)) || was_sent(r, asked->to, asked->id);
 }
 
 static void note(struct session *s, struct entry *entry, const struct receipt *asked)
 {
     struct receipts *r = s->receipts;
-    struct record *rec = mem_alloc(sizeof *rec + asked->to.n + asked->id.n);
-    *rec = (struct record){.entry = entry,
-                           .number = entry->number,
-                           .from_n = (uint16_t)asked->to.n,
-                           .id_n = (uint16_t)asked->id.n,
-                           .type = (uint8_t)asked->type,
-                           .no_copy = asked->no_copy,
-                           .no_archive = asked->no_archive};
-    memcpy(rec->text, asked->to.p, asked->to.n);
-    memcpy(rec->text + rec->from_n, asked->id.p, asked->id.n);
-    records_add(&r->unacked, rec);
+    struct request *req = mem_alloc(sizeof *req + asked->to.n + asked->id.n);
+    *req = (struct request){.entry = entry,
+                            .number = entry->number,
+                            .from_n = (uint16_t)asked->to.n,
+                            .id_n = (uint16_t)asked->id.n,
+                            .type = (uint8_t)asked->type,
+                            .no_copy = asked->no_copy,
+                            .no_archive = asked->no_archive};
+    memcpy(req->text, asked->to.p, asked->to.n);
+    memcpy(req->text + req->from_n, asked->id.p, asked->id.n);
+    requests_add(&r->unacked, req);
     uint64_t key = key_of(r, jid_bare(asked->to), asked->id);
-    map_put(r->by_key, key_slice(&key), rec);
-    count_memory(s, cost(rec));
+    map_put(r->by_key, key_slice(&key), req);
+    count_memory(s, cost(req));
 }
 
 void receipts_on_append(struct session *s, struct entry *entry, const struct element *e)
@@ -219,76 +219,76 @@ void receipts_on_mail(struct session *s, struct entry *entry)
 /* ---- acks ---- */
 
 /* Whether the one who asks may learn that the client is there; asked twice, as much may change in between. */
-static bool may_have(const struct session *s, const struct record *rec)
+static bool may_have(const struct session *s, const struct request *req)
 {
     const struct contacts *c = s->contacts;
     if (s->cx->settings->receipts.to == RECEIPTS_TO_CONTACTS)
-        return contacts_sees(c, from_of(rec));
-    return contacts_is_visible(c) || contacts_is_directed(c, from_of(rec));
+        return contacts_sees(c, from_of(req));
+    return contacts_is_visible(c) || contacts_is_directed(c, from_of(req));
 }
 
-static void become_due(struct session *s, struct record *rec)
+static void become_due(struct session *s, struct request *req)
 {
     struct receipts *r = s->receipts;
-    rec->entry = NULL;
-    rec->due = s->cx->clock->mono + s->cx->settings->receipts.grace;
+    req->entry = NULL;
+    req->due = s->cx->clock->mono + s->cx->settings->receipts.grace;
     if (!s->cx->settings->receipts.synthesize)
-        drop(s, rec);
+        drop(s, req);
     else if (r->own)
-        withhold(s, rec, METRIC_receipts_withheld_client);
-    else if (contacts_is_known(s->contacts) && !may_have(s, rec))
-        withhold(s, rec, METRIC_receipts_withheld_presence); /* strangers take no place */
+        withhold(s, req, METRIC_receipts_withheld_client);
+    else if (contacts_is_known(s->contacts) && !may_have(s, req))
+        withhold(s, req, METRIC_receipts_withheld_presence); /* strangers take no place */
     else if (r->due.count >= DUE_MAX)
-        withhold(s, rec, METRIC_receipts_withheld_limit);
+        withhold(s, req, METRIC_receipts_withheld_limit);
     else
-        records_add(&r->due, rec);
+        requests_add(&r->due, req);
 }
 
 void receipts_on_acked(struct session *s)
 {
     struct receipts *r = s->receipts;
     while (r && r->unacked.first && r->unacked.first->number <= s->out.acked)
-        become_due(s, records_take(&r->unacked));
+        become_due(s, requests_take(&r->unacked));
 }
 
 /* ---- ours ---- */
 
-static void remember(struct session *s, const struct record *rec)
+static void remember(struct session *s, const struct request *req)
 {
     struct receipts *r = s->receipts;
-    struct slice bare = jid_bare(from_of(rec));
+    struct slice bare = jid_bare(from_of(req));
     if (!r->sent) {
         r->sent = mem_zalloc(SENT_MAX * sizeof *r->sent);
         count_memory(s, SENT_MAX * sizeof *r->sent);
     }
-    r->sent[++r->last % SENT_MAX] = (struct sent){.full = key_of(r, from_of(rec), id_of(rec)),
-                                                  .bare = key_of(r, bare, id_of(rec)),
+    r->sent[++r->last % SENT_MAX] = (struct sent){.full = key_of(r, from_of(req), id_of(req)),
+                                                  .bare = key_of(r, bare, id_of(req)),
                                                   .to = hash_of(&r->seed, bare)};
 }
 
-static void send(struct session *s, struct record *rec)
+static void send(struct session *s, struct request *req)
 {
     struct receipts *r = s->receipts;
     struct buf out = {0};
     char id[64];
-    remember(s, rec);
+    remember(s, req);
     snprintf(id, sizeof id, ID_START "%s-%" PRIu64, r->tag, r->last);
     receipt_write(&out,
-                  &(struct receipt){.to = from_of(rec),
-                                    .id = id_of(rec),
-                                    .type = rec->type,
-                                    .no_copy = rec->no_copy,
-                                    .no_archive = rec->no_archive},
+                  &(struct receipt){.to = from_of(req),
+                                    .id = id_of(req),
+                                    .type = req->type,
+                                    .no_copy = req->no_copy,
+                                    .no_archive = req->no_archive},
                   id);
     uplink_write(s, buf_slice(&out));
     buf_free(&out);
     count(s->cx->counters, METRIC_receipts_proxy);
-    rec->ours = r->last;
-    rec->due = s->cx->clock->mono;
+    req->ours = r->last;
+    req->due = s->cx->clock->mono;
     if (session_confirms(s))
-        records_add(&r->written, rec);
+        requests_add(&r->written, req);
     else
-        drop(s, rec);
+        drop(s, req);
 }
 
 static bool server_takes(const struct session *s)
@@ -313,13 +313,13 @@ static void send_due(struct session *s, bool all)
     struct receipts *r = s->receipts;
     usec now = s->cx->clock->mono;
     while (r->due.first && (all || (r->due.first->due <= now && free_at(r) <= now))) {
-        struct record *rec = records_take(&r->due);
-        if (!may_have(s, rec)) {
-            withhold(s, rec, METRIC_receipts_withheld_presence);
+        struct request *req = requests_take(&r->due);
+        if (!may_have(s, req)) {
+            withhold(s, req, METRIC_receipts_withheld_presence);
             continue;
         }
         pay(r, now);
-        send(s, rec);
+        send(s, req);
     }
 }
 
@@ -337,10 +337,10 @@ usec receipts_due_at(const struct session *s)
     return r->due.first->due > free_at(r) ? r->due.first->due : free_at(r);
 }
 
-static void withhold_all(struct session *s, struct records *l, enum metric reason)
+static void withhold_all(struct session *s, struct requests *l, enum metric reason)
 {
     while (l->first)
-        withhold(s, records_take(l), reason);
+        withhold(s, requests_take(l), reason);
 }
 
 /* ---- confirmation ---- */
@@ -361,7 +361,7 @@ void receipts_confirmed(struct session *s)
 {
     struct receipts *r = s->receipts;
     while (r && r->written.first && r->written.first->ours <= r->covered)
-        drop(s, records_take(&r->written));
+        drop(s, requests_take(&r->written));
 }
 
 /* Ahead of those that were not written yet. */
@@ -375,7 +375,7 @@ void receipts_repeat(struct session *s)
         r->due.end = r->written.end;
     r->due.first = r->written.first;
     r->due.count += r->written.count;
-    r->written = (struct records){0};
+    r->written = (struct requests){0};
     session_dirty(s);
 }
 
@@ -384,10 +384,10 @@ void receipts_repeat(struct session *s)
 static bool take_own(struct session *s, const struct element *e)
 {
     struct receipts *r = receipts_of(s);
-    struct record *rec = waiting_for(r, e->to, e->receipt_id);
+    struct request *req = waiting_for(r, e->to, e->receipt_id);
     bool late = was_sent(r, e->to, e->receipt_id);
-    if (rec && rec->entry)
-        rec->entry->receipted = true;
+    if (req && req->entry)
+        req->entry->receipted = true;
     r->own = true;
     withhold_all(s, &r->due, METRIC_receipts_withheld_client);
     if (late && !e->beside_receipt && s->state == SESSION_ATTACHED) {
@@ -453,7 +453,7 @@ void receipts_end(struct session *s, enum close_reason reason)
     if (s->up && !is_deaf(reason)) {
         send_due(s, true);
         while (r->written.first)
-            drop(s, records_take(&r->written));
+            drop(s, requests_take(&r->written));
     }
     withhold_all(s, &r->due, METRIC_receipts_withheld_upstream);
     withhold_all(s, &r->written, METRIC_receipts_withheld_upstream); /* nobody knows */
