@@ -64,7 +64,8 @@ static void on_failed(void *ctx, enum stream_error error, const char *text)
 
 static struct seen look(const char *xml)
 {
-    static const struct stream_limits limits = {1 << 24, 1 << 16, 100, 100};
+    static const struct stream_limits limits = {
+        .stanza_bytes = 1 << 24, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100, .namespace_bytes = 1000};
     static const struct stream_events events = {on_opened, on_element, on_closed, on_failed};
     struct seen seen = {0};
     struct parser_pool *pool = parser_pool_new();
