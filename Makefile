@@ -89,8 +89,10 @@ $(FUZZ)/%.o: %.c
 	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -c -o $@ $<
 
 $(FUZZ)/fuzz_config: $(FUZZ_CONFIG_OBJ)
+$(FUZZ)/fuzz_dns: $(FUZZ)/proxy/net/srv_answer.o
+$(FUZZ)/fuzz_dns: FUZZ_LIBS := -lcares
 $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
-	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(LIBS_PURE) -lcmocka
+	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(LIBS_PURE) $(FUZZ_LIBS) -lcmocka
 
 # Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
 PYTHON := /usr/bin/python3

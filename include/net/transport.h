@@ -76,6 +76,7 @@ struct transport {
     const struct transport_events *events;
     void *ctx; /* the owner's, for the upcalls */
     enum transport_kind kind;
+    void *server;  /* of those that were dialled over routes (net/dialer.h): whose, once connected; else NULL */
     char peer[64]; /* "192.0.2.1:5222", "[2001:db8::1]:5222" of the peer, for logs and limits per address */
 };
 

@@ -1,7 +1,7 @@
 #include "net/dialer.h"
-#include "address.h"
 #include "base/mem.h"
-#include "resolver.h"
+#include "net/address.h"
+#include "net/resolver.h"
 #include "tcp_private.h"
 #include <errno.h>
 #include <ev.h>
@@ -16,24 +16,25 @@ struct dialer {
     struct resolver *resolver;
 };
 
-/* One dial: resolve, then one address after the other, until a socket is connected and handed to the transport.
+/* One dial: resolve, then one route after the other, until a socket is connected and handed to the transport.
  * It outlives a transport that was freed early while the resolver still owes its answer. */
 struct dial {
     struct dialer *dialer;
     struct transport *transport; /* NULL: abandoned */
-    char *host, *tls_name;
-    int port;
+    char *host, *tls_name;       /* host: NULL for routes */
     struct tls_context *tls;
     bool resolving;
 
-    struct address *addresses;
-    size_t n, next; /* next: the address that is tried after the present one */
-    int fd;         /* of the present attempt, -1 = none */
+    struct dial_route *routes;
+    size_t n, next; /* next: the route that is tried after the present one */
+    const struct dial_events *events;
+    void *server; /* entered, and not failed nor left yet */
+    int fd;       /* of the present attempt, -1 = none */
     ev_io io;
 
     usec deadline;
-    struct timer timer;      /* the end of it all, or of the present attempt's share */
-    enum transport_end end;  /* how the last attempt failed, and in words */
+    struct timer timer;     /* the end of it all, or of the present attempt's share */
+    enum transport_end end; /* how the last attempt failed, and in words */
     char *detail;
 };
 
@@ -74,7 +75,7 @@ static void dial_free(struct dial *dial)
     tls_free(dial->tls);
     free(dial->host);
     free(dial->tls_name);
-    free(dial->addresses);
+    free(dial->routes);
     free(dial->detail);
     free(dial);
 }
@@ -86,9 +87,28 @@ static void note_failure(struct dial *dial, enum transport_end end, char *detail
     dial->detail = detail;
 }
 
+/* Of the present server, if there is one, all addresses have failed, the last one as noted. */
+static void server_failed(struct dial *dial)
+{
+    if (dial->server)
+        dial->events->failed(dial->server, dial->end, dial->detail);
+    dial->server = NULL;
+}
+
+static void enter_server(struct dial *dial, void *server)
+{
+    if (server == dial->server)
+        return;
+    server_failed(dial);
+    dial->server = server;
+    if (server)
+        dial->events->entered(server);
+}
+
 /* Tells the owner how the last attempt failed. */
 static void give_up(struct dial *dial)
 {
+    server_failed(dial);
     tcp_dial_failed(dial->transport, dial->end, dial->detail);
     dial->detail = NULL;
     dial->transport = NULL;
@@ -102,6 +122,9 @@ static void on_abandoned(void *ctx)
 {
     struct dial *dial = ctx;
     dial->transport = NULL;
+    if (dial->server)
+        dial->events->left(dial->server);
+    dial->server = NULL;
     if (dial->resolving)
         timers_cancel(loop_timers(dial->dialer->loop), &dial->timer);
     else
@@ -136,6 +159,8 @@ static void connected(struct dial *dial)
     int fd = dial->fd;
     ev_io_stop(loop_ev(dial->dialer->loop), &dial->io);
     dial->fd = -1;
+    if (dial->server)
+        tcp_set_server(dial->transport, dial->server, dial->events->left);
     tcp_dialled(dial->transport, fd, dial->tls, dial->tls_name, dial->deadline);
     dial_free(dial);
 }
@@ -147,7 +172,7 @@ static usec attempt_deadline(const struct dial *dial)
     return now + (dial->deadline - now) / (usec)(dial->n - dial->next + 1);
 }
 
-/* Starts the attempt at addresses[next - 1]: 0 = connected, EINPROGRESS = on its way, else why not. */
+/* Starts an attempt: 0 = connected, EINPROGRESS = on its way, else why not. */
 static int try_connect(struct dial *dial, const struct address *a)
 {
     dial->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -162,7 +187,8 @@ static void try_next(struct dial *dial)
 {
     struct loop *l = dial->dialer->loop;
     while (dial->next < dial->n) {
-        const struct address *a = &dial->addresses[dial->next++];
+        const struct address *a = &dial->routes[dial->next].address;
+        enter_server(dial, dial->routes[dial->next++].server);
         int error = try_connect(dial, a);
         if (error == 0) {
             connected(dial);
@@ -182,7 +208,7 @@ static void try_next(struct dial *dial)
 
 static void attempt_failed(struct dial *dial, int error)
 {
-    note_connect_failure(dial, &dial->addresses[dial->next - 1], error);
+    note_connect_failure(dial, &dial->routes[dial->next - 1].address, error);
     drop_attempt(dial);
     try_next(dial);
 }
@@ -216,9 +242,10 @@ static void on_timer(void *ctx)
 
 /* --- Resolving --- */
 
-static void on_resolved(void *ctx, enum resolve_result result, const struct address *addresses, size_t n,
+static void on_resolved(void *ctx, enum resolve_result result, const struct address *addresses, size_t n, unsigned ttl,
                         const char *text)
 {
+    (void)ttl;
     struct dial *dial = ctx;
     dial->resolving = false;
     if (!dial->transport) {
@@ -226,8 +253,10 @@ static void on_resolved(void *ctx, enum resolve_result result, const struct addr
         return;
     }
     if (result == RESOLVE_OK) {
-        dial->addresses = mem_copy(addresses, n * sizeof *addresses);
+        dial->routes = mem_zalloc(n * sizeof *dial->routes);
         dial->n = n;
+        for (size_t i = 0; i < n; i++)
+            dial->routes[i].address = addresses[i];
         try_next(dial);
         return;
     }
@@ -237,17 +266,43 @@ static void on_resolved(void *ctx, enum resolve_result result, const struct addr
     give_up(dial);
 }
 
+static void resolve(struct dial *dial, int port)
+{
+    struct dialer *d = dial->dialer;
+    struct address literal;
+    if (address_parse(&literal, dial->host, port)) {
+        on_resolved(dial, RESOLVE_OK, &literal, 1, 0, NULL);
+    } else {
+        dial->resolving = true;
+        timers_arm(loop_timers(d->loop), &dial->timer, dial->deadline);
+        resolver_lookup(d->resolver, dial->host, port, on_resolved, dial);
+    }
+}
+
+static void take_routes(struct dial *dial, const struct dial_target *target)
+{
+    if (!target->route_count) {
+        note_failure(dial, TRANSPORT_REFUSED, mem_strdup(target->no_route));
+        give_up(dial);
+        return;
+    }
+    dial->n = target->route_count;
+    dial->routes = mem_copy(target->routes, dial->n * sizeof *dial->routes);
+    dial->events = target->events;
+    try_next(dial);
+}
+
 struct transport *dialer_dial(struct dialer *d, const struct dial_target *target)
 {
     struct dial *dial = MEM_NEW(struct dial);
     struct transport *t = tcp_dialling(d->loop, on_abandoned, dial);
-    snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
+    if (target->host)
+        snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
     *dial = (struct dial){
         .dialer = d,
         .transport = t,
         .host = mem_strdup(target->host),
         .tls_name = mem_strdup(target->tls_name ? target->tls_name : target->host),
-        .port = target->port,
         .tls = tls_ref(target->tls),
         .fd = -1,
         .deadline = loop_clock(d->loop)->mono + target->timeout,
@@ -255,14 +310,9 @@ struct transport *dialer_dial(struct dialer *d, const struct dial_target *target
     };
     ev_init(&dial->io, on_io);
     dial->io.data = dial;
-
-    struct address literal;
-    if (address_parse(&literal, target->host, target->port)) {
-        on_resolved(dial, RESOLVE_OK, &literal, 1, NULL);
-    } else {
-        dial->resolving = true;
-        timers_arm(loop_timers(d->loop), &dial->timer, dial->deadline);
-        resolver_lookup(d->resolver, target->host, target->port, on_resolved, dial);
-    }
+    if (target->host)
+        resolve(dial, target->port);
+    else
+        take_routes(dial, target);
     return t;
 }

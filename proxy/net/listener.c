@@ -1,5 +1,5 @@
 #include "net/listener.h"
-#include "address.h"
+#include "net/address.h"
 #include "base/mem.h"
 #include "loop_work.h"
 #include <errno.h>

@@ -1,13 +1,19 @@
-#include "resolver.h"
+#include "net/resolver.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "srv_answer.h"
 #include <ares.h>
 #include <ev.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/time.h>
 
-#define SERVER_TIMEOUT_MS 2000 /* of one question to one name server; c-ares waits longer each round */
-#define SERVER_TRIES 3
+/* Of one question to one name server; c-ares waits twice as long in the second round. Who waits for an answer is told
+ * soon, who keeps answers asks again anyway. */
+#define SERVER_TIMEOUT_MS 1500
+#define SERVER_TRIES      2
+#define CLASS_IN          1
+#define TYPE_SRV          33
 
 struct resolver {
     struct loop *loop;
@@ -33,8 +39,7 @@ static void set_timer(struct resolver *r)
 {
     struct timeval tv;
     if (ares_timeout(r->channel, NULL, &tv))
-        timers_arm(loop_timers(r->loop), &r->timer,
-                   loop_clock(r->loop)->mono + (usec)tv.tv_sec * USEC_S + tv.tv_usec);
+        timers_arm(loop_timers(r->loop), &r->timer, loop_clock(r->loop)->mono + (usec)tv.tv_sec * USEC_S + tv.tv_usec);
     else
         timers_cancel(loop_timers(r->loop), &r->timer);
 }
@@ -61,7 +66,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 
 static struct watched *find(struct resolver *r, int fd)
 {
-    LIST_FOREACH_SAFE(it, tmp, &r->sockets) {
+    LIST_FOREACH_SAFE(it, tmp, &r->sockets)
+    {
         struct watched *w = CONTAINER_OF(it, struct watched, link);
         if (w->io.fd == fd)
             return w;
@@ -144,15 +150,18 @@ static void on_answer(void *ctx, int status, int timeouts, struct ares_addrinfo 
     struct lookup *lookup = ctx;
     struct address *addresses = NULL;
     size_t n = 0;
+    unsigned ttl = UINT_MAX;
     for (struct ares_addrinfo_node *it = answer ? answer->nodes : NULL; it; it = it->ai_next) {
         addresses = mem_realloc(addresses, (n + 1) * sizeof *addresses);
         if (address_copy(&addresses[n], it->ai_addr, (socklen_t)it->ai_addrlen))
             address_set_port(&addresses[n++], lookup->port);
+        if (it->ai_ttl >= 0 && (unsigned)it->ai_ttl < ttl)
+            ttl = (unsigned)it->ai_ttl;
     }
     if (answer)
         ares_freeaddrinfo(answer);
     enum resolve_result result = n || status != ARES_SUCCESS ? result_of(status) : RESOLVE_NOT_FOUND;
-    lookup->resolved(lookup->ctx, result, addresses, result == RESOLVE_OK ? n : 0, ares_strerror(status));
+    lookup->resolved(lookup->ctx, result, addresses, result == RESOLVE_OK ? n : 0, n ? ttl : 0, ares_strerror(status));
     free(addresses);
     free(lookup);
 }
@@ -160,12 +169,47 @@ static void on_answer(void *ctx, int status, int timeouts, struct ares_addrinfo 
 void resolver_lookup(struct resolver *r, const char *host, int port, resolved_fn *resolved, void *ctx)
 {
     if (!r->channel) {
-        resolved(ctx, RESOLVE_FAILED, NULL, 0, ares_strerror(r->start_error));
+        resolved(ctx, RESOLVE_FAILED, NULL, 0, 0, ares_strerror(r->start_error));
         return;
     }
     struct lookup *lookup = MEM_NEW(struct lookup);
     *lookup = (struct lookup){port, resolved, ctx};
     const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     ares_getaddrinfo(r->channel, host, NULL, &hints, on_answer, lookup);
+    set_timer(r);
+}
+
+struct srv_lookup {
+    srv_resolved_fn *resolved;
+    void *ctx;
+};
+
+static void on_srv_answer(void *ctx, int status, int timeouts, unsigned char *bytes, int n)
+{
+    (void)timeouts;
+    struct srv_lookup *lookup = ctx;
+    struct srv_answer answer = {0};
+    enum resolve_result result = result_of(status);
+    const char *text = ares_strerror(status);
+    if (result == RESOLVE_OK && !srv_answer_parse(bytes, n, &answer)) {
+        result = RESOLVE_FAILED;
+        text = "the answer is damaged";
+    } else if (result == RESOLVE_OK && !answer.n) {
+        result = RESOLVE_NOT_FOUND;
+    }
+    lookup->resolved(lookup->ctx, result, answer.records, answer.n, answer.ttl, text);
+    srv_answer_free(&answer);
+    free(lookup);
+}
+
+void resolver_lookup_srv(struct resolver *r, const char *name, srv_resolved_fn *resolved, void *ctx)
+{
+    if (!r->channel) {
+        resolved(ctx, RESOLVE_FAILED, NULL, 0, 0, ares_strerror(r->start_error));
+        return;
+    }
+    struct srv_lookup *lookup = MEM_NEW(struct srv_lookup);
+    *lookup = (struct srv_lookup){resolved, ctx};
+    ares_query(r->channel, name, CLASS_IN, TYPE_SRV, on_srv_answer, lookup);
     set_timer(r);
 }

@@ -1,11 +1,11 @@
 #include "net/tcp.h"
-#include "address.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "tcp_private.h"
 #include <assert.h>
 #include <linux/sockios.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -396,6 +396,9 @@ static void op_free(struct transport *base, bool graceful)
                     (t->state == TCP_ENDED && (t->end == TRANSPORT_FIN || t->end == TRANSPORT_TLS));
     if (t->state == TCP_DIALLING)
         t->abandoned(t->abandoned_ctx);
+    if (base->server)
+        t->left(base->server);
+    base->server = NULL;
     if (t->state == TCP_STARTTLS)
         t->out.n = t->clear; /* the rest was meant for TLS */
     if (graceful && can_talk && t->loop && t->fd >= 0)
@@ -502,6 +505,12 @@ struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), voi
     t->abandoned = abandoned;
     t->abandoned_ctx = ctx;
     return &t->base;
+}
+
+void tcp_set_server(struct transport *base, void *server, void (*left)(void *server))
+{
+    base->server = server;
+    tcp_of(base)->left = left;
 }
 
 void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline)

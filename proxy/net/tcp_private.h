@@ -70,6 +70,7 @@ struct tcp {
 
     void (*abandoned)(void *ctx); /* the dialer's: the owner has freed the transport while dialling */
     void *abandoned_ctx;
+    void (*left)(void *server);   /* the dialer's as well: the owner has freed it, being connected to base.server */
 };
 
 static inline struct tcp *tcp_of(const struct transport *t)
@@ -107,6 +108,8 @@ void tcp_goodbye_end(struct loop_task *last);
 /* --- for the dialer --- */
 /* A transport without a socket; `abandoned` is called if the owner frees it while dialling. */
 struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx);
+/* What it is going to be connected to; `left` is called when the owner frees the transport. */
+void tcp_set_server(struct transport *base, void *server, void (*left)(void *server));
 /* The socket is connected; with tls the handshake begins, until deadline. */
 void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline);
 /* Dialling has failed; `closed` is called in the next turn. Takes over detail. */

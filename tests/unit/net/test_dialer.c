@@ -243,11 +243,142 @@ static void the_handshake_shares_the_time(void **state)
     struct fixture *f = *state;
     struct tls_context *tls = client_context(NULL);
     int port = 0, listening = listen_loopback("127.0.0.1", &port); /* says nothing */
-    const struct dial_target target = {"127.0.0.1", port, tls, "xmpp.example", 50 * USEC_MS};
+    const struct dial_target target = {
+        .host = "127.0.0.1", .port = port, .tls = tls, .tls_name = "xmpp.example", .timeout = 50 * USEC_MS};
     owner_take(&f->o, dialer_dial(f->d, &target));
     tls_free(tls);
     assert_fails(f, TRANSPORT_TIMEOUT, "TLS handshake: timed out");
     close(listening);
+}
+
+/* ---- routes ---- */
+
+/* A server that a route leads to. */
+struct server {
+    int entered, failed, left;
+    enum transport_end end;
+    char detail[128];
+};
+
+static void on_entered(void *server)
+{
+    ((struct server *)server)->entered++;
+}
+
+static void on_failed(void *server, enum transport_end end, const char *detail)
+{
+    struct server *s = server;
+    s->failed++;
+    s->end = end;
+    snprintf(s->detail, sizeof s->detail, "%s", detail);
+}
+
+static void on_left(void *server)
+{
+    ((struct server *)server)->left++;
+}
+
+static const struct dial_events server_events = {on_entered, on_failed, on_left};
+
+static void dial_routes(struct fixture *f, const struct dial_route *routes, size_t n, usec timeout)
+{
+    const struct dial_target target = {.tls_name = "xmpp.example",
+                                       .timeout = timeout,
+                                       .routes = routes,
+                                       .route_count = n,
+                                       .events = &server_events,
+                                       .no_route = "resolve x: not found"};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    assert_int_equal(f->o.ready + f->o.closed, 0);
+}
+
+static struct dial_route route_to(const char *host, int port, struct server *server)
+{
+    struct dial_route route = {.server = server};
+    assert_true(address_parse(&route.address, host, port));
+    return route;
+}
+
+static void assert_server(const struct server *s, int entered, int failed, int left)
+{
+    assert_int_equal(s->entered, entered);
+    assert_int_equal(s->failed, failed);
+    assert_int_equal(s->left, left);
+}
+
+/* Its second address is tried before the next server is, and its failure is told once. */
+static void the_next_server_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    struct server dead = {0}, live = {0}, spare = {0};
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    const struct dial_route routes[] = {route_to("127.0.0.2", port, &dead), route_to("127.0.0.3", port, &dead),
+                                        route_to("127.0.0.1", port, &live), route_to("127.0.0.1", port, &spare)};
+    dial_routes(f, routes, 4, TEST_TIMEOUT);
+    run_until(f->l, owner_is_ready, &f->o);
+    assert_server(&dead, 1, 1, 0);
+    assert_int_equal(dead.end, TRANSPORT_REFUSED);
+    assert_int_equal(strncmp(dead.detail, "connect 127.0.0.3:", 18), 0);
+    assert_server(&live, 1, 0, 0);
+    assert_server(&spare, 0, 0, 0);
+    assert_ptr_equal(f->o.t->server, &live);
+    transport_free(&f->o.t, true);
+    assert_server(&live, 1, 0, 1);
+    assert_int_equal(f->dns.asked, 0);
+    close(listening);
+}
+
+static void all_servers_may_fail(void **state)
+{
+    struct fixture *f = *state;
+    struct server one = {0}, two = {0};
+    int port = 0, listening = listen_loopback("127.0.0.1", &port); /* keeps the port */
+    const struct dial_route routes[] = {route_to("127.0.0.2", port, &one), route_to("127.0.0.3", port, &two)};
+    dial_routes(f, routes, 2, TEST_TIMEOUT);
+    char *expected = mem_printf("connect 127.0.0.3:%d: Connection refused", port);
+    assert_fails(f, TRANSPORT_REFUSED, expected);
+    free(expected);
+    assert_server(&one, 1, 1, 0);
+    assert_server(&two, 1, 1, 0);
+    assert_null(f->o.t->server);
+    close(listening);
+}
+
+static void a_silent_server_leaves_time_for_the_next(void **state)
+{
+    struct fixture *f = *state;
+    struct server silent = {0}, live = {0};
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    struct black_hole h = black_hole_open("127.0.0.2", &port);
+    const struct dial_route routes[] = {route_to("127.0.0.2", port, &silent), route_to("127.0.0.1", port, &live)};
+    dial_routes(f, routes, 2, 400 * USEC_MS);
+    run_until(f->l, owner_is_ready, &f->o);
+    assert_server(&silent, 1, 1, 0);
+    assert_int_equal(silent.end, TRANSPORT_TIMEOUT);
+    assert_server(&live, 1, 0, 0);
+    black_hole_close(&h);
+    close(listening);
+}
+
+static void without_routes_the_reason_is_told(void **state)
+{
+    struct fixture *f = *state;
+    dial_routes(f, NULL, 0, TEST_TIMEOUT);
+    assert_fails(f, TRANSPORT_REFUSED, "resolve x: not found");
+}
+
+static void a_dial_that_is_given_up_has_left(void **state)
+{
+    struct fixture *f = *state;
+    struct server silent = {0};
+    int port = 0;
+    struct black_hole h = black_hole_open("127.0.0.1", &port);
+    const struct dial_route route = route_to("127.0.0.1", port, &silent);
+    dial_routes(f, &route, 1, TEST_TIMEOUT);
+    run_turn(f->l);
+    transport_free(&f->o.t, true);
+    assert_server(&silent, 1, 0, 1);
+    black_hole_close(&h);
 }
 
 /* A dial may be given up in each of its stages, without an upcall and without a leak. */
@@ -285,6 +416,11 @@ int main(void)
         TEST(a_silent_first_address_leaves_time_for_the_second),
         TEST(the_handshake_shares_the_time),
         TEST(a_dial_may_be_freed_at_any_time),
+        TEST(the_next_server_is_tried),
+        TEST(all_servers_may_fail),
+        TEST(a_silent_server_leaves_time_for_the_next),
+        TEST(without_routes_the_reason_is_told),
+        TEST(a_dial_that_is_given_up_has_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,8 @@ static int two_begin(void **state)
     w->there = loop_new();
     w->dialer = dialer_new(w->here);
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
-    const struct dial_target target = {"127.0.0.1", port, w->tls.client, "xmpp.example", TEST_TIMEOUT};
+    const struct dial_target target = {
+        .host = "127.0.0.1", .port = port, .tls = w->tls.client, .tls_name = "xmpp.example", .timeout = TEST_TIMEOUT};
     owner_take(&w->c, dialer_dial(w->dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     close(listening);
@@ -264,7 +265,8 @@ static void echo_between_threads(struct tls_both *tls)
     struct loop *l = loop_new();
     struct dialer *dialer = dialer_new(l);
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
-    const struct dial_target target = {"127.0.0.1", port, tls ? tls->client : NULL, "xmpp.example", TEST_TIMEOUT};
+    const struct dial_target target = {
+        .host = "127.0.0.1", .port = port, .tls = tls ? tls->client : NULL, .tls_name = "xmpp.example", .timeout = TEST_TIMEOUT};
     struct owner c = {0};
     owner_take(&c, dialer_dial(dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -52,7 +52,8 @@ static bool both_ready(void *ctx)
 static void dial_tls(struct fixture *f, const char *name)
 {
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
-    const struct dial_target target = {"127.0.0.1", port, f->client, name, TEST_TIMEOUT};
+    const struct dial_target target = {
+        .host = "127.0.0.1", .port = port, .tls = f->client, .tls_name = name, .timeout = TEST_TIMEOUT};
     owner_take(&f->c, dialer_dial(f->dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(fd >= 0);
