@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "run/config.h"
 #include "run/node.h"
+#include "run/upstream_metrics.h"
 #include "run/versions.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -173,6 +174,7 @@ static int run_command(const struct command *command, int argc, char **argv)
         break;
     case DESCRIBE_METRICS:
         counters_describe(&text);
+        upstream_metrics_describe(&text);
         break;
     case BAD_USAGE:
         fputs(usage, stderr);

@@ -54,7 +54,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(memory_bytes, GAUGE, "Bytes in queues, mailboxes, rosters and the like")                                        \
     F(memory_limit_bytes, GAUGE, "limits.memory, 0 for none")                                      \
     F(connections_limit, GAUGE, "limits.connections, 0 for none")                                  \
-    F(upstream_up, GAUGE, "1 if the last connection to the server worked")                         \
+    F(upstream_up, GAUGE, "1 while at least one server can be reached")                            \
     F(promise_weak, GAUGE, "1 if acks rest on the TCP of the server alone (sm.confirm)")           \
     F(draining, GAUGE, "1 while the node sends its clients away")                                  \
     F(certificate_expiry_timestamp_seconds, GAUGE, "When the first certificate ends, 0 without certificates") \
@@ -65,6 +65,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
+    F(lookups, COUNTER, "Questions to name servers about upstream servers, by result")             \
     F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
     F(backpressure, COUNTER, "Times that reading was stopped because the other side was slow, by leg") \
     F(ack_round_trip_seconds, HISTOGRAM, "From an ack request leaving to the client's answer")     \
@@ -171,6 +172,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(answered_for_client, answered_for_client, "")                                                \
     M(upstream_dials_ok, upstream_dials, "result=\"ok\"")                                          \
     M(upstream_dials_failed, upstream_dials, "result=\"failed\"")                                  \
+    M(lookups_ok, lookups, "result=\"ok\"")                                                        \
+    M(lookups_not_found, lookups, "result=\"not_found\"")                                          \
+    M(lookups_failed, lookups, "result=\"failed\"")                                                \
     M(limit_connections, limits_hit, "limit=\"connections\"")                                      \
     M(limit_connections_per_ip, limits_hit, "limit=\"connections_per_ip\"")                        \
     M(limit_stanza_bytes, limits_hit, "limit=\"stanza_bytes\"")                                    \
@@ -285,6 +289,8 @@ void counters_add_header(struct buf *out, const char *name, enum metric_type typ
 void counters_expose(struct buf *out, struct counters *const *c, size_t n);
 /* JSON object members `"name{labels}":value` of all counters and gauges, without the braces; names as in the table. */
 void counters_expose_json(struct buf *out, struct counters *const *c, size_t n);
+/* A line of counters_describe, for figures beside the table; name in full, with its label names: "x_total{a,b}". */
+void counters_add_description(struct buf *out, const char *name, enum metric_type type, const char *help);
 /* One line per family for people: name and label names, type, help. */
 void counters_describe(struct buf *out);
 

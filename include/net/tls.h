@@ -19,9 +19,9 @@ struct tls_pair {
  * NULL with *error_r (free it) telling which file and why. */
 struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char **error_r);
 /* Client side, for upstreams. ca: PEM file or NULL for the system's; verify: whether an unverified peer is refused.
- * host: a name that its certificate may be for besides the one asked for (RFC 6120 13.7.2.1 wants the domain there), or
- * NULL. */
-struct tls_context *tls_client_new(const char *ca, bool verify, const char *host, char **error_r);
+ * hosts: names that its certificate may be for besides the one asked for (RFC 6120 13.7.2.1 wants the domain there),
+ * NULL-terminated, or NULL; addresses among them are left out. */
+struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hosts, char **error_r);
 /* Transports that use it keep what they need; the caller's reference ends. NULL is fine. */
 void tls_free(struct tls_context *tls);
 

@@ -11,10 +11,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define CONFIG_SERVERS_MAX 64
+
+/* proxy.upstream. */
+struct config_servers {
+    char **hosts; /* names and addresses, without brackets; NULL-terminated; with srv the domain alone */
+    int *ports;   /* of each */
+    size_t n;
+    bool srv; /* the servers are those that SRV records of the domain tell */
+};
+
 /* What is in force. Lists end with NULL and are never NULL themselves; other strings are NULL for `none`. */
 struct config {
     struct settings settings; /* for session/ */
+    struct config_servers upstream;
     struct {
+        char *resolver;    /* "address:port,address:port", NULL = the system's */
         char *upstream_ca; /* PEM file, NULL = the system's */
         bool upstream_verify;
         char *node;

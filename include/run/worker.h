@@ -9,6 +9,7 @@
 #include "run/config.h"
 #include "run/inbox.h"
 #include "run/login_guard.h"
+#include "run/upstreams.h"
 #include "session/context.h"
 #include "store/memory.h"
 #include <stdatomic.h>
@@ -24,16 +25,15 @@ struct proxy_node {
     struct memory_store *store;
     struct admission *admission;
     struct login_guard *login_guard;
-    struct upstream_facts upstream;
+    struct upstreams *upstreams;
     struct pacing pacing;
-    _Atomic bool upstream_suspect; /* worker 0 was asked to look */
     _Atomic int64_t memory;
     _Atomic bool draining;
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */
     _Atomic size_t memory_limit, connections_limit;
     _Atomic bool confirm_none;
     struct counters *counters; /* what no worker counts; written by the stats port's thread */
-    char *name, *upstream_name;
+    char *name;
     char secret[32]; /* for tags */
 };
 
@@ -52,9 +52,11 @@ void worker_join(struct worker *w);
 void worker_free(struct worker *w);
 
 /* From any thread: */
-/* New settings and certificates; settings must outlive the worker. NULL tls contexts keep the old ones. */
-void worker_reload(struct worker *w, const struct settings *settings, struct tls_context *server,
+/* New settings and certificates; config must outlive the worker. NULL tls contexts keep the old ones. */
+void worker_reload(struct worker *w, const struct config *config, struct tls_context *server,
                    struct tls_context *upstream);
+/* Of the first one: a check of the upstreams may be due. */
+void worker_check_upstreams(struct worker *w);
 void worker_close_listeners(struct worker *w);
 /* Cuts so many client legs, those without a client to notice first: detached sessions need nothing, idle legs come
  * next. */

@@ -22,14 +22,21 @@ struct session;
 struct registry;
 struct context;
 
-/* Facts about the upstream server that all workers share. */
+/* Facts about one upstream server that all workers share. They stay valid for an hour after the last connection to the
+ * server was freed. */
 enum order_probe { ORDER_UNTRIED, ORDER_TRYING, ORDER_GOOD, ORDER_BAD };
 struct upstream_facts {
-    _Atomic int order;          /* enum order_probe: does an answer to a ping prove that all before it was processed */
-    _Atomic bool reported;      /* a configuration fault of the server was logged */
-    _Atomic bool tried;         /* a connection was made or failed */
-    _Atomic bool down;          /* the last one failed */
-    _Atomic int64_t down_since; /* wall clock */
+    const char *name;      /* "host:port"; NULL: the service as a whole */
+    _Atomic int order;     /* enum order_probe: does an answer to a ping prove that all before it was processed */
+    _Atomic bool reported; /* a configuration fault of the server was logged */
+    _Atomic bool down;     /* it cannot be reached; kept by who is told by upstream_noted */
+};
+
+/* What a leg has learnt of the server that it is connected to. */
+enum upstream_note {
+    UPSTREAM_REACHED, /* it has answered with a stream header */
+    UPSTREAM_FAILED,  /* it did not get so far */
+    UPSTREAM_BROKE,   /* a session lost its connection: is the server still there? `down` tells a moment later */
 };
 
 /* What is spread over time for all workers together, at proxy.login_rate. */
@@ -47,8 +54,12 @@ enum login_end { LOGIN_SUCCEEDED, LOGIN_FAILED, LOGIN_UNDECIDED };
 
 struct context_ops {
     /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
-     * later (never before this returns). */
+     * later (never before this returns). Once connected, its `server` is the struct upstream_facts of the server that
+     * was chosen; NULL stands for those of the context. */
     struct transport *(*dial)(struct context *cx, const char *domain);
+    /* facts: those of the server, or of the context if none could be connected. */
+    void (*upstream_noted)(struct context *cx, struct upstream_facts *facts, enum upstream_note note,
+                           const char *detail);
     /* TLS over a transport that lives on this worker (RFC 6120 5). */
     void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
     void (*starttls_upstream)(struct context *cx, struct transport *t, const char *domain);
@@ -60,8 +71,6 @@ struct context_ops {
     /* To the session of that id on that worker, if it still is there: expire it; deliver its account's mail. */
     void (*post_evict)(struct context *cx, const char *sid, int worker);
     void (*post_mail)(struct context *cx, const char *sid, int worker);
-    /* An upstream leg broke: is the server still there? The answer shows in upstream_facts.down. */
-    void (*upstream_lost)(struct context *cx);
     /* Credentials are about to go to the server; account: for what they are, "" if that is not known. False: they must
      * not (limits.login_failures_per_ip and _per_account). */
     bool (*login_allowed)(struct context *cx, const char *peer, const char *account, struct login_pass *pass_r);
@@ -84,7 +93,7 @@ struct context {
     struct owner *owner;
     struct parser_pool *parsers;
     struct registry *registry;
-    struct upstream_facts *upstream;
+    struct upstream_facts *upstream; /* of the service as a whole: for who is not connected to a server of it */
     struct pacing *pacing;
     _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
     int worker;              /* index; the number of workers is workers, 0 counts as 1 */

@@ -14,9 +14,7 @@ enum receipts_to { RECEIPTS_TO_CONTACTS, RECEIPTS_TO_ANYONE };
 
 struct settings {
     char **domains; /* NULL-terminated; a "*" serves any */
-    char *upstream_host;
-    int upstream_port;
-    char *upstream; /* "host:port" as written, for logs and as part of the account proof */
+    char *upstream; /* "host:port, host:port" or "srv:domain" as written, for logs and as part of the account proof */
     enum upstream_tls upstream_tls;
     unsigned login_rate; /* logins a second that the server meets; 0 = no limit */
     bool tls_required;   /* clear streams must STARTTLS before anything else */

@@ -31,8 +31,11 @@ struct upstream_leg {
     enum upstream_phase phase;
     const struct upstream_events *events;
     void *ctx;
-    uint64_t number; /* the client leg's number in the logs that it was opened for */
-    char *header;    /* the stream header to send, in canonical form, until it was sent */
+    uint64_t number;              /* the client leg's number in the logs that it was opened for */
+    struct upstream_facts *facts; /* of the server that it is connected to; those of the context before */
+    bool reached;                 /* that has answered */
+    bool is_check;                /* opened to see whether the server lives: not among the figures of connections */
+    char *header;                 /* the stream header to send, in canonical form, until it was sent */
     char *domain;
     char sid[SID_SIZE]; /* in the logs, once it has a session */
 };
@@ -40,6 +43,9 @@ struct upstream_leg {
 /* Dials. Nothing is called up before it has returned. */
 struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, uint64_t number,
                                        const struct upstream_events *events, void *ctx);
+/* The same over a transport that is being dialled; it is taken over. */
+struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *t, struct slice domain, uint64_t number,
+                                          const struct upstream_events *events, void *ctx);
 void upstream_leg_set_events(struct upstream_leg *up, const struct upstream_events *events, void *ctx);
 /* Sends this stream header (canonical, from stream_header_canonical; taken over) as soon as the leg is ready for it; a
  * second one restarts the stream. */
@@ -49,9 +55,8 @@ void upstream_leg_close(struct upstream_leg **up, enum close_reason reason, bool
 void upstream_leg_leave(struct upstream_leg *up);
 void upstream_leg_arrive(struct upstream_leg *up, struct context *cx);
 
-/* The server was reached, or not: kept for all workers, logged when it changes. */
-void upstream_note_up(struct context *cx);
-void upstream_note_down(struct context *cx, const char *detail);
+/* Its server, for logs. */
+const char *upstream_leg_server(const struct upstream_leg *up);
 
 /* A stream header with the given facts under our own prefixes. Attributes that are absent in h stay absent. free() it.
  */

@@ -264,6 +264,11 @@ static const char *labels_of(int family)
     return "";
 }
 
+void counters_add_description(struct buf *out, const char *name, enum metric_type type, const char *help)
+{
+    buf_printf(out, "%-50s %-9s %s\n", name, type_names[type], help);
+}
+
 void counters_describe(struct buf *out)
 {
     for (int f = 0; f < FAMILIES; f++) {
@@ -272,8 +277,9 @@ void counters_describe(struct buf *out)
         buf_printf(&name, "holdfast_%s%s", family->name, family->type == METRIC_COUNTER ? "_total" : "");
         if (*labels_of(f))
             add_label_names(&name, labels_of(f));
-        buf_printf(out, "%-50.*s %-9s %s\n", SLICE_ARG(buf_slice(&name)), type_names[family->type], family->help);
-        buf_free(&name);
+        char *text = buf_steal(&name);
+        counters_add_description(out, text, family->type, family->help);
+        free(text);
     }
 }
 

@@ -18,8 +18,8 @@ static const unsigned char ALPN[] = "\x0bxmpp-client";
 struct tls_context {
     atomic_int refs;
     bool server;
-    bool verify; /* client side */
-    char *host;  /* another name that the peer's certificate may be for, or NULL */
+    bool verify;   /* client side */
+    char **hosts;  /* other names that the peer's certificate may be for; NULL-terminated, or NULL */
     SSL_CTX **ctx; /* one per pair, the first is the default; a single one on the client side */
     size_t n;
 };
@@ -93,8 +93,8 @@ static SSL_CTX *context_new(const SSL_METHOD *method)
         abort(); /* out of memory, or a broken OpenSSL installation */
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     /* One read per record instead of two. Bytes may wait inside SSL then: readers ask SSL_has_pending. */
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -149,12 +149,34 @@ static bool is_literal(const char *name)
     return inet_pton(AF_INET, name, scratch) == 1 || inet_pton(AF_INET6, name, scratch) == 1;
 }
 
-struct tls_context *tls_client_new(const char *ca, bool verify, const char *host, char **error_r)
+/* A copy of those that are names. */
+static char **copy_names(char *const *hosts)
+{
+    char **copy = MEM_NEW(char *);
+    size_t n = 0;
+    for (; hosts && *hosts; hosts++) {
+        if (is_literal(*hosts))
+            continue;
+        copy = mem_realloc(copy, (n + 2) * sizeof *copy);
+        copy[n++] = mem_strdup(*hosts);
+        copy[n] = NULL;
+    }
+    return copy;
+}
+
+static void free_names(char **names)
+{
+    for (char **p = names; p && *p; p++)
+        free(*p);
+    free(names);
+}
+
+struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hosts, char **error_r)
 {
     struct tls_context *tls = tls_new(false, 1);
     SSL_CTX *ctx = tls->ctx[tls->n++] = context_new(TLS_client_method());
     tls->verify = verify;
-    tls->host = host && !is_literal(host) ? mem_strdup(host) : NULL;
+    tls->hosts = copy_names(hosts);
     *error_r = NULL;
     ERR_clear_error();
     if (ca && SSL_CTX_load_verify_file(ctx, ca) != 1)
@@ -183,7 +205,7 @@ void tls_free(struct tls_context *tls)
     for (size_t i = 0; i < tls->n; i++)
         SSL_CTX_free(tls->ctx[i]);
     free(tls->ctx);
-    free(tls->host);
+    free_names(tls->hosts);
     free(tls);
 }
 
@@ -217,7 +239,10 @@ static bool expect_name(SSL *ssl, const char *name, const struct tls_context *tl
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (literal)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-    return SSL_set1_host(ssl, name) == 1 && (!tls->host || SSL_add1_host(ssl, tls->host) == 1);
+    bool good = SSL_set1_host(ssl, name) == 1;
+    for (char **host = tls->hosts; good && *host; host++)
+        good = SSL_add1_host(ssl, *host) == 1;
+    return good;
 }
 
 SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r)

@@ -113,16 +113,17 @@ static bool is_loopback(const char *host)
 }
 
 /* A proxy that is its own server takes connections until nothing is left. */
-static bool leads_back(const struct settings *settings, const char *address)
+static bool leads_back(const struct config_servers *servers, const char *address)
 {
     struct slice host;
     int port;
     config_address_split(address, &host, &port);
-    if (!settings->upstream || port != settings->upstream_port)
-        return false;
-    struct slice upstream =
-        slice_of(settings->upstream, (size_t)(strrchr(settings->upstream, ':') - settings->upstream));
-    return slice_eq(host, upstream) || (is_any(host) && is_loopback(settings->upstream_host));
+    struct slice inner = host.n && host.p[0] == '[' ? slice_of(host.p + 1, host.n - 2) : host;
+    for (size_t i = 0; i < servers->n; i++)
+        if (port == servers->ports[i] && !servers->srv &&
+            (slice_eq_str(inner, servers->hosts[i]) || (is_any(host) && is_loopback(servers->hosts[i]))))
+            return true;
+    return false;
 }
 
 struct listen_list {
@@ -165,7 +166,7 @@ static void check_listeners(struct check *c)
         for (size_t i = 0; l->list[i]; i++) {
             if (is_taken(lists, l, i, &by))
                 AT(c, "listen", l->name, "%s is already in listen.%s; take another port", l->list[i], by);
-            if (leads_back(&config->settings, l->list[i]))
+            if (leads_back(&config->upstream, l->list[i]))
                 AT(c, "listen", l->name,
                    "%s leads proxy.upstream back to this proxy; take another port, or move the server", l->list[i]);
         }

@@ -17,8 +17,8 @@ struct config_type {
 };
 
 extern const struct config_type config_text, config_file, config_node, config_location, config_domains, config_paths,
-    config_addresses, config_upstream, config_duration, config_size, config_count, config_large_count, config_bool,
-    config_word, config_later;
+    config_addresses, config_upstream, config_resolver, config_duration, config_size, config_count, config_large_count,
+    config_bool, config_word, config_later;
 
 struct config_row {
     struct config_key key;

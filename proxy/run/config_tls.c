@@ -14,7 +14,8 @@ void config_check_tls(const struct config *config, struct config_problems *probl
     free(error);
     error = NULL;
     if (config->settings.upstream_tls != UPSTREAM_TLS_NONE)
-        tls_free(tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, config->settings.upstream_host, &error));
+        tls_free(
+            tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, config->upstream.hosts, &error));
     if (error)
         config_problem_at(config, problems, "proxy", "upstream_ca", "%s; name a PEM file with certificates", error);
     free(error);

@@ -235,28 +235,137 @@ bool config_host_port(const char *text, char **host_r, int *port_r, struct buf *
 static void release_upstream(struct config *config, const struct config_row *row)
 {
     (void)row;
-    free(config->settings.upstream_host);
+    free_list(config->upstream.hosts);
+    free(config->upstream.ports);
     free(config->settings.upstream);
-    config->settings.upstream_host = config->settings.upstream = NULL;
+    memset(&config->upstream, 0, sizeof config->upstream);
+    config->settings.upstream = NULL;
+}
+
+/* Takes over host. */
+static void add_server(struct config_servers *servers, char *host, int port)
+{
+    size_t n = servers->n++;
+    servers->hosts = mem_realloc(servers->hosts, (n + 2) * sizeof *servers->hosts);
+    servers->ports = mem_realloc(servers->ports, (n + 1) * sizeof *servers->ports);
+    servers->hosts[n] = host;
+    servers->hosts[n + 1] = NULL;
+    servers->ports[n] = port;
+}
+
+static bool read_server(struct config_servers *servers, const char *part, struct buf *reason)
+{
+    char *host;
+    int port = 5222;
+    if (strncmp(part, "srv:", 4) == 0) {
+        buf_printf(reason, "\"%s\" cannot stand in a list; write it alone, or host:port for each server", part);
+        return false;
+    }
+    if (!*part)
+        buf_add_str(reason, "empty part in the list; remove the spare comma");
+    if (!*part || !config_host_port(part, &host, &port, reason))
+        return false;
+    for (size_t i = 0; i < servers->n; i++) {
+        if (servers->ports[i] == port && strcasecmp(servers->hosts[i], host) == 0) {
+            buf_printf(reason, "\"%s\" is there twice; name each server once", part);
+            free(host);
+            return false;
+        }
+    }
+    add_server(servers, host, port);
+    return true;
+}
+
+static bool read_servers(struct config_servers *servers, const char *text, struct buf *reason)
+{
+    char **parts = split_list(text);
+    bool good = *parts;
+    if (!good)
+        buf_add_str(reason, "has no value; name the XMPP server, e.g. 192.0.2.10:5222");
+    for (char **p = parts; good && *p; p++)
+        good = read_server(servers, *p, reason);
+    if (good && servers->n > CONFIG_SERVERS_MAX) {
+        buf_printf(reason, "%zu servers are too many; name up to %d", servers->n, CONFIG_SERVERS_MAX);
+        good = false;
+    }
+    free_list(parts);
+    return good;
+}
+
+static bool read_srv(struct config_servers *servers, const char *domain, struct buf *reason)
+{
+    if (!is_host(slice_str(domain))) {
+        buf_printf(reason, "\"%s\" is not a domain to look up; write e.g. srv:example.org", domain);
+        return false;
+    }
+    servers->srv = true;
+    add_server(servers, mem_strdup(domain), 0);
+    return true;
+}
+
+/* As it is logged, and part of what proves an account: the ports filled in. */
+static char *servers_text(const struct config_servers *servers)
+{
+    struct buf out = {0};
+    if (servers->srv)
+        buf_printf(&out, "srv:%s", servers->hosts[0]);
+    for (size_t i = 0; !servers->srv && i < servers->n; i++)
+        buf_printf(&out, strchr(servers->hosts[i], ':') ? "%s[%s]:%d" : "%s%s:%d", i ? ", " : "", servers->hosts[i],
+                   servers->ports[i]);
+    return buf_steal(&out);
 }
 
 static bool set_upstream(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
 {
-    char *host;
-    int port = 5222;
-    bool srv = strncmp(text, "srv:", 4) == 0;
-    if (srv || strchr(text, ',')) {
-        buf_printf(reason, "%s not built yet; name one server as host:port",
-                   srv ? "SRV look-up is" : "more than one server is");
+    struct config_servers servers = {0};
+    bool srv = strncmp(text, "srv:", 4) == 0 && !strchr(text, ',');
+    if (!(srv ? read_srv(&servers, text + 4, reason) : read_servers(&servers, text, reason))) {
+        free_list(servers.hosts);
+        free(servers.ports);
         return false;
     }
-    if (!config_host_port(text, &host, &port, reason))
-        return false;
     release_upstream(config, row);
-    config->settings.upstream_host = host;
-    config->settings.upstream_port = port;
-    config->settings.upstream = mem_printf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
+    config->upstream = servers;
+    config->settings.upstream = servers_text(&servers);
     return true;
+}
+
+/* Adds it to a list as the resolver takes it: with its port. */
+static bool add_name_server(struct buf *out, const char *part)
+{
+    struct buf unused = {0};
+    char *host;
+    int port = 53;
+    bool good = config_host_port(part, &host, &port, &unused);
+    buf_free(&unused);
+    if (!good)
+        return false;
+    bool v6 = is_address(AF_INET6, slice_str(host));
+    good = v6 || is_address(AF_INET, slice_str(host));
+    if (good)
+        buf_printf(out, v6 ? "%s[%s]:%d" : "%s%s:%d", out->n ? "," : "", host, port);
+    free(host);
+    return good;
+}
+
+static bool set_resolver(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    char **parts = split_list(text);
+    struct buf out = {0};
+    bool good = true;
+    for (char **p = parts; good && *p; p++) {
+        good = add_name_server(&out, *p);
+        if (!good)
+            buf_printf(reason, "\"%s\" is not the address of a name server; write e.g. 192.0.2.53 or [2001:db8::53]:53",
+                       *p);
+    }
+    if (good) {
+        release_text(config, row);
+        *(char **)config_field(config, row) = out.n ? buf_steal(&out) : NULL;
+    }
+    buf_free(&out);
+    free_list(parts);
+    return good;
 }
 
 /* --- numbers and words ------------------------------------------------------------------------------------------- */
@@ -392,7 +501,8 @@ const struct config_type config_location = {"host:port", set_location, release_t
 const struct config_type config_domains = {"list of domains", set_domains, release_list};
 const struct config_type config_paths = {"list of files", set_paths, release_list};
 const struct config_type config_addresses = {"list of addresses", set_addresses, release_list};
-const struct config_type config_upstream = {"host:port", set_upstream, release_upstream};
+const struct config_type config_upstream = {"list of servers", set_upstream, release_upstream};
+const struct config_type config_resolver = {"list of addresses", set_resolver, release_text};
 const struct config_type config_duration = {"duration", set_duration, NULL};
 const struct config_type config_size = {"size", set_size, NULL};
 const struct config_type config_count = {"number", set_count, NULL};

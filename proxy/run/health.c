@@ -1,36 +1,66 @@
 #include "health.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "session/upstream_leg.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define AGAIN (2 * USEC_S)
+#define ANSWER_TIME (5 * USEC_S) /* for all of a check */
 
 struct health {
     struct context *cx;
-    struct transport *probe; /* being connected */
+    struct upstreams *upstreams;
+    const struct health_ops *ops;
+    struct list checks; /* under way */
     struct timer timer;
 };
 
-static void finish(struct health *h)
+struct check {
+    struct list link;
+    struct health *health;
+    struct upstream_facts *server;
+    struct upstream_leg *up;
+    struct timer timer;
+};
+
+static void plan(struct health *h);
+
+/* Its upstream leg is closed here, unless it has ended by itself. */
+static void finish(struct check *check, bool good, const char *detail)
 {
-    transport_free(&h->probe, true);
-    timers_arm(h->cx->timers, &h->timer, h->cx->clock->mono + AGAIN);
+    struct health *h = check->health;
+    list_remove(&check->link);
+    timers_cancel(h->cx->timers, &check->timer);
+    upstream_leg_close(&check->up, CLOSE_SESSION_END, true);
+    upstreams_checked(h->upstreams, check->server, good, detail);
+    free(check);
+    plan(h);
 }
 
-static void on_ready(void *ctx)
+/* ---- what the server says ---- */
+
+static void on_header(void *ctx, const struct stream_header *h)
 {
-    struct health *h = ctx;
-    upstream_note_up(h->cx);
-    finish(h);
+    if (!h->has_version)
+        finish(ctx, true, NULL); /* features will not follow */
 }
 
-static void on_bytes(void *ctx, const char *p, size_t n)
+/* Where any domain is served, there is none to ask for. */
+static bool is_any_domain(const struct check *check)
 {
-    (void)ctx;
-    (void)p;
-    (void)n;
+    return strcmp(check->health->cx->settings->domains[0], "*") == 0;
+}
+
+static void on_element(void *ctx, const struct element *e)
+{
+    struct check *check = ctx;
+    if (!element_is(e, NS_STREAMS, "error") ||
+        (is_any_domain(check) && node_child(e->tree, NS_STREAM_ERRORS, "host-unknown"))) {
+        finish(check, true, NULL);
+        return;
+    }
+    char *detail = mem_printf("stream error: %.*s", (int)(e->bytes.n < 300 ? e->bytes.n : 300), e->bytes.p);
+    finish(check, false, detail);
+    free(detail);
 }
 
 static void on_drained(void *ctx)
@@ -38,47 +68,72 @@ static void on_drained(void *ctx)
     (void)ctx;
 }
 
-static void on_closed(void *ctx, enum transport_end end, const char *detail)
+static void on_ended(void *ctx, enum close_reason reason, const char *detail)
 {
-    struct health *h = ctx;
-    (void)end;
-    if (h->probe)
-        upstream_note_down(h->cx, detail);
-    finish(h);
+    struct check *check = ctx;
+    (void)reason;
+    check->up = NULL;
+    finish(check, false, detail);
 }
 
-static const struct transport_events events = {on_ready, on_bytes, on_drained, on_closed};
+static const struct upstream_events events = {on_header, on_element, on_drained, on_ended};
 
-/* For SNI and the certificate; with any domain served there is none to ask for but the host. */
-static const char *any_domain(const struct settings *set)
+static void on_late(void *ctx)
 {
-    return strcmp(set->domains[0], "*") == 0 ? set->upstream_host : set->domains[0];
+    finish(ctx, false, "no answer to a stream header");
+}
+
+/* ---- the checks ---- */
+
+static void begin(struct health *h, const struct upstream_check *due)
+{
+    const struct settings *set = h->cx->settings;
+    struct check *check = MEM_NEW(struct check);
+    check->health = h;
+    check->server = due->facts;
+    check->timer = (struct timer){.fire = on_late, .ctx = check};
+    list_append(&h->checks, &check->link);
+    timers_arm(h->cx->timers, &check->timer, h->cx->clock->mono + ANSWER_TIME);
+
+    const char *domain = is_any_domain(check) ? due->host : set->domains[0];
+    struct stream_header header = {.to = slice_str(domain), .version = SLICE_LIT("1.0")};
+    struct transport *t = h->ops->dial(h->cx, due->routes, due->n, domain);
+    check->up = upstream_leg_open_on(h->cx, t, slice_str(domain), 0, &events, check);
+    check->up->is_check = true;
+    upstream_leg_header(check->up, stream_header_canonical(&header));
 }
 
 void health_look(struct health *h)
 {
-    if (!h || h->probe)
-        return;
-    h->probe = h->cx->ops->dial(h->cx, any_domain(h->cx->settings));
-    transport_set_events(h->probe, &events, h);
-}
-
-static void look(void *ctx)
-{
-    struct health *h = ctx;
-    if (!atomic_load(&h->cx->upstream->down) && atomic_load(&h->cx->upstream->tried)) {
-        timers_arm(h->cx->timers, &h->timer, h->cx->clock->mono + AGAIN);
-        return;
+    struct upstream_check due;
+    while (upstreams_take_check(h->upstreams, &due)) {
+        begin(h, &due);
+        free(due.host);
     }
-    health_look(h);
+    plan(h);
 }
 
-struct health *health_new(struct context *cx)
+static void plan(struct health *h)
+{
+    usec next = upstreams_next_check(h->upstreams);
+    if (next != INT64_MAX)
+        timers_arm(h->cx->timers, &h->timer, next);
+}
+
+static void on_timer(void *ctx)
+{
+    health_look(ctx);
+}
+
+struct health *health_new(struct context *cx, struct upstreams *upstreams, const struct health_ops *ops)
 {
     struct health *h = MEM_NEW(struct health);
     h->cx = cx;
-    h->timer = (struct timer){.fire = look, .ctx = h};
-    timers_arm(cx->timers, &h->timer, cx->clock->mono);
+    h->upstreams = upstreams;
+    h->ops = ops;
+    h->timer = (struct timer){.fire = on_timer, .ctx = h};
+    list_init(&h->checks);
+    health_look(h);
     return h;
 }
 
@@ -86,7 +141,13 @@ void health_free(struct health *h)
 {
     if (!h)
         return;
+    LIST_FOREACH_SAFE(it, next, &h->checks)
+    {
+        struct check *check = CONTAINER_OF(it, struct check, link);
+        timers_cancel(h->cx->timers, &check->timer);
+        upstream_leg_close(&check->up, CLOSE_SHUTDOWN, false);
+        free(check);
+    }
     timers_cancel(h->cx->timers, &h->timer);
-    transport_free(&h->probe, false);
     free(h);
 }

@@ -174,6 +174,12 @@ static void thaw_sessions(struct proxy_node *node)
     }
 }
 
+static void check_upstreams(void *ctx)
+{
+    struct proxy_node *node = ctx;
+    worker_check_upstreams(node->workers[0]);
+}
+
 static bool start(struct running *r)
 {
     struct proxy_node *node = &r->node;
@@ -187,7 +193,7 @@ static bool start(struct running *r)
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
-    node->upstream_name = mem_strdup(config->settings.upstream);
+    node->upstreams = upstreams_new(check_upstreams, node);
     if (!load_store(node))
         return false;
     note_certificates(node);
@@ -229,7 +235,7 @@ static bool reload_workers(struct proxy_node *node, const struct config *config,
     bool good = made == node->worker_count;
     for (unsigned i = 0; i < made; i++) {
         if (good) {
-            worker_reload(node->workers[i], &config->settings, server[i], upstream[i]);
+            worker_reload(node->workers[i], config, server[i], upstream[i]);
         } else {
             tls_free(server[i]);
             tls_free(upstream[i]);
@@ -398,7 +404,7 @@ static void free_all(struct running *r)
     counters_free(node->counters);
     free(node->workers);
     free(node->name);
-    free(node->upstream_name);
+    upstreams_free(node->upstreams);
     free(r->stats);
     for (size_t i = 0; i < r->old_count; i++)
         config_free(r->old[i]);
@@ -437,7 +443,8 @@ int node_run(int argc, char **argv, struct config *config)
         return 1;
     }
     LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name),
-        LF_INT("workers", r.node.worker_count), LF("upstream", r.node.upstream_name), LF("store", "memory"));
+        LF_INT("workers", r.node.worker_count), LF("upstream", r.node.config->settings.upstream),
+        LF("store", "memory"));
     systemd_notify_ready("running");
     if (run_until_stop(&r, &set))
         drain(&r, &set);

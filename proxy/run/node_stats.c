@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/process_metrics.h"
+#include "run/upstream_metrics.h"
 #include "run/versions.h"
 #include "session/session.h"
 #include <inttypes.h>
@@ -47,17 +48,7 @@ static bool ready(void *ctx, struct buf *reasons)
         BUF_LIT(reasons, "draining\n");
         good = false;
     }
-    if (atomic_load(&node->upstream.down)) {
-        struct clock now;
-        clock_read(&now);
-        buf_printf(reasons, "upstream: %s unreachable for %lld s\n", node->upstream_name,
-                   (long long)((now.wall - atomic_load(&node->upstream.down_since)) / USEC_S));
-        good = false;
-    } else if (!atomic_load(&node->upstream.tried)) {
-        buf_printf(reasons, "upstream: %s not tried yet\n", node->upstream_name);
-        good = false;
-    }
-    return good;
+    return upstreams_ready(node->upstreams, reasons) && good;
 }
 
 /* ---- figures ---- */
@@ -76,9 +67,8 @@ static void take_node_figures(struct proxy_node *node)
     count_set(c, METRIC_memory_bytes, atomic_load(&node->memory));
     count_set(c, METRIC_memory_limit_bytes, (int64_t)atomic_load(&node->memory_limit));
     count_set(c, METRIC_connections_limit, (int64_t)atomic_load(&node->connections_limit));
-    count_set(c, METRIC_upstream_up, !atomic_load(&node->upstream.down));
-    count_set(c, METRIC_promise_weak,
-              atomic_load(&node->confirm_none) || atomic_load(&node->upstream.order) == ORDER_BAD);
+    count_set(c, METRIC_upstream_up, !atomic_load(&upstreams_service(node->upstreams)->down));
+    count_set(c, METRIC_promise_weak, atomic_load(&node->confirm_none) || upstreams_any_unordered(node->upstreams));
     count_set(c, METRIC_draining, atomic_load(&node->draining));
     count_set(c, METRIC_certificate_expiry_timestamp_seconds, atomic_load(&node->certificate_expiry));
 }
@@ -100,6 +90,7 @@ static void metrics(void *ctx, struct buf *out)
     struct build_versions versions = {HOLDFAST_VERSION, versions_openssl(), versions_expat()};
     take_node_figures(node);
     counters_expose(out, c, node->worker_count + 1);
+    upstream_metrics_expose(node->upstreams, out);
     process_metrics_expose(out, &versions);
     free(c);
 }
@@ -113,6 +104,8 @@ static void figures(void *ctx, struct buf *out)
     free(c);
     buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION,
                node->worker_count);
+    BUF_LIT(out, ",");
+    upstream_metrics_json(node->upstreams, out);
 }
 
 /* ---- sessions: each worker writes down its own, the HTTP thread waits ---- */

@@ -8,6 +8,7 @@
 #include "run/digest.h"
 #include "session/client_leg.h"
 #include "session/session.h"
+#include "upstream_names.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct port {
 struct worker {
     struct context cx; /* first: its ops find the worker by it */
     struct proxy_node *node;
+    const struct config *config;
     unsigned index;
     pthread_t thread;
     struct loop *loop;
@@ -38,7 +40,9 @@ struct worker {
     struct inbox *inbox;
     struct tls_context *tls_server, *tls_upstream;
     struct list ports;
-    struct health *health; /* of worker 0 */
+    bool accepting;               /* the ports were opened to the loop */
+    struct health *health;        /* of worker 0 */
+    struct upstream_names *names; /* of worker 0 */
     struct timer beat;
     usec swept;
     usec stop_by; /* stopping: the latest end; 0 = running */
@@ -53,18 +57,34 @@ static struct worker *self(struct context *cx)
 
 /* ---- what sessions ask for ---- */
 
-static struct transport *dial(struct context *cx, const char *domain)
+static struct transport *dial_routes(struct context *cx, const struct dial_route *routes, size_t n, const char *domain,
+                                     const char *no_route)
 {
     struct worker *w = self(cx);
-    const struct settings *set = cx->settings;
     struct dial_target target = {
-        .host = set->upstream_host,
-        .port = set->upstream_port,
-        .tls = set->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
+        .tls = cx->settings->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
         .tls_name = domain,
         .timeout = DIAL_TIMEOUT,
+        .routes = routes,
+        .route_count = n,
+        .events = upstreams_dial_events(),
+        .no_route = no_route,
     };
     return dialer_dial(w->dialer, &target);
+}
+
+static struct transport *dial(struct context *cx, const char *domain)
+{
+    struct dial_route routes[UPSTREAM_ROUTES];
+    char why[UPSTREAM_WHY];
+    size_t n = upstreams_routes(self(cx)->node->upstreams, routes, why);
+    return dial_routes(cx, routes, n, domain, why);
+}
+
+static void upstream_noted(struct context *cx, struct upstream_facts *facts, enum upstream_note note,
+                           const char *detail)
+{
+    upstreams_note(self(cx)->node->upstreams, facts, note, detail);
 }
 
 static void starttls_client(struct context *cx, struct transport *t)
@@ -148,22 +168,6 @@ static void post_mail(struct context *cx, const char *sid, int worker)
     post_sid(cx, sid, worker, mail);
 }
 
-static void look_at_upstream(void *owner, void *arg)
-{
-    struct worker *w = owner;
-    (void)arg;
-    atomic_store(&w->node->upstream_suspect, false);
-    health_look(w->health);
-}
-
-/* All sessions of a server that dies ask at once. */
-static void upstream_lost(struct context *cx)
-{
-    struct proxy_node *node = self(cx)->node;
-    if (!atomic_exchange(&node->upstream_suspect, true))
-        inbox_post(node->workers[0]->inbox, look_at_upstream, NULL);
-}
-
 static void client_left(struct context *cx, const char *peer)
 {
     admission_leave(self(cx)->node->admission, peer);
@@ -196,6 +200,7 @@ static void login_ended(struct context *cx, const char *peer, const char *accoun
 
 static const struct context_ops context_ops = {
     .dial = dial,
+    .upstream_noted = upstream_noted,
     .starttls_client = starttls_client,
     .starttls_upstream = starttls_upstream,
     .previd_new = previd_new,
@@ -203,7 +208,6 @@ static const struct context_ops context_ops = {
     .move = move,
     .post_evict = post_evict,
     .post_mail = post_mail,
-    .upstream_lost = upstream_lost,
     .login_allowed = login_allowed,
     .login_ended = login_ended,
     .client_left = client_left,
@@ -249,6 +253,21 @@ void worker_add_listener(struct worker *w, struct listener *l, bool tls)
     p->listener = l;
     p->tls = tls;
     list_append(&w->ports, &p->link);
+}
+
+/* Clients that come before the upstreams are known wait in the queues of the listening sockets. */
+static void open_ports(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    (void)arg;
+    if (w->accepting)
+        return;
+    w->accepting = true;
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct port *p = CONTAINER_OF(it, struct port, link);
+        listener_start(p->listener, w->loop, &listener_events, p);
+    }
 }
 
 static void close_ports(struct worker *w)
@@ -313,20 +332,50 @@ static void on_turn_end(void *ctx)
     count_observe(w->cx.counters, METRIC_turn_time, loop_last_turn(w->loop));
 }
 
+/* ---- the upstreams, on worker 0 ---- */
+
+static struct transport *dial_check(struct context *cx, const struct dial_route *routes, size_t n, const char *domain)
+{
+    return dial_routes(cx, routes, n, domain, "no address");
+}
+
+static void on_known(void *ctx)
+{
+    struct worker *w = ctx;
+    for (unsigned i = 0; i < w->node->worker_count; i++)
+        inbox_post(w->node->workers[i]->inbox, open_ports, NULL);
+}
+
+static void use_upstreams(struct worker *w, const struct config *config)
+{
+    upstream_names_use(w->names, &config->upstream, config->settings.upstream_tls == UPSTREAM_TLS_DIRECT, on_known, w);
+}
+
+static void begin_upstreams(struct worker *w, const struct config *config)
+{
+    static const struct health_ops health_ops = {dial_check};
+    w->names = upstream_names_new(w->loop, config->proxy.resolver, w->node->upstreams, w->cx.counters);
+    use_upstreams(w, config);
+    w->health = health_new(&w->cx, w->node->upstreams, &health_ops);
+}
+
+static void end_upstreams(struct worker *w)
+{
+    health_free(w->health);
+    upstream_names_free(w->names);
+    w->health = NULL;
+    w->names = NULL;
+}
+
 static void *run(void *arg)
 {
     struct worker *w = arg;
     char name[16];
     snprintf(name, sizeof name, "worker %u", w->index);
     pthread_setname_np(pthread_self(), name);
-    LIST_FOREACH_SAFE(it, next, &w->ports)
-    {
-        struct port *p = CONTAINER_OF(it, struct port, link);
-        listener_start(p->listener, w->loop, &listener_events, p);
-    }
     timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT);
     if (w->index == 0)
-        w->health = health_new(&w->cx);
+        begin_upstreams(w, w->config);
     loop_run(w->loop);
     return NULL;
 }
@@ -341,8 +390,8 @@ bool worker_tls(const struct config *config, struct tls_context **server_r, stru
         return false;
     if (config->settings.upstream_tls == UPSTREAM_TLS_NONE)
         return true;
-    *upstream_r = tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify,
-                                 config->settings.upstream_host, error_r);
+    *upstream_r =
+        tls_client_new(config->proxy.upstream_ca, config->proxy.upstream_verify, config->upstream.hosts, error_r);
     if (!*upstream_r)
         tls_free(*server_r);
     return *upstream_r != NULL;
@@ -360,11 +409,14 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->tls_upstream = upstream;
     w->loop = loop_new();
     w->dialer = dialer_new(w->loop);
+    if (node->config->proxy.resolver)
+        dialer_set_servers(w->dialer, node->config->proxy.resolver);
     w->inbox = inbox_new(w->loop, w);
     w->beat = (struct timer){.fire = on_beat, .ctx = w};
     list_init(&w->ports);
     context_init(&w->cx);
     w->cx.ops = &context_ops;
+    w->config = node->config;
     w->cx.settings = &node->config->settings;
     w->cx.clock = loop_clock(w->loop);
     w->cx.timers = loop_timers(w->loop);
@@ -373,7 +425,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.owner = node->owner;
     w->cx.parsers = parser_pool_new();
     w->cx.registry = registry_new();
-    w->cx.upstream = &node->upstream;
+    w->cx.upstream = upstreams_service(node->upstreams);
     w->cx.pacing = &node->pacing;
     w->cx.memory = &node->memory;
     w->cx.worker = (int)index;
@@ -395,7 +447,7 @@ void worker_start(struct worker *w)
 void worker_free(struct worker *w)
 {
     close_ports(w);
-    health_free(w->health);
+    end_upstreams(w);
     timers_cancel(w->cx.timers, &w->beat);
     dialer_free(w->dialer);
     registry_free(w->cx.registry);
@@ -417,7 +469,7 @@ void worker_join(struct worker *w)
 /* ---- from other threads ---- */
 
 struct reload {
-    const struct settings *settings;
+    const struct config *config;
     struct tls_context *server, *upstream;
 };
 
@@ -433,22 +485,39 @@ static void do_reload(void *owner, void *arg)
 {
     struct worker *w = owner;
     struct reload *r = arg;
-    w->cx.settings = r->settings;
+    bool moved = strcmp(w->cx.settings->upstream, r->config->settings.upstream) != 0;
+    w->config = r->config;
+    w->cx.settings = &r->config->settings;
     replace(&w->tls_server, r->server);
     replace(&w->tls_upstream, r->upstream);
+    if (moved && w->names)
+        use_upstreams(w, r->config);
     free(r);
 }
 
-void worker_reload(struct worker *w, const struct settings *settings, struct tls_context *server,
+void worker_reload(struct worker *w, const struct config *config, struct tls_context *server,
                    struct tls_context *upstream)
 {
-    struct reload r = {settings, server, upstream};
+    struct reload r = {config, server, upstream};
     void *copy = mem_copy(&r, sizeof r);
     if (!inbox_post(w->inbox, do_reload, copy)) {
         tls_free(server);
         tls_free(upstream);
         free(copy);
     }
+}
+
+static void do_check_upstreams(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    (void)arg;
+    if (w->health)
+        health_look(w->health);
+}
+
+void worker_check_upstreams(struct worker *w)
+{
+    inbox_post(w->inbox, do_check_upstreams, NULL);
 }
 
 static void do_close_listeners(void *owner, void *arg)
@@ -513,8 +582,7 @@ static void do_stop(void *owner, void *arg)
     if (w->stop_by)
         return;
     close_ports(w);
-    health_free(w->health);
-    w->health = NULL;
+    end_upstreams(w);
     registry_each(w->cx.registry, end_session, w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);

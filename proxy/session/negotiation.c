@@ -276,8 +276,9 @@ void negotiation_header_from_upstream(struct client_leg *c, const struct stream_
 
 static void report_fault(struct client_leg *c, const char *what)
 {
-    if (!atomic_exchange(&c->leg.cx->upstream->reported, true))
-        LOG(LOG_ERROR, what, LF("upstream", c->leg.cx->settings->upstream));
+    const struct upstream_leg *up = c->login->up;
+    if (!atomic_exchange(&up->facts->reported, true))
+        LOG(LOG_ERROR, what, LF("upstream", upstream_leg_server(up)));
 }
 
 static void features(struct client_leg *c, const struct element *e)

@@ -66,6 +66,8 @@ void session_strand(struct session *s, enum close_reason reason)
     LOG(LOG_INFO, "session stranded", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
     count(s->cx->counters, METRIC_sessions_stranded);
+    if (s->up)
+        s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, close_reason_name(reason));
     upstream_leg_close(&s->up, reason, false);
     forget_leg(s);
     s->settle_at = 0;
@@ -73,7 +75,6 @@ void session_strand(struct session *s, enum close_reason reason)
     s->cut_at = now + LOOK_FIRST;
     s->cut_paced = false;
     session_needs_resource(s);
-    s->cx->ops->upstream_lost(s->cx);
     if (c && !rebuild_begin(s, c))
         client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
     session_dirty(s);

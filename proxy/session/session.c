@@ -375,6 +375,7 @@ static void on_upstream_drained(void *ctx)
 static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
 {
     struct session *s = ctx;
+    s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, detail);
     s->up = NULL;
     LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF("detail", detail));

@@ -65,8 +65,9 @@ struct session {
     struct queue posted;    /* of the account's outbox, sent on this upstream leg and not confirmed */
     struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
-    usec unconfirmed_since; /* since when something is unconfirmed and no barrier covers it */
-    int order_probe;        /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
+    usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
+    struct upstream_facts *probed; /* where the result of the order probe belongs */
+    int order_probe;               /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
     struct map *parked; /* key -> entry: what is kept beside the queue while detached */
     struct list parked_order;

@@ -14,9 +14,14 @@
 
 enum { PROBE_NONE, PROBE_SENT, PROBE_OVERTAKEN, PROBE_DONE };
 
+static struct upstream_facts *facts_of(const struct session *s)
+{
+    return s->up ? s->up->facts : s->cx->upstream;
+}
+
 bool session_confirms(const struct session *s)
 {
-    return s->cx->settings->sm.confirm == CONFIRM_PING && atomic_load(&s->cx->upstream->order) != ORDER_BAD;
+    return s->cx->settings->sm.confirm == CONFIRM_PING && atomic_load(&facts_of(s)->order) != ORDER_BAD;
 }
 
 bool uplink_is_safe(const struct session *s)
@@ -226,8 +231,9 @@ static void probe_order(struct session *s)
     int untried = ORDER_UNTRIED;
     if (s->order_probe != PROBE_NONE || !s->told.available)
         return;
-    if (!atomic_compare_exchange_strong(&s->cx->upstream->order, &untried, ORDER_TRYING))
+    if (!atomic_compare_exchange_strong(&facts_of(s)->order, &untried, ORDER_TRYING))
         return;
+    s->probed = facts_of(s);
     struct buf out = {0};
     BUF_LIT(&out, "<message type='headline'");
     xml_attr(&out, "to", slice_str(s->jid));
@@ -240,13 +246,13 @@ static void probe_order(struct session *s)
 static void probe_result(struct session *s, enum order_probe result)
 {
     s->order_probe = PROBE_DONE;
-    atomic_store(&s->cx->upstream->order, result);
+    atomic_store(&s->probed->order, result);
     if (result == ORDER_BAD)
         LOG(LOG_ERROR,
             "the server answers pings ahead of earlier messages: acks rest on its TCP alone, so that its crash may "
             "lose "
             "what was acked",
-            LF("upstream", s->cx->settings->upstream));
+            LF("upstream", s->probed->name ? s->probed->name : s->cx->settings->upstream));
 }
 
 void uplink_give_up_probe(struct session *s)

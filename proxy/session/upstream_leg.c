@@ -37,20 +37,22 @@ static void bury(struct grave *g)
     free(up);
 }
 
-void upstream_note_up(struct context *cx)
+const char *upstream_leg_server(const struct upstream_leg *up)
 {
-    atomic_store(&cx->upstream->tried, true);
-    if (atomic_exchange(&cx->upstream->down, false))
-        LOG(LOG_INFO, "upstream is back", LF("upstream", cx->settings->upstream));
+    return up->facts->name ? up->facts->name : up->leg.cx->settings->upstream;
 }
 
-void upstream_note_down(struct context *cx, const char *detail)
+static void note(struct upstream_leg *up, enum upstream_note what, const char *detail)
 {
-    atomic_store(&cx->upstream->tried, true);
-    if (atomic_exchange(&cx->upstream->down, true))
-        return;
-    atomic_store(&cx->upstream->down_since, cx->clock->wall);
-    LOG(LOG_WARN, "upstream unreachable", LF("upstream", cx->settings->upstream), LF("detail", detail));
+    up->leg.cx->ops->upstream_noted(up->leg.cx, up->facts, what, detail);
+}
+
+/* Not before its transport has told something: until then a dial may go on to another server. */
+static void learn_server(struct upstream_leg *up)
+{
+    struct upstream_facts *facts = up->leg.transport->server;
+    if (facts)
+        up->facts = facts;
 }
 
 void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bool end_stream)
@@ -64,7 +66,8 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
         leg_write_str(&up->leg, "</stream:stream>");
     set_phase(up, UPSTREAM_CLOSED);
     leg_close(&up->leg, true);
-    count(cx->counters, metric_close_upstream(reason));
+    if (!up->is_check)
+        count(cx->counters, metric_close_upstream(reason));
     LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid),
         LF("reason", close_reason_name(reason)));
     context_bury(cx, &up->grave, bury);
@@ -80,8 +83,9 @@ static void ended(struct upstream_leg *up, enum close_reason reason, const char 
 
 static void unreachable_now(struct upstream_leg *up, const char *detail)
 {
-    count(up->leg.cx->counters, METRIC_upstream_dials_failed);
-    upstream_note_down(up->leg.cx, detail);
+    if (!up->is_check)
+        count(up->leg.cx->counters, METRIC_upstream_dials_failed);
+    note(up, UPSTREAM_FAILED, detail);
 }
 
 static void send_header(struct upstream_leg *up)
@@ -107,6 +111,7 @@ static void starttls_failed(struct upstream_leg *up, const char *why)
 static void on_ready(void *ctx)
 {
     struct upstream_leg *up = ctx;
+    learn_server(up);
     if (up->phase == UPSTREAM_DIALING && up->leg.cx->settings->upstream_tls == UPSTREAM_TLS_STARTTLS) {
         struct stream_header h = {.to = slice_str(up->domain), .version = SLICE_LIT("1.0")};
         char *header = stream_header_canonical(&h);
@@ -121,8 +126,8 @@ static void on_ready(void *ctx)
         starttls_failed(up, "bytes in clear behind <proceed/>");
         return;
     }
-    upstream_note_up(up->leg.cx);
-    count(up->leg.cx->counters, METRIC_upstream_dials_ok);
+    if (!up->is_check)
+        count(up->leg.cx->counters, METRIC_upstream_dials_ok);
     send_header(up);
 }
 
@@ -143,10 +148,13 @@ static void on_closed(void *ctx, enum transport_end end, const char *detail)
 {
     struct upstream_leg *up = ctx;
     bool unreachable = up->phase < UPSTREAM_OPENING;
+    learn_server(up);
     if (unreachable)
         unreachable_now(up, detail);
     else
         leg_hear_out(&up->leg);
+    if (up->phase != UPSTREAM_CLOSED && !unreachable && !up->reached)
+        note(up, UPSTREAM_FAILED, detail);
     ended(up, unreachable ? CLOSE_UPSTREAM_UNREACHABLE : leg_reason(end), detail);
 }
 
@@ -177,6 +185,9 @@ static enum stream_next on_opened(void *ctx, const struct stream_header *h)
     struct upstream_leg *up = ctx;
     if (up->phase == UPSTREAM_OPENING) {
         set_phase(up, UPSTREAM_OPEN);
+        if (!up->reached)
+            note(up, UPSTREAM_REACHED, NULL);
+        up->reached = true;
         up->events->header(up->ctx, h);
     }
     return leg_next(&up->leg);
@@ -212,11 +223,21 @@ static const struct stream_events stream_events = {on_opened, on_element, on_str
 struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, uint64_t number,
                                        const struct upstream_events *events, void *ctx)
 {
+    char *name = mem_dup(domain);
+    struct upstream_leg *up = upstream_leg_open_on(cx, cx->ops->dial(cx, name), domain, number, events, ctx);
+    free(name);
+    return up;
+}
+
+struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *t, struct slice domain, uint64_t number,
+                                          const struct upstream_events *events, void *ctx)
+{
     struct upstream_leg *up = MEM_NEW(struct upstream_leg);
     up->number = number;
     up->domain = mem_dup(domain);
+    up->facts = cx->upstream;
     upstream_leg_set_events(up, events, ctx);
-    leg_init(&up->leg, cx, cx->ops->dial(cx, up->domain), &cx->settings->limits.server, &stream_events, up);
+    leg_init(&up->leg, cx, t, &cx->settings->limits.server, &stream_events, up);
     transport_set_events(up->leg.transport, &transport_events, up);
     leg_stop(&up->leg, STOP_TURN); /* nothing is expected before we have spoken */
     return up;

@@ -97,7 +97,11 @@ class StubSession:
             self.news.notify_all()
 
     def element(self, element):
-        if element.name == "stream" and element.ns == NS_STREAMS:
+        if element.name == "stream" and element.ns == NS_STREAMS and self.server.on_header == "close":
+            self.cut()
+        elif element.name == "stream" and element.ns == NS_STREAMS:
+            if self.server.on_header == "nothing":
+                return
             features = self.server.features_after if self.user else self.server.features_before
             self.send("<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0' id='stub' "
                       f"from='{self.server.domain}' xmlns:stream='{NS_STREAMS}'>"
@@ -147,17 +151,18 @@ class StubServer:
     kind = "stub"
     anonymous_domain = None
 
-    def __init__(self, domain="example.org"):
+    def __init__(self, domain="example.org", port=0, host="127.0.0.1"):
         self.domain = domain
         self.numbers = itertools.count()
         self.features_before = PLAIN_ONLY
         self.features_after = BIND_ONLY
         self.answer_pings = True
+        self.on_header = "answer"   # or "nothing", "close"
         self.sessions = []          # those that have bound, in that order
         self.connections = []
         self.logins = []            # user and password of each login that was tried
         self.news = threading.Condition()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((host, port))
         self.host, self.port = self.listener.getsockname()
         self.thread = threading.Thread(target=self.loop, name="stub", daemon=True)
         self.thread.start()

@@ -396,12 +396,6 @@ static inline void world_op_mail(struct context *cx, const char *sid, int worker
     world_post(&world_of(cx)->worker[worker], world_mail, mem_strdup(sid));
 }
 
-static inline void world_op_lost(struct context *cx)
-{
-    struct world *w = world_of(cx);
-    w->upstream.down = w->refuse_dial;
-}
-
 static inline void world_op_left(struct context *cx, const char *peer)
 {
     (void)peer;
@@ -428,8 +422,16 @@ static inline void world_op_ended(struct context *cx, const char *peer, const ch
     w->logins_ended[end]++;
 }
 
+static inline void world_op_noted(struct context *cx, struct upstream_facts *facts, enum upstream_note note,
+                                  const char *detail)
+{
+    (void)detail;
+    facts->down = note == UPSTREAM_BROKE ? world_of(cx)->refuse_dial : note == UPSTREAM_FAILED;
+}
+
 static const struct context_ops world_ops = {
     .dial = world_op_dial,
+    .upstream_noted = world_op_noted,
     .starttls_client = world_op_starttls_client,
     .starttls_upstream = world_op_starttls_upstream,
     .previd_new = world_op_previd,
@@ -437,7 +439,6 @@ static const struct context_ops world_ops = {
     .move = world_op_move,
     .post_evict = world_op_evict,
     .post_mail = world_op_mail,
-    .upstream_lost = world_op_lost,
     .login_allowed = world_op_allowed,
     .login_ended = world_op_ended,
     .client_left = world_op_left,
@@ -454,8 +455,8 @@ static inline void world_quiet(void *ctx, const char *line, size_t n)
 
 static inline void world_settings(struct settings *set)
 {
-    static char domain[] = "example.org", host[] = "server", upstream[] = "server:5222", *domains[] = {domain, NULL};
-    *set = (struct settings){.domains = domains, .upstream = upstream, .upstream_host = host};
+    static char domain[] = "example.org", upstream[] = "server:5222", *domains[] = {domain, NULL};
+    *set = (struct settings){.domains = domains, .upstream = upstream};
     set->sm.max = 600 * USEC_S;
     set->sm.max_cap = 3600 * USEC_S;
     set->sm.request_every = 5;

@@ -119,8 +119,8 @@ static void test_least_configuration_has_the_defaults(void **state)
     const struct settings *s = &c->settings;
     assert_string_equal(s->domains[0], "example.org");
     assert_null(s->domains[1]);
-    assert_string_equal(s->upstream_host, "127.0.0.1");
-    assert_int_equal(s->upstream_port, 5222);
+    assert_string_equal(c->upstream.hosts[0], "127.0.0.1");
+    assert_int_equal(c->upstream.ports[0], 5222);
     assert_int_equal(s->upstream_tls, UPSTREAM_TLS_NONE);
     assert_true(c->proxy.upstream_verify);
     assert_null(c->proxy.upstream_ca);
@@ -209,8 +209,8 @@ static void test_values_of_all_kinds(void **state)
     assert_string_equal(s->domains[0], "a.example");
     assert_string_equal(s->domains[1], "*");
     assert_string_equal(s->domains[2], "b.example");
-    assert_string_equal(s->upstream_host, "2001:db8::1");
-    assert_int_equal(s->upstream_port, 5222);
+    assert_string_equal(c->upstream.hosts[0], "2001:db8::1");
+    assert_int_equal(c->upstream.ports[0], 5222);
     assert_string_equal(s->upstream, "[2001:db8::1]:5222");
     assert_int_equal(s->upstream_tls, UPSTREAM_TLS_DIRECT);
     assert_string_equal(c->proxy.upstream_ca, t->pem);
@@ -271,6 +271,12 @@ static void test_wrong_values_are_refused_with_what_to_do(void **state)
         {"sm", "request_every =", "sm.request_every: \"\" is not a number; write a whole number"},
         {"proxy", "workers = 0", "proxy.workers: 0 is out of range; take a value from 1 to 1024"},
         {"proxy", "upstream_verify = maybe", "proxy.upstream_verify: \"maybe\" is neither yes nor no; write yes or no"},
+        {"proxy", "resolver = ns.example.org",
+         "proxy.resolver: \"ns.example.org\" is not the address of a name server; write e.g. 192.0.2.53 or "
+         "[2001:db8::53]:53"},
+        {"proxy", "resolver = 192.0.2.53, 2001:db8::53",
+         "proxy.resolver: \"2001:db8::53\" is not the address of a name server; write e.g. 192.0.2.53 or "
+         "[2001:db8::53]:53"},
         {"proxy", "upstream_tls = tls",
          "proxy.upstream_tls: \"tls\" is not known here; take one of: none, starttls, direct"},
         {"log", "level = warning", "log.level: \"warning\" is not known here; take one of: error, warn, info, debug"},
@@ -311,10 +317,16 @@ static void test_wrong_domains_and_servers_are_refused(void **state)
         {"a", "[::1",
          "FILE:3: proxy.upstream: \"[::1\" is not a host and port; write e.g. xmpp.example.org:5222 or "
          "[2001:db8::1]:5222"},
-        {"a", "srv:example.org", "FILE:3: proxy.upstream: SRV look-up is not built yet; name one server as host:port"},
-        {"a", "s,", "FILE:3: proxy.upstream: more than one server is not built yet; name one server as host:port"},
-        {"a", "x:1, y:1",
-         "FILE:3: proxy.upstream: more than one server is not built yet; name one server as host:port"},
+        {"a", "s,", "FILE:3: proxy.upstream: empty part in the list; remove the spare comma"},
+        {"a", "x:1, y:z, w:1",
+         "FILE:3: proxy.upstream: \"y:z\" is not a host and port; write e.g. xmpp.example.org:5222 or "
+         "[2001:db8::1]:5222"},
+        {"a", "x:1, y:1, X:1", "FILE:3: proxy.upstream: \"X:1\" is there twice; name each server once"},
+        {"a", "x:1, srv:example.org",
+         "FILE:3: proxy.upstream: \"srv:example.org\" cannot stand in a list; write it alone, or host:port for each "
+         "server"},
+        {"a", "srv:a b", "FILE:3: proxy.upstream: \"a b\" is not a domain to look up; write e.g. srv:example.org"},
+        {"a", "none", "FILE:3: proxy.upstream: has no value; name the XMPP server, e.g. 192.0.2.10:5222"},
     };
     struct trial *t = *state;
     t->options[0] = "listen.starttls=*:15222";
