@@ -15,8 +15,8 @@ struct upstream_candidate {
 
 /* Writes the indices of those to try, in this order, and returns how many. Those that are down are left out, unless all
  * are. Then the lower priority value is first, whatever the load. Among equals the one with the least sessions for its
- * weight is first: sessions last for days, so that turns by chance alone would not even out. One that came back stands
- * back behind the others in most of its turns. random: uniform in [0, bound). */
+ * weight is first: sessions last for days, so that turns by chance alone would not even out. One with a smaller
+ * share stands back behind the others in the rest of its turns. random: uniform in [0, bound). */
 size_t upstream_choose(const struct upstream_candidate *c, size_t n, uint32_t (*random)(uint32_t bound), size_t *order);
 
 #endif

@@ -41,6 +41,8 @@ void health_suspect(struct upstream_health *h, usec now)
 unsigned health_share(const struct upstream_health *h, usec now)
 {
     usec up_for = now - h->since;
+    if (h->state == UPSTREAM_UNTRIED)
+        return 0;
     if (h->state != UPSTREAM_UP || !h->came_back || up_for >= HEALTH_RAMP)
         return 100;
     return LEAST_SHARE + (unsigned)((100 - LEAST_SHARE) * up_for / HEALTH_RAMP);

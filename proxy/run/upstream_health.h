@@ -30,7 +30,8 @@ struct upstream_health {
 bool health_note(struct upstream_health *h, bool good, usec now, uint32_t chance);
 /* Something makes it doubtful that the server still lives: look now, and if that fails it needs no second failure. */
 void health_suspect(struct upstream_health *h, usec now);
-/* The share of new sessions that it may get, in percent: 100 but for some time after it came back. */
+/* The share of its turns at new sessions that it may take, in percent: 100, but less for some time after it came back,
+ * and 0 before its first result, which a check brings soon. */
 unsigned health_share(const struct upstream_health *h, usec now);
 
 #endif

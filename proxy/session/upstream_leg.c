@@ -69,7 +69,7 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
     if (!up->is_check)
         count(cx->counters, metric_close_upstream(reason));
     LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid),
-        LF("reason", close_reason_name(reason)));
+        LF("upstream", upstream_leg_server(up)), LF("reason", close_reason_name(reason)));
     context_bury(cx, &up->grave, bury);
 }
 

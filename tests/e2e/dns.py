@@ -76,13 +76,6 @@ class NameServer:
         with self.news:
             return self.asked.count((name, NAMES[kind]))
 
-    def wait_asked(self, name, kind, more=1, timeout=20):
-        """Until that many more questions for it have come."""
-        with self.news:
-            wanted = self.asked.count((name, NAMES[kind])) + more
-            assert self.news.wait_for(lambda: self.asked.count((name, NAMES[kind])) >= wanted, timeout), \
-                f"{name} {kind} was asked {self.asked.count((name, NAMES[kind]))} times, not {wanted}"
-
     def wait_held(self, timeout=20):
         with self.news:
             assert self.news.wait_for(lambda: self.held, timeout), "no question has come"

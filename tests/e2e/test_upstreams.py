@@ -35,11 +35,12 @@ class Farm:
         settings = {"proxy.domain": DOMAIN}
         self.proxy = self.proxy_factory(upstream or ", ".join(self.names()), settings, start=False, **keywords)
         self.proxy.start(wait)
+        eventually(lambda: self.proxy.http("/healthz")[0] == 200, "the ports are open")
         return self
 
-    def login(self):
+    def login(self, sm=False):
         client = self.closing.enter_context(RawClient(self.proxy.port, DOMAIN))
-        client.login(f"user{next(self.numbers)}", "secret", "r", sm=False)
+        client.login(f"user{next(self.numbers)}", "secret", "r", sm=sm)
         # A stub notes a session a moment after it has told the client.
         eventually(lambda: any(session.jid == client.jid for stub in self.stubs for session in stub.sessions),
                    "the session is at one of the stubs")
@@ -232,6 +233,18 @@ def test_clients_wait_for_the_first_answer(farm, names):
     assert f.proxy.readyz()[0]
 
 
+def test_dead_name_servers_at_the_start_hold_nobody_for_long(farm, names):
+    f = farm(1)
+    names.set("xmpp.test", "A", "127.0.0.1")
+    names.mode = "silent"
+    f.start(f"xmpp.test:{f.stubs[0].port}", proxy_resolver=names.address, wait=False)
+    f.is_refused()
+    assert "resolve xmpp.test: timed out" in f.proxy.readyz()[1] or "not answered yet" in f.proxy.readyz()[1]
+    names.mode = "answer"
+    f.proxy.wait_ready()
+    f.login()
+
+
 def test_a_changed_address_is_followed(farm, names):
     f = farm(2)
     port = f.stubs[0].port
@@ -340,10 +353,10 @@ def test_no_service(farm, names, records, why):
     f.is_refused()
 
 
-def test_direct_tls_looks_for_other_records(farm, names):
+def test_direct_tls_looks_for_other_records(farm, names, authority):
     f = farm(1)
-    f.start("srv:cluster.test", proxy_resolver=names.address, proxy_upstream_tls="direct", wait=False)
-    names.wait_asked("_xmpps-client._tcp.cluster.test", "SRV", 0)
+    f.start("srv:cluster.test", proxy_resolver=names.address, proxy_upstream_tls="direct",
+            proxy_upstream_ca=authority.ca, wait=False)
     eventually(lambda: names.count("_xmpps-client._tcp.cluster.test", "SRV"), "these are asked for")
     assert names.count("_xmpp-client._tcp.cluster.test", "SRV") == 0
 
@@ -354,12 +367,20 @@ def test_hup_takes_a_new_list_without_a_cut(farm):
     f = farm(2)
     f.start(f.names()[0])
     stays = f.login()
+    managed = f.login(sm=True)
     f.proxy.settings["proxy.upstream"] = f.names()[1]
     f.proxy.write_config()
     f.proxy.signal(signal.SIGHUP)
     eventually(lambda: f.spread(1) == [0, 1], "new sessions go to the new server")
     assert stays.ping(to=DOMAIN)["type"] == "result"
-    assert f.sessions(0) >= 1
+    assert f.sessions(0) >= 2
+    managed.cut()
+    again = f.closing.enter_context(RawClient(f.proxy.port, DOMAIN))
+    again.authenticate(managed.jid.partition("@")[0], "secret")
+    again.resume(managed)
+    again.message(again.jid, "to myself")
+    assert again.messages(1)[0].body == "to myself"
+    assert f.proxy.resumes() == 1, "on the server where it was"
     assert "changes with a restart only" not in f.proxy.log()
     f.proxy.settings["proxy.upstream"] = f.names()[1] + ", x:y"
     f.proxy.write_config()
@@ -381,6 +402,14 @@ def pair():
             server.remove()
 
 
+def client_stays(client):
+    """Whether the client's server is there; else the proxy cuts it, so that it comes back."""
+    try:
+        return client.ping(to=client.domain)["type"] == "result"
+    except WireError:
+        return False
+
+
 def test_kill_of_one_of_two_real_servers(pair, proxy_factory):
     upstream = ", ".join(server.upstream for server in pair)
     proxy = proxy_factory(upstream)
@@ -397,10 +426,15 @@ def test_kill_of_one_of_two_real_servers(pair, proxy_factory):
         eventually(lambda: up() == [1, 1], "both are up")
         clients = [scene.login(f"a{number}", sm=False) for number in range(10)]
         assert sessions() == [5, 5]
+        managed = [scene.login(f"m{number}") for number in range(2)]
+        assert sessions() == [6, 6]
         pair[0].kill()
+        gone, = [client for client in managed if not client_stays(client)]
+        rebuilt = scene.resume(gone, f"m{managed.index(gone)}")  # on the other server
+        assert rebuilt.ping(to=rebuilt.domain)["type"] == "result"
         for number in range(10, 16):
             scene.login(f"a{number}", sm=False)  # at once, and none fails
-        eventually(lambda: sessions() == [0, 11], "all are on the other")
+        eventually(lambda: sessions() == [0, 13], "all are on the other")
         eventually(lambda: up() == [0, 1], "the dead one is marked")
         assert proxy.readyz()[0]
         pair[0].start()

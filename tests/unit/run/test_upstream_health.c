@@ -97,7 +97,7 @@ static void who_comes_back_is_ramped_up(void **state)
 {
     (void)state;
     struct upstream_health h = {0};
-    assert_int_equal(health_share(&h, NOW), 100);
+    assert_int_equal(health_share(&h, NOW), 0);
     health_note(&h, true, NOW, 0);
     assert_int_equal(health_share(&h, NOW), 100); /* was never down */
     health_note(&h, false, NOW, 0);

@@ -65,6 +65,16 @@ static void set(struct fixture *f, const char *names)
     upstreams_set(f->u, entries, n, n ? NULL : "resolve _xmpp-client._tcp.x: not found");
 }
 
+/* Checks find all of them up. */
+static void check_all(struct fixture *f)
+{
+    struct upstream_check check;
+    while (upstreams_take_check(f->u, &check)) {
+        free(check.host);
+        upstreams_checked(f->u, check.facts, true, NULL);
+    }
+}
+
 static struct upstream_facts *facts_of(struct fixture *f, size_t route)
 {
     struct dial_route routes[UPSTREAM_ROUTES];
@@ -118,6 +128,7 @@ static void sessions_are_spread_and_counted(void **state)
     assert_false(upstreams_known(f->u));
     set(f, "ab");
     assert_true(upstreams_known(f->u));
+    check_all(f);
     struct upstream_facts *first = dial(f), *second = dial(f);
     assert_ptr_not_equal(first, second);
     assert_string_equal(first->name, first->name[0] == 'a' ? "a:5222" : "b:5222");
@@ -136,6 +147,7 @@ static void failed_dials_take_a_server_out(void **state)
     struct buf reasons = {0};
     set(f, "ab");
     assert_reasons(f, "upstream: a:5222 not tried yet\nupstream: b:5222 not tried yet\n");
+    check_all(f);
     struct upstream_facts *good = dial(f), *bad = facts_of(f, 0);
     assert_ptr_not_equal(good, bad);
     for (int i = 0; i < 2; i++) {
@@ -159,6 +171,19 @@ static void failed_dials_take_a_server_out(void **state)
     assert_false(upstreams_ready(f->u, &reasons));
     assert_non_null(strstr(reasons.data + reasons.off, "unreachable for 0 s: TLS handshake: timed out\n"));
     buf_free(&reasons);
+}
+
+/* It is checked in a moment; until then nobody's login tries it out. */
+static void an_untried_server_stands_back(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "a");
+    check_all(f);
+    set(f, "ab");
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(dial(f)->name, "a:5222");
+    check_all(f);
+    assert_string_equal(dial(f)->name, "b:5222");
 }
 
 static void what_fails_as_a_whole_is_nobodys_fault(void **state)
@@ -233,6 +258,7 @@ static void a_drained_server_gets_no_new_sessions(void **state)
     struct fixture *f = *state;
     struct buf reasons = {0};
     set(f, "ab");
+    check_all(f);
     dial(f);
     dial(f);
     assert_false(upstreams_set_drained(f->u, "c:5222", true));
@@ -283,10 +309,15 @@ static void workers_share_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(sessions_are_spread_and_counted),         TEST(failed_dials_take_a_server_out),
-        TEST(what_fails_as_a_whole_is_nobodys_fault),  TEST(checks_are_due_and_told_sooner),
-        TEST(a_list_that_changes_keeps_what_is_known), TEST(without_addresses_it_says_why),
-        TEST(a_drained_server_gets_no_new_sessions),   TEST(workers_share_it),
+        TEST(sessions_are_spread_and_counted),
+        TEST(failed_dials_take_a_server_out),
+        TEST(an_untried_server_stands_back),
+        TEST(what_fails_as_a_whole_is_nobodys_fault),
+        TEST(checks_are_due_and_told_sooner),
+        TEST(a_list_that_changes_keeps_what_is_known),
+        TEST(without_addresses_it_says_why),
+        TEST(a_drained_server_gets_no_new_sessions),
+        TEST(workers_share_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
