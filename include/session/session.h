@@ -82,6 +82,7 @@ struct session_info {
     size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
     uint64_t received, sent, resumes;
     usec oldest_unacked; /* age, 0 when none */
+    bool resuming;       /* detached, and a client asks to be attached */
 };
 void session_info(const struct session *s, struct session_info *out);
 

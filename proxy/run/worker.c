@@ -136,7 +136,7 @@ static void evict(void *owner, void *arg)
     struct session_info info;
     if (s) {
         session_info(s, &info);
-        if (info.state == SESSION_DETACHED) /* it may have been resumed meanwhile */
+        if (info.state == SESSION_DETACHED && !info.resuming) /* it may have been resumed meanwhile */
             session_end(s, CLOSE_EVICTED, GOODBYE_CUT);
     }
     free(arg);

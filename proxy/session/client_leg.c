@@ -47,6 +47,7 @@ void login_free(struct login **l_r, enum close_reason upstream_reason)
     free(l->header);
     free(l->bound_jid);
     free(l->tried);
+    free(l->wished);
     free(l->resume_ns);
     free(l->resume_account);
     free(l);

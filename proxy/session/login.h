@@ -18,6 +18,7 @@ struct login {
     char *pending_username, *pending_resource; /* of a XEP-0078 set */
     char *header;                              /* for the upstream leg, while QUEUED */
     char *bound_jid;                           /* of a throw-away bind */
+    char *wished;                              /* the resource it was asked for, NULL: any */
 
     /* credentials that were given */
     char *tried; /* for whom, as context_ops.login_allowed takes it; NULL when nothing is open */

@@ -45,6 +45,7 @@ void session_needs_resource(struct session *s)
 static void forget_leg(struct session *s)
 {
     outbox_unsent(s);
+    s->settle_at = 0;
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
     s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe, .posted = s->posted.last_number};
@@ -55,8 +56,6 @@ static void forget_leg(struct session *s)
         entry_free(s->held);
         s->held = NULL;
     }
-    if (s->client)
-        leg_go(&s->client->leg, STOP_MAIL | STOP_SLOW);
 }
 
 void session_strand(struct session *s, enum close_reason reason)
@@ -70,14 +69,15 @@ void session_strand(struct session *s, enum close_reason reason)
         s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, close_reason_name(reason));
     upstream_leg_close(&s->up, reason, false);
     forget_leg(s);
-    s->settle_at = 0;
     s->stranded = now;
     s->cut_at = now + LOOK_FIRST;
     s->cut_paced = false;
     session_needs_resource(s);
-    if (c && !rebuild_begin(s, c))
-        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
     session_dirty(s);
+    if (c)
+        rebuild_begin(s, c);
+    else if (s->client)
+        leg_go(&s->client->leg, STOP_MAIL | STOP_SLOW); /* may end the session */
 }
 
 static bool server_is_down(const struct session *s)
@@ -94,6 +94,7 @@ static void cut_client(struct session *s)
         return;
     if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
         s->cut_at = now + LOOK_AGAIN;
+        s->cut_paced = false;
     } else if (!s->cut_paced) {
         s->cut_paced = true;
         s->cut_at = pace_claim(&s->cx->pacing->cuts, now, s->cx->settings->login_rate, -1);
@@ -118,28 +119,38 @@ static void bind_resource(struct session *s)
 
 static void bound(struct session *s);
 
-bool rebuild_begin(struct session *s, struct client_leg *c)
+static void take_leg(struct session *s, struct client_leg *c)
 {
-    struct login *l = c->login;
-    bool same = l->bound_jid && strcmp(l->bound_jid, s->jid) == 0;
-    if (!l->up || (l->bound_jid && !same))
-        return false;
-    s->fresh = l->up;
-    l->up = NULL;
-    s->wants_session_iq = l->offers_session;
+    struct upstream_leg *up = c->login->up;
+    s->fresh = up;
+    c->login->up = NULL;
+    s->wants_session_iq = c->login->offers_session;
     s->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
     random_hex(s->tag, 8); /* no answer to a question on the old leg can be taken for one on this */
     upstream_leg_set_events(s->fresh, &fresh_events, s);
     memcpy(s->fresh->sid, s->sid, SID_SIZE);
     LOG(LOG_INFO, "session is rebuilt", LF("sid", s->sid), LF_INT("leg", c->number),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
-    if (same)
+    session_dirty(s);
+    if (c->login->bound_jid)
         bound(s);
     else
         bind_resource(s);
-    leg_go(&s->fresh->leg, ~0u);
-    session_dirty(s);
-    return true;
+    leg_go(&up->leg, ~0u);
+}
+
+void rebuild_begin(struct session *s, struct client_leg *c)
+{
+    const struct login *l = c->login;
+    bool other = l->bound_jid && strcmp(l->bound_jid, s->jid) != 0;
+    if (l->up && !other) {
+        take_leg(s, c);
+    } else if (l->up && l->wished && slice_eq_str(resource_of(s), l->wished)) {
+        LOG(LOG_WARN, "the server does not give the resource again", LF("sid", s->sid), LF("bound", l->bound_jid));
+        session_end(s, CLOSE_RESOURCE_TAKEN, GOODBYE_CUT);
+    } else { /* it comes again; the session waits for it */
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+    }
 }
 
 static void session_iq(struct session *s)
@@ -172,22 +183,25 @@ static void bound(struct session *s)
     s->fresh = NULL;
     s->rebuilt = true;
     s->stranded = 0;
+    s->told.away = false;
     owner_set_stranded(s->cx->owner, s->sid, SLICE_NONE);
     session_take_upstream(s, up);
     replay(s);
+    if (!s->resuming) /* the client has gone meanwhile */
+        session_left_alone(s);
     s->settle_at = s->cx->clock->mono + SETTLE;
     session_dirty(s);
 }
 
-/* The server wants no such resource: what the leg is good for is a session of the client's own. jid: another one that
- * was bound, or empty. */
+/* The server wants no such resource: what the leg is good for is a session of the client's own, unless that client has
+ * gone, and another one with its own leg waits in its place. jid: another one that was bound, or empty. */
 static void resource_refused(struct session *s, struct slice jid)
 {
     struct upstream_leg *up = s->fresh;
     struct client_leg *c = s->resuming;
     s->fresh = NULL;
     LOG(LOG_WARN, "the server does not give the resource again", LF("sid", s->sid), LF_SLICE("bound", jid));
-    if (c)
+    if (c && !c->login->up)
         client_leg_take_back(c, up, jid);
     else
         upstream_leg_close(&up, CLOSE_RESOURCE_TAKEN, true);
@@ -226,8 +240,8 @@ static void give_up(struct session *s, enum close_reason reason)
 {
     struct client_leg *c = s->resuming;
     upstream_leg_close(&s->fresh, reason, false);
-    if (c) /* it comes again; the session waits for it */
-        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+    if (c) /* may have a leg of its own, if it is another client than the one whose leg this was */
+        rebuild_begin(s, c);
 }
 
 static void on_ended(void *ctx, enum close_reason reason, const char *detail)
@@ -265,6 +279,7 @@ void rebuild_turn(struct session *s)
         s->settle_at = 0;
         rooms_settle(s);
         sightings_settle(s);
+        session_dirty(s); /* what was injected is to be written */
     }
 }
 

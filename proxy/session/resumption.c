@@ -95,6 +95,8 @@ static void prove(struct client_leg *c, const char *resource)
     random_hex(tag, 8);
     free(c->login->pending_id);
     c->login->pending_id = mem_printf("hfp-%s", tag);
+    free(c->login->wished);
+    c->login->wished = mem_strdup(resource);
     struct buf bind = {0};
     buf_printf(&bind, "<iq type='set' id='%s'><bind xmlns='" NS_BIND "'>", c->login->pending_id);
     if (resource) {

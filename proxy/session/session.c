@@ -144,6 +144,9 @@ static void enable(struct session *s, const struct element *e)
     s->sm_ns = slice_eq_str(e->ns, NS_SM2) ? NS_SM2 : NS_SM3;
     s->resumable = s->may_resume && sm_parse_bool(node_attr(e->tree, "resume"));
     s->max = granted_max(s, node_attr(e->tree, "max"));
+    s->may_resume = s->resumable;
+    if (!s->resumable) /* what was noted for a rebuild is of no use */
+        rebuild_forget(s);
     write_enabled(s);
     set_state(s, SESSION_ATTACHED);
     LOG(LOG_INFO, "stream management enabled", LF("sid", s->sid), LF("resume", s->resumable ? "yes" : "no"),
@@ -240,8 +243,7 @@ static void evict_oldest(struct session *s)
     owner_place_clear(&oldest);
 }
 
-/* Nobody is there, and nobody is about to come. */
-static void left_alone(struct session *s)
+void session_left_alone(struct session *s)
 {
     owner_set_available(s->cx->owner, s->sid, false);
     downlink_check_full(s);
@@ -260,7 +262,7 @@ static void detach(struct session *s, enum close_reason reason)
     if (s->up)
         leg_go(&s->up->leg, STOP_SLOW);
     if (!s->resuming && s->state == SESSION_DETACHED)
-        left_alone(s);
+        session_left_alone(s);
 }
 
 void session_client_lost(struct session *s, enum close_reason reason)
@@ -297,8 +299,8 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
     owner_attached(s->cx->owner, s->sid);
     downlink_release(s, acked);
     session_dirty(s);
-    if (!s->up && !s->fresh && !rebuild_begin(s, c))
-        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT); /* it comes again */
+    if (!s->up && !s->fresh)
+        rebuild_begin(s, c);
     return true;
 }
 
@@ -308,7 +310,7 @@ void session_resume_cancel(struct session *s, struct client_leg *c)
         return;
     s->resuming = NULL;
     if (s->state == SESSION_DETACHED)
-        left_alone(s);
+        session_left_alone(s);
     session_dirty(s);
 }
 
@@ -618,6 +620,7 @@ void session_info(const struct session *s, struct session_info *out)
         .transport = s->client ? (s->client->leg.transport->kind == TRANSPORT_KIND_TLS ? "tls" : "tcp") : NULL,
         .age = now - s->born,
         .since_attach = now - s->changed,
+        .resuming = s->resuming != NULL,
         .unacked = s->out.queue.count,
         .unacked_bytes = s->out.queue.bytes,
         .unconfirmed = s->unconfirmed.count,

@@ -95,6 +95,7 @@ struct session {
 
 void session_dirty(struct session *s);
 void session_take_upstream(struct session *s, struct upstream_leg *up); /* its upstream leg from now on */
+void session_left_alone(struct session *s);                             /* no client is there, or about to come */
 void session_nonza(struct session *s, const struct element *e);         /* what the client sends that is no stanza */
 /* uplink.c */
 void uplink_turn(struct session *s); /* barrier, answers; may end the session */
@@ -128,8 +129,9 @@ bool session_can_strand(const struct session *s);
 void session_needs_resource(struct session *s); /* on the fresh upstream leg that it waits for: told to the directory */
 /* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */
 void session_strand(struct session *s, enum close_reason reason);
-/* With the upstream leg of that client's login; false when it is of no use for that. */
-bool rebuild_begin(struct session *s, struct client_leg *c);
+/* With the upstream leg of the login of that client, which waits to be attached. If the leg is of no use for it, the
+ * client is cut and comes again; if the server gave another resource than the session's, the session ends. */
+void rebuild_begin(struct session *s, struct client_leg *c);
 bool rebuild_take_answer(struct session *s, const struct element *e); /* true: it was ours */
 void rebuild_turn(struct session *s);                                 /* may end the session or its client */
 usec rebuild_due_at(const struct session *s);

@@ -20,6 +20,8 @@ struct server {
     bool silent;     /* pings are not even remembered */
     bool no_version; /* of before RFC 3920: XEP-0078 alone */
     bool refuse_bind;
+    bool hold_binds;      /* binds wait for server_answer_binds */
+    bool ignore_resource; /* gives one of its own, whatever is asked for */
     enum server_order order;
     const char *features; /* before login; NULL: the usual ones */
     void (*stanza)(void *ctx, struct server_conn *conn, const struct element *e); /* NULL: written down */
@@ -38,6 +40,7 @@ struct server_conn {
     bool available, ended; /* it has sent an end tag */
     struct list heard;     /* after login, but for what is answered at once */
     struct buf pongs;      /* that wait */
+    char *bind;            /* that waits */
     unsigned pings, streams;
     unsigned long long written; /* bytes */
     void *user;                 /* the test's */
@@ -117,17 +120,33 @@ static inline void server_auth(struct server_conn *conn, const struct element *e
     stream_restart(conn->stream);
 }
 
+static inline void server_answer_bind(struct server_conn *conn)
+{
+    if (conn->bind && conn->server->refuse_bind)
+        server_printf(conn, "<iq type='error' id='%s'><error type='cancel'/></iq>", conn->bind);
+    else if (conn->bind)
+        server_printf(conn, "<iq type='result' id='%s'><bind xmlns='" NS_BIND "'><jid>%s/%s</jid></bind></iq>",
+                      conn->bind, conn->account, conn->resource);
+    free(conn->bind);
+    conn->bind = NULL;
+}
+
 static inline void server_bind(struct server_conn *conn, const struct element *e)
 {
     const struct node *wish = node_child(node_child(e->tree, NS_BIND, "bind"), NS_BIND, "resource");
-    if (conn->server->refuse_bind) {
-        server_printf(conn, "<iq type='error' id='%.*s'><error type='cancel'/></iq>", SLICE_ARG(e->id));
-        return;
-    }
+    bool granted = wish && wish->text.n && !conn->server->ignore_resource;
     free(conn->resource);
-    conn->resource = wish && wish->text.n ? mem_dup(wish->text) : mem_printf("r%u", ++conn->server->resources);
-    server_printf(conn, "<iq type='result' id='%.*s'><bind xmlns='" NS_BIND "'><jid>%s/%s</jid></bind></iq>",
-                  SLICE_ARG(e->id), conn->account, conn->resource);
+    conn->resource = granted ? mem_dup(wish->text) : mem_printf("r%u", ++conn->server->resources);
+    free(conn->bind);
+    conn->bind = mem_dup(e->id);
+    if (!conn->server->hold_binds)
+        server_answer_bind(conn);
+}
+
+static inline void server_answer_binds(struct server *server)
+{
+    LIST_FOREACH_SAFE(it, next, &server->conns)
+    server_answer_bind(CONTAINER_OF(it, struct server_conn, link));
 }
 
 static inline void server_ping(struct server_conn *conn, const struct element *e)
@@ -245,6 +264,7 @@ static inline void server_conn_free(struct server_conn *conn)
     buf_free(&conn->pongs);
     free(conn->account);
     free(conn->resource);
+    free(conn->bind);
     free(conn->header);
     free(conn);
 }

@@ -374,7 +374,7 @@ static inline void world_evict(struct context *cx, void *sid)
     if (!s)
         return;
     session_info(s, &info);
-    if (info.state == SESSION_DETACHED)
+    if (info.state == SESSION_DETACHED && !info.resuming)
         session_end(s, CLOSE_EVICTED, GOODBYE_CUT);
 }
 
