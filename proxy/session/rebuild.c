@@ -277,6 +277,7 @@ void rebuild_turn(struct session *s)
     }
     if (s->settle_at && now >= s->settle_at && s->state == SESSION_ATTACHED) { /* what is parked meanwhile is newer */
         s->settle_at = 0;
+        setup_settle(s);
         rooms_settle(s);
         sightings_settle(s);
         session_dirty(s); /* what was injected is to be written */

@@ -153,7 +153,8 @@ void setup_note(struct session *s, const struct element *e, uint64_t number);
 const struct entry *setup_presence(const struct session *s); /* the last broadcast, NULL: unavailable */
 void setup_replay(struct session *s, uint64_t before);       /* what came before that stanza */
 bool setup_take_answer(struct session *s, const struct element *e);
-bool setup_repeats(const struct session *s, struct slice id); /* a request with that id is in the log */
+bool setup_has(const struct session *s, struct slice id, uint64_t number); /* that request is in the log */
+void setup_settle(struct session *s); /* answers that have not come are not waited for */
 void setup_save(const struct session *s, struct buf *out);
 void setup_load(struct session *s, struct record_reader *in);
 void setup_forget(struct session *s);
@@ -177,7 +178,8 @@ void sightings_forget(struct session *s);
 /* pending.c */
 void pending_note(struct session *s, const struct element *e, uint64_t number);
 void pending_answered(struct session *s, const struct element *e);
-bool pending_waits(const struct session *s, struct slice id);
+bool pending_waits(const struct session *s, struct slice id, uint64_t number); /* false: the client has its answer */
+bool session_is_self(const struct session *s, struct slice jid); /* who speaks for the account; none: the server */
 void pending_lost(struct session *s, uint64_t upto); /* no answer will come to stanzas up to it */
 void pending_save(const struct session *s, struct buf *out);
 void pending_load(struct session *s, struct record_reader *in);

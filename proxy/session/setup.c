@@ -77,7 +77,7 @@ static bool note_privacy(struct session *s, const struct element *e, uint64_t nu
 
 static void note_request(struct session *s, const struct element *e, uint64_t number)
 {
-    if (e->to.n && !slice_eq(e->to, s->account) && !slice_eq_str(e->to, s->domain))
+    if (!session_is_self(s, e->to))
         return;
     if (note_privacy(s, e, number))
         return;
@@ -208,11 +208,12 @@ void setup_replay(struct session *s, uint64_t before)
         return;
     forget_awaited(setup);
     for (int i = 0; i < SETUP_IQS; i++) {
-        if (!setup->iq[i] || setup->iq[i]->number >= before)
+        if (!setup->iq[i])
             continue;
-        uplink_write(s, entry_slice(setup->iq[i]));
+        if (setup->iq[i]->number < before)
+            uplink_write(s, entry_slice(setup->iq[i]));
         char *id = id_of(setup->iq[i]);
-        if (pending_waits(s, slice_str(id)))
+        if (pending_waits(s, slice_str(id), setup->iq[i]->number))
             free(id); /* the client has not had the answer: it is for it */
         else
             setup->awaited[i] = id;
@@ -229,7 +230,8 @@ void setup_replay(struct session *s, uint64_t before)
 
 bool setup_take_answer(struct session *s, const struct element *e)
 {
-    if (!s->setup || !(slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error")))
+    bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
+    if (!s->setup || !answer || !session_is_self(s, e->from))
         return false;
     for (int i = 0; i < SETUP_IQS; i++) {
         char *id = s->setup->awaited[i];
@@ -242,15 +244,25 @@ bool setup_take_answer(struct session *s, const struct element *e)
     return false;
 }
 
-bool setup_repeats(const struct session *s, struct slice id)
+void setup_settle(struct session *s)
 {
-    bool repeats = false;
-    for (int i = 0; s->setup && i < SETUP_IQS && !repeats; i++) {
-        char *own = s->setup->iq[i] ? id_of(s->setup->iq[i]) : NULL;
-        repeats = own && slice_eq_str(id, own);
+    if (s->setup)
+        forget_awaited(s->setup);
+}
+
+bool setup_has(const struct session *s, struct slice id, uint64_t number)
+{
+    for (int i = 0; s->setup && i < SETUP_IQS; i++) {
+        const struct entry *iq = s->setup->iq[i];
+        if (!iq || iq->number != number)
+            continue;
+        char *own = id_of(iq);
+        bool same = slice_eq_str(id, own); /* from before stream management there may be several */
         free(own);
+        if (same)
+            return true;
     }
-    return repeats;
+    return false;
 }
 
 void setup_forget(struct session *s)

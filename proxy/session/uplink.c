@@ -177,21 +177,23 @@ void uplink_drop_lingering(struct session *s, usec confirmed_before)
     }
 }
 
-/* A request that was answered is done with, though a barrier has not confirmed it yet. */
-static bool is_answered(const struct session *s, const struct entry *e)
+/* A request that was answered is done with, though a barrier has not confirmed it yet. But what it has set up for the
+ * resource is to be set up again. */
+static bool is_done(const struct session *s, const struct entry *e)
 {
     const struct node *iq;
     if (e->class != CLASS_IQ_REQUEST)
         return false;
     struct xml_tree *tree = xml_tree_parse(entry_slice(e), &iq);
-    bool answered = tree && node_attr(iq, "id").n && !pending_waits(s, node_attr(iq, "id"));
+    struct slice id = tree ? node_attr(iq, "id") : SLICE_NONE;
+    bool done = !pending_waits(s, id, e->number) && !setup_has(s, id, e->number);
     xml_tree_free(tree);
-    return answered;
+    return done;
 }
 
 static void repeat(struct session *s, const struct entry *e)
 {
-    if (!e->n || is_answered(s, e))
+    if (!e->n || is_done(s, e))
         return;
     count(s->cx->counters, METRIC_stanzas_repeated);
     uplink_write(s, entry_slice(e));
