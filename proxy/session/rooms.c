@@ -11,6 +11,8 @@
 
 /* Messages remembered of a room; more than any server gives as history by default. */
 #define REMEMBERED 128
+/* Messages without an id are alike when they say the same: each is found only once in a history. */
+#define FOUND 1u
 /* The server's clock need not be ours: history is asked for from a little before; doubles are dropped. */
 #define MARGIN (120 * USEC_S)
 
@@ -23,10 +25,11 @@ struct room {
     struct entry *asked;  /* with another nick: not granted yet */
     bool joined;          /* our own presence has come back */
     bool rejoining;       /* on a fresh upstream leg it has not come back yet */
+    bool refused;         /* … and will not */
     bool repeated;        /* has been joined again: history may hold what the client has had */
     usec heard;           /* wall clock of the last message, or of the join */
     uint64_t subject;     /* digest */
-    uint64_t *remembered; /* digests, a ring; NULL: none yet */
+    uint64_t *remembered; /* digests (their lowest bit is FOUND), a ring; NULL: none yet */
     unsigned next;
 };
 
@@ -92,7 +95,7 @@ static struct room *add(struct session *s, struct slice jid)
         s->rooms->by_key = map_new();
         list_init(&s->rooms->all);
     }
-    if (map_count(s->rooms->by_key) >= s->cx->settings->sm.queue_stanzas)
+    if (map_count(s->rooms->by_key) >= s->cx->settings->sm.queue_stanzas || context_memory_full(s->cx))
         return NULL;
     struct room *r = MEM_NEW(struct room);
     r->key = lower_key(jid_bare(jid));
@@ -151,7 +154,7 @@ static void join(struct session *s, struct room *r, const struct element *e, str
     r->occupant = occupant_of(e->to);
     free(r->password);
     r->password = password_in(presence);
-    r->joined = r->rejoining = r->repeated = false;
+    r->joined = r->rejoining = r->refused = r->repeated = false;
 }
 
 bool rooms_note_presence(struct session *s, const struct element *e, uint64_t number)
@@ -195,8 +198,11 @@ static void tell_left(struct session *s, const struct room *r)
 static bool refused(struct session *s, struct room *r, const struct element *e)
 {
     if (r->rejoining) { /* the client did not ask for it, so the error is not for it */
-        tell_left(s, r);
-        drop(s, r);
+        r->refused = true;
+        if (s->state == SESSION_ATTACHED) { /* what is parked meanwhile is older */
+            tell_left(s, r);
+            drop(s, r);
+        }
         return true;
     }
     if (r->asked)
@@ -206,19 +212,73 @@ static bool refused(struct session *s, struct room *r, const struct element *e)
     return false;
 }
 
-static void renamed(struct session *s, struct room *r)
+/* The <x/> of muc#user; the tree is to be freed before scratch is used again. */
+static const struct node *user_of(struct session *s, const struct element *e, struct xml_tree **tree_r)
 {
     const struct node *root = NULL;
+    *tree_r = xml_tree_parse(leg_outside(&s->up->leg, e, &s->cx->scratch), &root);
+    return child_of(root, NS_MUC_USER, "x");
+}
+
+static bool has_status(const struct node *x, const char *code)
+{
+    for (const struct node *n = x ? x->first_child : NULL; n; n = n->next)
+        if (slice_eq_str(n->name, "status") && slice_eq_str(node_attr(n, "code"), code))
+            return true;
+    return false;
+}
+
+/* XEP-0045 7.2.2: 110 marks our own presence, also when the room has given us another nick (210). */
+static bool is_self(struct session *s, const struct element *e)
+{
+    struct xml_tree *tree;
+    if (!(e->facts & FACT_MUC_USER) || !memmem(e->bytes.p, e->bytes.n, "110", 3))
+        return false;
+    bool self = has_status(user_of(s, e, &tree), "110");
+    xml_tree_free(tree);
+    return self;
+}
+
+static bool asked_for(const struct room *r, const char *occupant)
+{
+    const struct node *root = NULL;
+    struct xml_tree *tree = r->asked ? xml_tree_parse(entry_slice(r->asked), &root) : NULL;
+    bool same = root && is_occupant(occupant, node_attr(root, "to"));
+    xml_tree_free(tree);
+    return same;
+}
+
+static void renamed(struct session *s, struct room *r, struct slice nick)
+{
+    free(r->occupant);
+    r->occupant = mem_printf("%s/%.*s", r->key, SLICE_ARG(nick));
+    if (!asked_for(r, r->occupant))
+        return; /* not what the client wanted, or by the room itself */
     struct entry *asked = r->asked;
     r->asked = NULL;
     context_memory(s->cx, -(int64_t)entry_cost(asked->n));
     replace(s, &r->presence, asked);
-    struct xml_tree *tree = xml_tree_parse(entry_slice(asked), &root);
-    if (root) {
-        free(r->occupant);
-        r->occupant = occupant_of(node_attr(root, "to"));
-    }
+}
+
+/* XEP-0045 7.6: with 303 the old nick goes and a new one comes; else we are out. */
+static void gone(struct session *s, struct room *r, const struct element *e)
+{
+    struct xml_tree *tree;
+    const struct node *x = user_of(s, e, &tree);
+    struct slice nick = node_attr(child_of(x, NS_MUC_USER, "item"), "nick");
+    if (has_status(x, "303") && nick.n)
+        renamed(s, r, nick);
+    else
+        drop(s, r);
     xml_tree_free(tree);
+}
+
+static void entered(struct room *r, struct slice occupant)
+{
+    free(r->occupant);
+    r->occupant = occupant_of(occupant);
+    r->joined = true;
+    r->rejoining = r->refused = false;
 }
 
 bool rooms_hear_presence(struct session *s, const struct element *e)
@@ -228,16 +288,17 @@ bool rooms_hear_presence(struct session *s, const struct element *e)
         return false;
     if (slice_eq_str(e->type, "error"))
         return refused(s, r, e);
-    if (!is_occupant(r->occupant, e->from))
-        return false;
-    if (!e->type.p)
-        r->joined = true, r->rejoining = false;
-    else if (slice_eq_str(e->type, "unavailable") && r->asked)
-        renamed(s, r); /* the old nick goes, the new one comes */
-    else if (slice_eq_str(e->type, "unavailable"))
-        drop(s, r);
+    bool own = is_occupant(r->occupant, e->from);
+    if (!e->type.p && (own || ((!r->joined || r->rejoining) && is_self(s, e))))
+        entered(r, e->from);
+    else if (own && slice_eq_str(e->type, "unavailable"))
+        gone(s, r, e);
     return false;
 }
+
+/* ---- messages ---- */
+
+#define DIGEST_BEGIN 0xcbf29ce484222325u
 
 static void digest_add(uint64_t *digest, struct slice s) /* FNV-1a */
 {
@@ -246,39 +307,69 @@ static void digest_add(uint64_t *digest, struct slice s) /* FNV-1a */
     *digest = (*digest ^ 0x100u) * 0x100000001b3u;
 }
 
-/* Live and in history a message has the same sender and id; one without an id is known by its text. */
-static uint64_t digest_of(const struct element *e, const char *text_of)
+static void digest_text(struct session *s, uint64_t *digest, const struct element *e, const char *child)
 {
-    uint64_t digest = 0xcbf29ce484222325u;
-    digest_add(&digest, e->from);
-    digest_add(&digest, e->id);
-    if (e->id.n && !text_of)
-        return digest;
     const struct node *root = NULL;
-    struct xml_tree *tree = xml_tree_parse(e->bytes, &root);
-    const struct node *text = child_of(root, NS_CLIENT, text_of ? text_of : "body");
+    struct xml_tree *tree = xml_tree_parse(leg_outside(&s->up->leg, e, &s->cx->scratch), &root);
+    const struct node *text = child_of(root, NS_CLIENT, child);
     if (text)
-        digest_add(&digest, text->text);
+        digest_add(digest, text->text);
     xml_tree_free(tree);
-    return digest;
 }
 
-static bool is_remembered(const struct room *r, uint64_t digest)
+/* Live and in history a message has the same sender and id; one without an id is known by its text. */
+static uint64_t digest_of(struct session *s, const struct element *e)
 {
-    for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
-        if (r->remembered[i] == digest)
-            return true;
+    uint64_t digest = DIGEST_BEGIN;
+    digest_add(&digest, e->from);
+    digest_add(&digest, e->id);
+    if (!e->id.n)
+        digest_text(s, &digest, e, "body");
+    return digest & ~(uint64_t)FOUND;
+}
+
+static bool is_remembered(struct room *r, uint64_t digest, bool once)
+{
+    for (unsigned i = 0; r->remembered && i < REMEMBERED; i++) {
+        if (r->remembered[i] != digest && (once || r->remembered[i] != (digest | FOUND)))
+            continue;
+        r->remembered[i] |= FOUND;
+        return true;
+    }
     return false;
 }
 
-static void remember(struct session *s, struct room *r, uint64_t digest)
+/* Where the next one goes. A history that is longer than what is remembered (late) must not push out what it will come
+ * to yet; NULL then. */
+static uint64_t *place_for(struct room *r, bool late)
+{
+    for (unsigned i = 0; i < REMEMBERED; i++) {
+        uint64_t *place = &r->remembered[r->next++ % REMEMBERED];
+        if (!late || *place == 0 || (*place & FOUND))
+            return place;
+    }
+    return NULL;
+}
+
+static void remember(struct session *s, struct room *r, uint64_t digest, bool late)
 {
     if (!r->remembered) {
-        r->remembered = mem_alloc(REMEMBERED * sizeof *r->remembered);
-        memset(r->remembered, 0, REMEMBERED * sizeof *r->remembered);
+        r->remembered = mem_zalloc(REMEMBERED * sizeof *r->remembered);
         context_memory(s->cx, REMEMBERED * sizeof *r->remembered);
     }
-    r->remembered[r->next++ % REMEMBERED] = digest;
+    uint64_t *place = place_for(r, late);
+    if (place)
+        *place = late ? digest | FOUND : digest;
+}
+
+/* The text alone counts: servers keep neither the id nor always the author of a subject. */
+static bool hear_subject(struct session *s, struct room *r, const struct element *e)
+{
+    uint64_t digest = DIGEST_BEGIN;
+    digest_text(s, &digest, e, "subject");
+    bool same = r->repeated && digest == r->subject;
+    r->subject = digest;
+    return same;
 }
 
 bool rooms_hear_message(struct session *s, const struct element *e)
@@ -286,17 +377,14 @@ bool rooms_hear_message(struct session *s, const struct element *e)
     struct room *r = slice_eq_str(e->type, "groupchat") ? find(s, e->from) : NULL;
     if (!r)
         return false;
-    bool subject = (e->facts & FACT_SUBJECT) && !(e->facts & FACT_BODY);
-    uint64_t digest = digest_of(e, subject ? "subject" : NULL);
-    if (subject) {
-        bool same = r->repeated && digest == r->subject;
-        r->subject = digest;
-        return same;
-    }
-    if (r->repeated && (e->facts & FACT_DELAY) && is_remembered(r, digest))
+    if ((e->facts & FACT_SUBJECT) && !(e->facts & FACT_BODY))
+        return hear_subject(s, r, e);
+    uint64_t digest = digest_of(s, e);
+    bool late = r->repeated && (e->facts & FACT_DELAY);
+    if (late && is_remembered(r, digest, !e->id.n))
         return true;
     r->heard = s->cx->clock->wall;
-    remember(s, r, digest);
+    remember(s, r, digest, late);
     return false;
 }
 
@@ -317,21 +405,35 @@ static void write_join(const struct room *r, struct buf *out)
 }
 
 /* The last presence to the room, as a join: its own <x/>, if it has one, gives way to ours. */
+static void write_as_join(const struct entry *presence, const struct node *root, struct slice x, struct buf *out)
+{
+    struct slice bytes = entry_slice(presence);
+    const struct node *old = child_of(root, NS_MUC, "x");
+    if (old) {
+        size_t at = (size_t)(old->bytes.p - bytes.p);
+        buf_append(out, bytes.p, at);
+        buf_add(out, x);
+        buf_add(out, slice_skip(bytes, at + old->bytes.n));
+    } else {
+        struct stanza_bytes stanza = {bytes, presence->open_end, presence->close_at, presence->name_end};
+        stanza_write_with_child(out, &stanza, x);
+    }
+}
+
 static void rejoin(struct session *s, struct room *r)
 {
     struct buf x = {0}, out = {0};
     const struct node *root = NULL;
-    struct slice bytes = entry_slice(r->presence);
-    struct xml_tree *tree = xml_tree_parse(bytes, &root);
-    const struct node *old = child_of(root, NS_MUC, "x");
+    struct xml_tree *tree = xml_tree_parse(entry_slice(r->presence), &root);
     write_join(r, &x);
-    if (old) {
-        buf_append(&out, bytes.p, (size_t)(old->bytes.p - bytes.p));
+    if (root && is_occupant(r->occupant, node_attr(root, "to"))) {
+        write_as_join(r->presence, root, buf_slice(&x), &out);
+    } else { /* the nick we have is not the one we came with */
+        BUF_LIT(&out, "<presence");
+        xml_attr(&out, "to", slice_str(r->occupant));
+        BUF_LIT(&out, ">");
         buf_add(&out, buf_slice(&x));
-        buf_add(&out, slice_skip(bytes, (size_t)(old->bytes.p - bytes.p) + old->bytes.n));
-    } else {
-        struct stanza_bytes presence = {bytes, r->presence->open_end, r->presence->close_at, r->presence->name_end};
-        stanza_write_with_child(&out, &presence, buf_slice(&x));
+        BUF_LIT(&out, "</presence>");
     }
     uplink_write(s, buf_slice(&out));
     xml_tree_free(tree);
@@ -347,6 +449,9 @@ void rooms_replay(struct session *s, uint64_t before)
     {
         struct room *r = CONTAINER_OF(it, struct room, link);
         r->repeated = true;
+        r->refused = false;
+        for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
+            r->remembered[i] &= ~(uint64_t)FOUND;
         replace(s, &r->asked, NULL); /* if it was not confirmed it is sent again */
         if (r->joined) {             /* also ahead of a presence that is not a join, and is sent again */
             r->rejoining = true;
@@ -357,6 +462,17 @@ void rooms_replay(struct session *s, uint64_t before)
     }
 }
 
+/* It may still let us in, much later: then it is to know that we are not here any more. */
+static void leave(struct session *s, const struct room *r)
+{
+    struct buf out = {0};
+    BUF_LIT(&out, "<presence type='unavailable'");
+    xml_attr(&out, "to", slice_str(r->occupant));
+    BUF_LIT(&out, "/>");
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+}
+
 void rooms_settle(struct session *s)
 {
     if (!s->rooms)
@@ -364,10 +480,12 @@ void rooms_settle(struct session *s)
     LIST_FOREACH_SAFE(it, next, &s->rooms->all)
     {
         struct room *r = CONTAINER_OF(it, struct room, link);
-        if (r->rejoining) {
-            tell_left(s, r);
-            drop(s, r);
-        }
+        if (!r->rejoining)
+            continue;
+        if (!r->refused)
+            leave(s, r);
+        tell_left(s, r);
+        drop(s, r);
     }
 }
 

@@ -9,7 +9,8 @@
 #include "xmpp/xml.h"
 #include <stdlib.h>
 
-/* Whom we do not remember is not told to have left: a client shows them until it asks. */
+/* Whom we do not remember is not told to have left: a client shows them until it asks. Those seen longest ago make room:
+ * among them are the occupants of rooms that the client has left, whom no room takes leave of. */
 #define SIGHTINGS_MAX 20000
 
 struct sighting {
@@ -41,13 +42,15 @@ static void drop(struct session *s, struct sighting *g)
 
 static void add(struct session *s, struct slice jid, bool occupant)
 {
+    if (context_memory_full(s->cx))
+        return;
     if (!s->sightings) {
         s->sightings = MEM_NEW(struct sightings);
         s->sightings->by_jid = map_new();
         list_init(&s->sightings->all);
     }
-    if (map_count(s->sightings->by_jid) >= SIGHTINGS_MAX || context_memory_full(s->cx))
-        return;
+    if (map_count(s->sightings->by_jid) >= SIGHTINGS_MAX)
+        drop(s, CONTAINER_OF(list_first(&s->sightings->all), struct sighting, link));
     struct sighting *g = mem_alloc(sizeof *g + jid.n);
     *g = (struct sighting){.epoch = s->sightings->epoch, .occupant = occupant, .n = jid.n};
     memcpy(g->jid, jid.p, jid.n);
