@@ -1,5 +1,6 @@
 #include "xmpp/queue.h"
 #include "base/mem.h"
+#include "xmpp/stanza.h"
 #include <stdlib.h>
 
 enum stanza_class stanza_classify(const struct element *e)
@@ -20,21 +21,16 @@ enum stanza_class stanza_classify(const struct element *e)
 
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived)
 {
-    size_t n = e->bytes.n + extra_ns.n;
-    struct entry *entry = mem_alloc(sizeof *entry + n);
-    *entry = (struct entry){
-        .arrived = arrived,
-        .n = (uint32_t)n,
-        .name_end = (uint32_t)e->name_end,
-        .open_end = (uint32_t)(e->open_end + extra_ns.n),
-        .close_at = (uint32_t)(e->close_at + extra_ns.n),
-        .class = (uint8_t)stanza_classify(e),
-        .delayed = e->facts & FACT_DELAY,
-    };
-    memcpy(entry->bytes, e->bytes.p, e->name_end);
-    if (extra_ns.n)
-        memcpy(entry->bytes + e->name_end, extra_ns.p, extra_ns.n);
-    memcpy(entry->bytes + e->name_end + extra_ns.n, e->bytes.p + e->name_end, e->bytes.n - e->name_end);
+    struct buf declared = {0};
+    struct stanza_bytes bytes = stanza_bytes_of(e);
+    size_t added = extra_ns.n ? stanza_write_declared(&declared, &bytes, extra_ns) : 0;
+    struct entry *entry = entry_copy(added ? buf_slice(&declared) : e->bytes, arrived);
+    entry->name_end = (uint32_t)e->name_end;
+    entry->open_end = (uint32_t)(e->open_end + added);
+    entry->close_at = (uint32_t)(e->close_at + added);
+    entry->class = (uint8_t)stanza_classify(e);
+    entry->delayed = e->facts & FACT_DELAY;
+    buf_free(&declared);
     return entry;
 }
 

@@ -23,6 +23,7 @@ struct server {
     bool hold_binds;      /* binds wait for server_answer_binds */
     bool ignore_resource; /* gives one of its own, whatever is asked for */
     enum server_order order;
+    const char *extra_ns; /* declarations in its stream header; NULL: none */
     const char *features; /* before login; NULL: the usual ones */
     void (*stanza)(void *ctx, struct server_conn *conn, const struct element *e); /* NULL: written down */
     void (*gone)(void *ctx, struct server_conn *conn); /* NULL is fine; its wire tells what the proxy has got of it */
@@ -77,8 +78,9 @@ static inline enum stream_next server_on_opened(void *ctx, const struct stream_h
     conn->header = mem_printf("to=%.*s from=%.*s lang=%.*s", SLICE_ARG(h->to), SLICE_ARG(h->from), SLICE_ARG(h->lang));
     server_printf(conn,
                   "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='" NS_STREAMS
-                  "' id='stream-%u-%u' from='example.org'%s>",
-                  conn->number, conn->streams, conn->server->no_version ? "" : " version='1.0'");
+                  "' id='stream-%u-%u' from='example.org'%s%s>",
+                  conn->number, conn->streams, conn->server->no_version ? "" : " version='1.0'",
+                  conn->server->extra_ns ? conn->server->extra_ns : "");
     if (conn->server->no_version)
         return STREAM_GO;
     if (conn->account)

@@ -8,6 +8,32 @@ static int64_t sum(struct fixture *f, enum metric m)
     return world_sum(&f->w, m);
 }
 
+/* ---- prefixes ---- */
+
+/* Declared on the server's stream header, and some of them in the stanza again: what is kept stays well-formed. */
+static void test_prefixes(void **state)
+{
+    struct fixture *f = *state;
+    client_cut(&f->c);
+    f->server.extra_ns = " xmlns:a='urn:a' xmlns:b='urn:b'";
+    client_enter(&f->c, 0, "romeo");
+    struct server_conn *conn = server_newest(&f->server);
+    server_send(conn, "<message id='1' from='x@example.org'><a:x/></message>"
+                      "<message id='2' xmlns:a='urn:own' from='x@example.org'><a:x/><b:y/></message>"
+                      "<message id='3' from='x@example.org'/>");
+    client_hears(&f->c, "<message xmlns:a='urn:a' xmlns:b='urn:b' id='1' ");
+    client_expect(&f->c, "<message xmlns:b='urn:b' id='2' xmlns:a='urn:own' ");
+    client_expect(&f->c, "<message id='3' ");
+    client_cut(&f->c);
+    world_run(&f->w);
+    server_send(conn, "<presence xmlns:a='urn:own' from='x@example.org/1'><a:x/></presence>");
+    client_resume(&f->c, 0, "romeo", 1);
+    client_expect(&f->c, "<resumed ");
+    client_expect(&f->c, "<message xmlns:b='urn:b' id='2' xmlns:a='urn:own' ");
+    client_expect(&f->c, "<message id='3' ");
+    client_expect(&f->c, "<presence xmlns:b='urn:b' xmlns:a='urn:own' ");
+}
+
 /* ---- requests and acks ---- */
 
 static void test_request_by_count(void **state)
@@ -314,7 +340,7 @@ static void test_server_pings_are_answered(void **state)
 
 #define STATE(s)                                                                                                       \
     "<message from='juliet@example.org/x' type='chat'><" s " xmlns='http://jabber.org/protocol/chatstates'/></"        \
-                                                           "message>"
+    "message>"
 
 static void test_parking(void **state)
 {
@@ -604,6 +630,7 @@ static void test_mail_to_another_session(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_prefixes),
         TEST(test_request_by_count),
         TEST(test_request_by_time),
         TEST(test_short_answer_is_asked_again),
