@@ -21,6 +21,7 @@ struct room {
     char *key;              /* bare JID in lower case */
     char *occupant;         /* who we are there: the room's key, '/', the nick */
     struct entry *presence; /* the last word to it */
+    uint64_t join;          /* number of the stanza that joined */
     char *password;
     struct entry *asked;  /* with another nick: not granted yet */
     bool joined;          /* our own presence has come back */
@@ -154,6 +155,7 @@ static void join(struct session *s, struct room *r, const struct element *e, str
     r->occupant = occupant_of(e->to);
     free(r->password);
     r->password = password_in(presence);
+    r->join = presence->number;
     r->joined = r->rejoining = r->refused = r->repeated = false;
 }
 
@@ -460,6 +462,19 @@ void rooms_replay(struct session *s, uint64_t before)
             uplink_write(s, entry_slice(r->presence));
         }
     }
+}
+
+bool rooms_rejoined(const struct session *s, uint64_t number)
+{
+    if (!s->rooms)
+        return false;
+    LIST_FOREACH_SAFE(it, next, &s->rooms->all)
+    {
+        const struct room *r = CONTAINER_OF(it, struct room, link);
+        if (r->join == number)
+            return r->rejoining;
+    }
+    return false;
 }
 
 /* It may still let us in, much later: then it is to know that we are not here any more. */

@@ -163,6 +163,7 @@ bool rooms_note_presence(struct session *s, const struct element *e, uint64_t nu
 bool rooms_hear_presence(struct session *s, const struct element *e);                  /* true: not for the client */
 bool rooms_hear_message(struct session *s, const struct element *e);                   /* true: it has had it */
 void rooms_replay(struct session *s, uint64_t before);
+bool rooms_rejoined(const struct session *s, uint64_t number); /* that join is done with: another one stands for it */
 void rooms_settle(struct session *s); /* those that have not answered are left */
 void rooms_save(const struct session *s, struct buf *out);
 void rooms_load(struct session *s, struct record_reader *in);

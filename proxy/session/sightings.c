@@ -9,8 +9,8 @@
 #include "xmpp/xml.h"
 #include <stdlib.h>
 
-/* Whom we do not remember is not told to have left: a client shows them until it asks. Those seen longest ago make room:
- * among them are the occupants of rooms that the client has left, whom no room takes leave of. */
+/* Whom we do not remember is not told to have left: a client shows them until it asks. Those seen longest ago make
+ * room: among them are the occupants of rooms that the client has left, whom no room takes leave of. */
 #define SIGHTINGS_MAX 20000
 
 struct sighting {

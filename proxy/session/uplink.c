@@ -182,6 +182,8 @@ void uplink_drop_lingering(struct session *s, usec confirmed_before)
 static bool is_done(const struct session *s, const struct entry *e)
 {
     const struct node *iq;
+    if (e->class == CLASS_PRESENCE)
+        return rooms_rejoined(s, e->number);
     if (e->class != CLASS_IQ_REQUEST)
         return false;
     struct xml_tree *tree = xml_tree_parse(entry_slice(e), &iq);

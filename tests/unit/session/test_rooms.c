@@ -228,6 +228,22 @@ static void test_not_confirmed(void **state)
     server_hears_nothing(f);
 }
 
+/* Joined, and that not confirmed: once is enough. */
+static void test_joined_not_confirmed(void **state)
+{
+    struct fixture *f = *state;
+    server_hangs(f);
+    say(f, JOIN "<presence to='room@muc.example.org/me'><show>away</show></presence>");
+    serve(f, SELF);
+    client_forget_heard(&f->c);
+    hung_server_restarts(f);
+    come_back(f, 3);
+    hears(f, "<presence/>");
+    hears(f, "<presence to='room@muc.example.org/me'><show>away</show><x ");
+    hears(f, "<presence to='room@muc.example.org/me'><show>away</show></presence>");
+    server_hears_nothing(f);
+}
+
 /* The room does not let us in again: the error is not for the client, who never asked. */
 static void test_refused(void **state)
 {
@@ -584,19 +600,15 @@ static void test_many_contacts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_joined_again),     TEST(test_subject_changed),
-        TEST(test_shown_as_before),  TEST(test_password),
-        TEST(test_mixed_case),       TEST(test_left),
-        TEST(test_not_joined),       TEST(test_not_confirmed),
-        TEST(test_refused),          TEST(test_refused_while_away),
-        TEST(test_room_is_silent),   TEST(test_nick_changed),
-        TEST(test_nick_refused),     TEST(test_kicked_while_asking),
-        TEST(test_nick_of_the_room), TEST(test_nick_not_confirmed),
-        TEST(test_equal_words),      TEST(test_equal_ids),
-        TEST(test_long_history),     TEST(test_joins_by_itself),
-        TEST(test_left_in_the_gap),  TEST(test_dies_before_settled),
-        TEST(test_settled_later),    TEST(test_unavailable),
-        TEST(test_many_contacts),
+        TEST(test_joined_again),     TEST(test_subject_changed),     TEST(test_shown_as_before),
+        TEST(test_password),         TEST(test_mixed_case),          TEST(test_left),
+        TEST(test_not_joined),       TEST(test_not_confirmed),       TEST(test_joined_not_confirmed),
+        TEST(test_refused),          TEST(test_refused_while_away),  TEST(test_room_is_silent),
+        TEST(test_nick_changed),     TEST(test_nick_refused),        TEST(test_kicked_while_asking),
+        TEST(test_nick_of_the_room), TEST(test_nick_not_confirmed),  TEST(test_equal_words),
+        TEST(test_equal_ids),        TEST(test_long_history),        TEST(test_joins_by_itself),
+        TEST(test_left_in_the_gap),  TEST(test_dies_before_settled), TEST(test_settled_later),
+        TEST(test_unavailable),      TEST(test_many_contacts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
