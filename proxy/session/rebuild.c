@@ -20,11 +20,6 @@
 /* Whoever is there shows itself to a fresh resource within this time. */
 #define SETTLE (10 * USEC_S)
 
-bool session_is_stranded(const struct session *s)
-{
-    return !s->up && s->state == SESSION_DETACHED && !s->fresh;
-}
-
 static struct slice resource_of(const struct session *s)
 {
     return slice_skip(slice_str(s->jid), s->account.n + 1);

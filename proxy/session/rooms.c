@@ -518,6 +518,7 @@ void rooms_save(const struct session *s, struct buf *out)
         record_text(out, slice_str(r->occupant));
         record_text(out, slice_str(r->password));
         record_entry(out, r->presence);
+        record_number(out, (int64_t)r->join);
         record_number(out, r->joined);
         record_number(out, r->heard);
         record_number(out, (int64_t)r->subject);
@@ -532,12 +533,14 @@ static void load_room(struct session *s, struct record_reader *in)
     struct slice key = record_take_text(in), occupant = record_take_text(in), password = record_take_text(in);
     struct entry *presence = record_take_entry(in);
     struct room *r = presence && key.n && !find(s, key) ? add(s, key) : NULL;
+    uint64_t join = (uint64_t)record_take_number(in);
     bool joined = record_take_number(in);
     usec heard = record_take_number(in);
     uint64_t subject = (uint64_t)record_take_number(in);
     if (r) {
         r->occupant = mem_dup(occupant);
         r->password = password.n ? mem_dup(password) : NULL;
+        r->join = join;
         r->joined = joined;
         r->heard = heard;
         r->subject = subject;
@@ -548,7 +551,7 @@ static void load_room(struct session *s, struct record_reader *in)
     for (size_t n = record_take_count(in); n && !in->bad; n--) {
         uint64_t digest = (uint64_t)record_take_number(in);
         if (r && digest)
-            remember(s, r, digest);
+            remember(s, r, digest & ~(uint64_t)FOUND, false);
     }
 }
 

@@ -553,7 +553,7 @@ void session_stand_by(struct session *s, const char *proof)
     registry_add(cx->registry, s);
     owner_add(cx->owner, s->sid, cx->worker, s->account, proof);
     session_needs_resource(s);
-    left_alone(s);
+    session_left_alone(s);
 }
 
 /* ---- the turn ---- */

@@ -124,7 +124,6 @@ void downlink_check_full(struct session *s);
 /* The entry with a delay stamp of its arrival; valid until the context's scratch buffer is used again. */
 struct slice downlink_stamped(struct session *s, const struct entry *e);
 /* rebuild.c */
-bool session_is_stranded(const struct session *s);
 bool session_can_strand(const struct session *s);
 void session_needs_resource(struct session *s); /* on the fresh upstream leg that it waits for: told to the directory */
 /* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */

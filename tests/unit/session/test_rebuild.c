@@ -379,7 +379,7 @@ static void test_fresh_leg_breaks(void **state)
             world_wait(&f->w, 31 * USEC_S); /* the bind is never answered */
         world_run(&f->w);
         assert_true(f->c.closed && !f->c.ended);
-        assert_true(session_is_stranded(f->s));
+        assert_true(is_stranded(f->s));
         f->server.hold_binds = false;
         client_forget_heard(&f->c);
         come_back(f, 1);
