@@ -56,7 +56,7 @@ static inline size_t queue_cost(const struct queue *q)
 
 /* A copy of the stanza. extra_ns: declarations of its stream's header to put into the root tag (usually empty). */
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived);
-struct entry *entry_copy(struct slice bytes, usec arrived);
+struct entry *entry_copy(struct slice bytes, usec arrived); /* no bytes: one that counts, and is never written */
 void entry_free(struct entry *e); /* NULL is fine */
 static inline struct slice entry_slice(const struct entry *e)
 {

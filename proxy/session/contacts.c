@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "jid_table.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/roster.h"
@@ -299,4 +300,58 @@ bool contacts_from_upstream(struct session *s, const struct element *e)
         count_memory(c);
     }
     return false;
+}
+
+/* ---- over a stop ---- */
+
+static void save_table(const struct jid_table *t, struct buf *out)
+{
+    record_number(out, t->count);
+    for (struct jid_row *row = NULL; (row = jid_table_next(t, row));) {
+        record_text(out, jid_row_jid(row));
+        record_number(out, row->digest);
+        record_number(out, row->flags);
+    }
+}
+
+static void load_table(struct jid_table *t, const struct hash_key *key, struct record_reader *in)
+{
+    for (size_t n = record_take_count(in); n && !in->bad; n--) {
+        struct slice jid = record_take_text(in);
+        uint32_t digest = (uint32_t)record_take_number(in);
+        uint8_t flags = (uint8_t)record_take_number(in);
+        struct jid_row *row = in->bad ? NULL : jid_table_put(t, key, jid);
+        in->bad |= !row;
+        if (row) {
+            row->digest = digest;
+            row->flags = flags;
+        }
+    }
+}
+
+/* The key goes along: the digests were made with it. */
+void contacts_save(const struct contacts *c, struct buf *out)
+{
+    for (int i = 0; i < 2; i++)
+        record_number(out, (int64_t)c->seed.word[i]);
+    record_number(out, c->known);
+    record_number(out, c->available);
+    record_number(out, c->invisible);
+    record_number(out, c->filtered);
+    save_table(&c->roster, out);
+    save_table(&c->directed, out);
+}
+
+void contacts_load(struct contacts *c, struct record_reader *in)
+{
+    for (int i = 0; i < 2; i++)
+        c->seed.word[i] = (uint64_t)record_take_number(in);
+    c->known = record_take_number(in);
+    c->available = record_take_number(in);
+    c->invisible = record_take_number(in);
+    c->filtered = record_take_number(in);
+    load_table(&c->roster, &c->seed, in);
+    load_table(&c->directed, &c->seed, in);
+    jid_table_trim(&c->roster);
+    count_memory(c);
 }

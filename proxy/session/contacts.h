@@ -37,6 +37,10 @@ struct contacts_changes {
 bool contacts_compare(struct contacts *c, const struct element *roster, const struct contacts_changes *changes,
                       void *ctx);
 
+struct record_reader;
+void contacts_save(const struct contacts *c, struct buf *out);
+void contacts_load(struct contacts *c, struct record_reader *in);
+
 size_t contacts_bytes(const struct contacts *c); /* memory that it takes */
 
 #endif

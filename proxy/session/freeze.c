@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "contacts.h"
+#include "receipts.h"
 #include "record.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
@@ -69,6 +71,8 @@ static void freeze(struct session *s)
     rooms_save(s, &out);
     sightings_save(s, &out);
     pending_save(s, &out);
+    contacts_save(s->contacts, &out);
+    receipts_save(s, &out);
     s->cx->store->ops->session_put(s->cx->store, s->sid, buf_slice(&out));
     buf_free(&out);
     LOG(LOG_INFO, "session kept over the stop", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
@@ -173,6 +177,8 @@ bool session_thaw(struct context *cx, const char *sid, struct slice record)
     rooms_load(s, &in);
     sightings_load(s, &in);
     pending_load(s, &in);
+    contacts_load(s->contacts, &in);
+    receipts_load(s, &in); /* behind its queue and its contacts */
     if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
         LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", sid), LF_INT("at", record.n - in.rest.n));
         session_drop_blank(s);

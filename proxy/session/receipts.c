@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "contacts.h"
+#include "record.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/receipt.h"
@@ -171,23 +172,21 @@ static bool is_repeated(const struct receipts *r, const struct receipt *asked)
     return (waiting && slice_eq(from_of(waiting), asked->to)) || was_sent(r, asked->to, asked->id);
 }
 
-static void note(struct session *s, struct entry *entry, const struct receipt *asked)
+static struct request *request_new(struct session *s, const struct receipt *asked)
 {
-    struct receipts *r = s->receipts;
+    struct receipts *r = receipts_of(s);
     struct request *req = mem_alloc(sizeof *req + asked->to.n + asked->id.n);
-    *req = (struct request){.entry = entry,
-                            .number = entry->number,
-                            .from_n = (uint16_t)asked->to.n,
+    *req = (struct request){.from_n = (uint16_t)asked->to.n,
                             .id_n = (uint16_t)asked->id.n,
                             .type = (uint8_t)asked->type,
                             .no_copy = asked->no_copy,
                             .no_archive = asked->no_archive};
     memcpy(req->text, asked->to.p, asked->to.n);
     memcpy(req->text + req->from_n, asked->id.p, asked->id.n);
-    requests_add(&r->unacked, req);
     uint64_t key = key_of(r, jid_bare(asked->to), asked->id);
     map_put(r->by_key, key_slice(&key), req);
     count_memory(s, cost(req));
+    return req;
 }
 
 void receipts_on_append(struct session *s, struct entry *entry, const struct element *e)
@@ -196,15 +195,19 @@ void receipts_on_append(struct session *s, struct entry *entry, const struct ele
     if (receipt_judge(e, s->account, &asked) != RECEIPT_DUE || contacts_is_room(s->contacts, asked.to))
         return;
     struct receipts *r = receipts_of(s);
-    if (asked.to.n > FROM_MAX || asked.id.n > ID_MAX)
-        count_withheld(s, METRIC_receipts_withheld_limit);
-    else if (is_repeated(r, &asked))
-        count_withheld(s, METRIC_receipts_withheld_repeated);
-    else
-        note(s, entry, &asked);
+    bool too_long = asked.to.n > FROM_MAX || asked.id.n > ID_MAX;
+    if (too_long || is_repeated(r, &asked)) {
+        count_withheld(s, too_long ? METRIC_receipts_withheld_limit : METRIC_receipts_withheld_repeated);
+        return;
+    }
+    struct request *req = request_new(s, &asked);
+    req->entry = entry;
+    req->number = entry->number;
+    requests_add(&r->unacked, req);
 }
 
-/* What lies in a mailbox is a stanza and nothing else: the few that ask are parsed once more. */
+/* What lies in a mailbox, or was kept over a stop, is a stanza and nothing else: the few that ask are parsed once more.
+ */
 void receipts_on_mail(struct session *s, struct entry *entry)
 {
     const struct node *root;
@@ -458,9 +461,82 @@ void receipts_end(struct session *s, enum close_reason reason)
     withhold_all(s, &r->due, METRIC_receipts_withheld_upstream);
     withhold_all(s, &r->written, METRIC_receipts_withheld_upstream); /* nobody knows */
     withhold_all(s, &r->unacked, METRIC_receipts_withheld_unacked);
+    receipts_forget(s);
+}
+
+static void free_all(struct requests *l)
+{
+    while (l->first)
+        free(requests_take(l));
+}
+
+void receipts_forget(struct session *s)
+{
+    struct receipts *r = s->receipts;
+    if (!r)
+        return;
     context_memory(s->cx, -(int64_t)r->bytes);
+    free_all(&r->unacked);
+    free_all(&r->due);
+    free_all(&r->written);
     map_free(r->by_key);
     free(r->sent);
     free(r);
     s->receipts = NULL;
+}
+
+/* ---- over a stop ---- */
+
+static void save_all(const struct requests *l, struct buf *out)
+{
+    for (const struct request *req = l->first; req; req = req->next) {
+        record_text(out, from_of(req));
+        record_text(out, id_of(req));
+        record_number(out, req->type);
+        record_number(out, req->no_copy);
+        record_number(out, req->no_archive);
+    }
+}
+
+void receipts_save(struct session *s, struct buf *out)
+{
+    struct receipts *r = s->receipts;
+    if (r && s->up) {
+        send_due(s, true); /* the server hears the leg out */
+        while (r->written.first)
+            drop(s, requests_take(&r->written));
+    }
+    record_number(out, r && r->own);
+    record_number(out, r ? (int64_t)(r->written.count + r->due.count) : 0);
+    if (r) {
+        save_all(&r->written, out);
+        save_all(&r->due, out);
+    }
+}
+
+static void load_due(struct session *s, struct record_reader *in)
+{
+    struct receipt asked = {.to = record_take_text(in)};
+    asked.id = record_take_text(in);
+    int64_t type = record_take_number(in);
+    asked.no_copy = record_take_number(in);
+    asked.no_archive = record_take_number(in);
+    in->bad |= type < RECEIPT_NO_TYPE || type > RECEIPT_HEADLINE || !asked.to.n || asked.to.n > FROM_MAX ||
+               !asked.id.n || asked.id.n > ID_MAX;
+    if (in->bad)
+        return;
+    asked.type = (enum receipt_type)type;
+    struct request *req = request_new(s, &asked);
+    req->due = s->cx->clock->mono;
+    requests_add(&s->receipts->due, req);
+}
+
+void receipts_load(struct session *s, struct record_reader *in)
+{
+    if (record_take_number(in) && !in->bad)
+        receipts_of(s)->own = true;
+    for (size_t n = record_take_count(in); n && !in->bad; n--)
+        load_due(s, in);
+    for (struct entry *e = s->out.queue.first; e && !in->bad; e = e->next)
+        receipts_on_mail(s, e);
 }

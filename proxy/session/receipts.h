@@ -23,8 +23,9 @@ bool receipts_take_error(struct session *s, const struct element *e);
 /* Writes what is due. Needs an upstream leg that is bound; without one everything waits. */
 void receipts_turn(struct session *s);
 usec receipts_due_at(const struct session *s);
-/* Ours that the server may not have processed yet go by the barriers of the uplink (session_impl.h): one is wanted by then,
- * -1 for none; one was sent; it was answered. On a fresh upstream leg, what no barrier has confirmed is due again. */
+/* Ours that the server may not have processed yet go by the barriers of the uplink (session_impl.h): one is wanted by
+ * then, -1 for none; one was sent; it was answered. On a fresh upstream leg, what no barrier has confirmed is due
+ * again. */
 usec receipts_barrier_at(const struct session *s);
 void receipts_barrier_sent(struct session *s);
 void receipts_confirmed(struct session *s);
@@ -32,5 +33,11 @@ void receipts_repeat(struct session *s);
 /* The session ends: what is due goes out if the server still listens; what the client has not acked never does. Called
  * while the unacked queue is whole. */
 void receipts_end(struct session *s, enum close_reason reason);
+/* The session is kept over a stop of the node: what is due goes out if there is a server, else into the record. Loaded
+ * when queue and contacts are there. */
+struct record_reader;
+void receipts_save(struct session *s, struct buf *out);
+void receipts_load(struct session *s, struct record_reader *in);
+void receipts_forget(struct session *s); /* without a word */
 
 #endif

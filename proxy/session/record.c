@@ -23,6 +23,7 @@ void record_entry(struct buf *out, const struct entry *e)
     record_number(out, e->close_at);
     record_number(out, e->class);
     record_number(out, e->delayed);
+    record_number(out, e->receipted);
     record_number(out, e->stamp || e->origin); /* mail is stamped, and is the session's own from now on */
     record_text(out, entry_slice(e));
 }
@@ -89,10 +90,11 @@ struct entry *record_take_entry(struct record_reader *r)
     head.close_at = (uint32_t)take_at_most(r, UINT32_MAX);
     head.class = (uint8_t)take_at_most(r, CLASS_PRESENCE);
     head.delayed = take_at_most(r, 1);
+    head.receipted = take_at_most(r, 1);
     head.stamp = take_at_most(r, 1);
     struct slice bytes = record_take_text(r);
-    r->bad |= !bytes.n || bytes.n > UINT32_MAX || head.name_end > head.open_end || head.open_end > bytes.n ||
-              head.close_at > bytes.n;
+    r->bad |=
+        bytes.n > UINT32_MAX || head.name_end > head.open_end || head.open_end > bytes.n || head.close_at > bytes.n;
     if (r->bad)
         return NULL;
     struct entry *e = entry_copy(bytes, head.arrived);
@@ -102,6 +104,7 @@ struct entry *record_take_entry(struct record_reader *r)
     e->close_at = head.close_at;
     e->class = head.class;
     e->delayed = head.delayed;
+    e->receipted = head.receipted;
     e->stamp = head.stamp;
     return e;
 }

@@ -450,6 +450,7 @@ static void bury(struct grave *g)
     timers_cancel(s->cx->timers, &s->timer);
     map_free(s->parked);
     contacts_free(s->contacts);
+    receipts_forget(s);
     queue_free(&s->handed);
     entry_free(s->held);
     free(s->jid);

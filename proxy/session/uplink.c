@@ -95,7 +95,7 @@ static void break_deadlock(struct session *s)
  * that could be sent again. */
 static void keep(struct session *s, const struct element *e, bool swallowed)
 {
-    struct entry *entry = swallowed ? entry_copy(SLICE_LIT(""), s->cx->clock->wall)
+    struct entry *entry = swallowed ? entry_copy(SLICE_NONE, s->cx->clock->wall)
                                     : entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;

@@ -38,7 +38,8 @@ struct entry *entry_copy(struct slice bytes, usec arrived)
 {
     struct entry *entry = mem_alloc(sizeof *entry + bytes.n);
     *entry = (struct entry){.arrived = arrived, .n = (uint32_t)bytes.n};
-    memcpy(entry->bytes, bytes.p, bytes.n);
+    if (bytes.n)
+        memcpy(entry->bytes, bytes.p, bytes.n);
     return entry;
 }
 

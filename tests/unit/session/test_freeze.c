@@ -282,6 +282,120 @@ static void test_lingering_is_sent_again_on_a_rebuild(void **state)
     server_hears_nothing(f);
 }
 
+/* ---- receipts ---- */
+
+static void befriend_juliet(struct fixture *f)
+{
+    server_send(f->conn, "<iq type='set' id='push'><query xmlns='jabber:iq:roster'>"
+                         "<item jid='juliet@example.org' subscription='both'/></query></iq>");
+    client_hears(&f->c, "<iq type='set' id='push'>");
+}
+
+static void ask(struct fixture *f, unsigned n)
+{
+    server_printf(f->conn,
+                  "<message from='juliet@example.org/x' type='chat' id='d%u'><body>%u</body>"
+                  "<request xmlns='urn:xmpp:receipts'/></message>",
+                  n, n);
+    world_run(&f->w);
+}
+
+static void ack_all(struct fixture *f)
+{
+    ack(&f->c, f->c.h);
+    client_forget_heard(&f->c);
+}
+
+/* Of the messages that the server has heard, the next one is the receipt for that. */
+static void expect_receipt(struct fixture *f, unsigned n)
+{
+    char *got, *part = mem_printf("<received xmlns='urn:xmpp:receipts' id='d%u'/>", n);
+    while (strncmp(got = heard_take(&f->conn->heard, "the server", "<"), "<message", 8) != 0)
+        free(got);
+    assert_non_null(strstr(got, part));
+    free(got);
+    free(part);
+}
+
+/* Without a server what is due goes into the record, as does who may have it. */
+static void test_receipts_come_back(void **state)
+{
+    struct fixture *f = *state;
+    befriend_juliet(f);
+    f->w.settings.receipts.grace = 60 * USEC_S;
+    ask(f, 1);
+    ack_all(f);
+    ask(f, 2); /* unacked */
+    uint32_t h = f->c.h - 1;
+    server_die(&f->server);
+    f->w.refuse_dial = true;
+    assert_int_equal(restart(f), 1);
+    f->w.refuse_dial = false;
+    f->w.settings.receipts.grace = 0;
+    come_back(f, h);
+    world_wait(&f->w, USEC_S);
+    expect_receipt(f, 1);
+    f->c.h = h + 1;
+    ack_all(f);
+    expect_receipt(f, 2);
+    assert_int_equal(world_sum(&f->w, METRIC_receipts_proxy), 2);
+    heard_clear(&f->conn->heard);
+}
+
+static void look_for_a_receipt(void *ctx, struct server_conn *conn)
+{
+    struct fixture *f = ctx;
+    if (conn != f->conn)
+        return;
+    expect_receipt(f, 1);
+    f->conn = NULL;
+}
+
+static void test_what_is_due_goes_out_before_the_stop(void **state)
+{
+    struct fixture *f = *state;
+    befriend_juliet(f);
+    f->w.settings.receipts.grace = 60 * USEC_S;
+    ask(f, 1);
+    ack_all(f);
+    f->server.gone = look_for_a_receipt;
+    f->server.ctx = f;
+    assert_int_equal(restart(f), 1);
+    assert_null(f->conn);
+    f->server.gone = NULL;
+    come_back(f, f->c.h);
+    world_wait(&f->w, 100 * USEC_S);
+    assert_int_equal(world_sum(&f->w, METRIC_receipts_proxy), 1);
+}
+
+/* A late receipt of the client's own, swallowed but not confirmed: it counts, and is nothing to send. */
+static void test_swallowed_stanzas_count_after_a_stop(void **state)
+{
+    struct fixture *f = *state;
+    befriend_juliet(f);
+    f->w.settings.receipts.grace = 0;
+    ask(f, 1);
+    ack_all(f);
+    world_wait(&f->w, 3 * USEC_S);
+    f->server.silent = true;
+    client_send(&f->c, "<message to='juliet@example.org/x'><received xmlns='urn:xmpp:receipts' id='d1'/></message>");
+    world_run(&f->w);
+    uint32_t received = (uint32_t)f->s->in.received;
+    assert_int_equal(restart(f), 1);
+    assert_int_equal(f->s->unconfirmed.count, 1);
+    f->server.silent = false;
+    come_back(f, f->c.h);
+    expect_resumed(&f->c, received);
+    world_wait(&f->w, 3 * USEC_S);
+    assert_int_equal(world_sum(&f->w, METRIC_up_swallowed), 1);
+    server_hears(f, "<iq type='set' id='hfs-");
+    server_hears(f, "<presence/>");
+    server_hears_nothing(f);
+    ask(f, 2); /* whoever answers once answers for itself, also after a stop */
+    ack_all(f);
+    server_hears_nothing(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +411,9 @@ int main(void)
         TEST(test_the_outbox_goes_first),
         TEST(test_the_outbox_waits_for_its_confirmation),
         TEST(test_lingering_is_sent_again_on_a_rebuild),
+        TEST(test_receipts_come_back),
+        TEST(test_what_is_due_goes_out_before_the_stop),
+        TEST(test_swallowed_stanzas_count_after_a_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
