@@ -113,7 +113,7 @@ struct device {
     bool up_done[MAX_MESSAGES]; /* the server has processed it */
     /* downlink */
     struct received received[MAX_MESSAGES];
-    unsigned received_n;
+    unsigned received_n, told_n;
     struct ack acks[MAX_MESSAGES];
     unsigned acks_first, acks_end;
     bool owes_ack;
@@ -178,8 +178,8 @@ static struct sent *sent_of(struct sim *sim, struct server_conn *conn)
 /* Written, or put where it will be: what the client says from here on, it says about these as well. */
 static void note_told(struct device *d)
 {
-    for (unsigned i = 0; i < d->received_n; i++)
-        d->account->told[d->received[i].message] = true;
+    while (d->told_n < d->received_n)
+        d->account->told[d->received[d->told_n++].message] = true;
 }
 
 static void on_receipt(struct sim *sim, struct server_conn *conn, const struct element *e)
@@ -439,7 +439,7 @@ static void begin_session(struct device *d)
             d->up[left++] = d->up[i];
     d->up_first = 0;
     d->up_acked = 0;
-    d->received_n = 0;
+    d->received_n = d->told_n = 0;
     d->last_direct = 0;
     if (chance(d->sim, 500)) { /* presence first, or last */
         memmove(d->up + 1, d->up, left * sizeof *d->up);
