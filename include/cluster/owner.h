@@ -12,8 +12,8 @@ struct owner;
 struct owner_place {
     char sid[SID_SIZE];
     int worker;
-    char *account; /* bare JID */
-    char *proof;   /* of the account, comparable; NULL when nothing but a bind can prove it */
+    char *account;  /* bare JID */
+    char *proof;    /* of the account, comparable; NULL when nothing but a bind can prove it */
     char *resource; /* it has no upstream leg, and needs this resource bound on a fresh one; NULL: it has one */
 };
 
@@ -34,6 +34,8 @@ void owner_attached(struct owner *o, const char *sid);
 
 /* The session has lost its upstream leg and needs that resource; empty: it has one again. */
 void owner_set_stranded(struct owner *o, const char *sid, struct slice resource);
+/* Some session has lost its upstream leg: whoever logs in now may be its client. */
+bool owner_any_stranded(struct owner *o);
 
 /* Sessions whose client can get messages of the mailbox now (available presence of non-negative priority). */
 void owner_set_available(struct owner *o, const char *sid, bool available);

@@ -25,6 +25,7 @@ struct owner {
     pthread_mutex_t lock;
     struct map *places;   /* sid -> struct place */
     struct map *accounts; /* bare JID -> struct account */
+    size_t stranded;      /* places with a resource */
 };
 
 struct owner *owner_new(void)
@@ -79,6 +80,14 @@ static void leave_detached(struct place *p)
     }
 }
 
+static void set_resource(struct owner *o, struct place *p, struct slice resource)
+{
+    o->stranded -= p->resource != NULL;
+    free(p->resource);
+    p->resource = resource.n ? mem_dup(resource) : NULL;
+    o->stranded += p->resource != NULL;
+}
+
 static void forget(struct owner *o, struct place *p)
 {
     struct account *a = p->account;
@@ -90,7 +99,7 @@ static void forget(struct owner *o, struct place *p)
         free(a);
     }
     free(p->proof);
-    free(p->resource);
+    set_resource(o, p, SLICE_NONE);
     free(p);
 }
 
@@ -198,9 +207,15 @@ void owner_set_stranded(struct owner *o, const char *sid, struct slice resource)
 {
     pthread_mutex_lock(&o->lock);
     struct place *p = map_get(o->places, slice_str(sid));
-    if (p) {
-        free(p->resource);
-        p->resource = resource.n ? mem_dup(resource) : NULL;
-    }
+    if (p)
+        set_resource(o, p, resource);
     pthread_mutex_unlock(&o->lock);
+}
+
+bool owner_any_stranded(struct owner *o)
+{
+    pthread_mutex_lock(&o->lock);
+    bool any = o->stranded > 0;
+    pthread_mutex_unlock(&o->lock);
+    return any;
 }

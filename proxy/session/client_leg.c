@@ -194,7 +194,9 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
             LF("detail", detail));
     if (c->phase == CLIENT_RESUMING)
         return; /* the session has an upstream leg of its own */
-    if (reason == CLOSE_SERVER_END)
+    if (client_is_to_retry(c))
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+    else if (reason == CLOSE_SERVER_END)
         client_leg_close(c, CLOSE_SERVER_END, GOODBYE_END);
     else
         client_leg_fail(c, reason == CLOSE_UPSTREAM_UNREACHABLE ? reason : CLOSE_UPSTREAM_LOST,

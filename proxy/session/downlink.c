@@ -139,6 +139,8 @@ void session_from_upstream(struct session *s, const struct element *e)
         relay(s, e);
         return;
     }
+    if (rebuild_holds(s, e))
+        return;
     if (s->state == SESSION_DETACHED && parking_wants(e)) {
         parking_park(s, e);
         return;

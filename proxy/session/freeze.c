@@ -61,6 +61,7 @@ static void save_counts(const struct session *s, struct buf *out)
 static void freeze(struct session *s)
 {
     struct buf out = {0};
+    rebuild_caught_up(s);
     parking_append_all(s);
     save_identity(s, &out);
     save_counts(s, &out);

@@ -48,6 +48,12 @@ static inline void client_turn(struct client_leg *c)
 {
     leg_go(&c->leg, STOP_TURN);
 }
+/* The server failed while the client logs in. A client that comes to resume must not be told so: several drop their
+ * session at a stream error or an end tag from us. */
+static inline bool client_is_to_retry(const struct client_leg *c)
+{
+    return owner_any_stranded(c->leg.cx->owner);
+}
 /* At the end of the turn client_leg_settle goes on. */
 void client_defer(struct client_leg *c, int moving_to);
 void login_free(struct login **l, enum close_reason upstream_reason);

@@ -10,6 +10,7 @@
 #include "session/session.h"
 #include "xmpp/features.h"
 #include "xmpp/jid.h"
+#include "xmpp/stream_error.h"
 #include "xmpp/xml.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -343,6 +344,10 @@ static void success(struct client_leg *c, const struct element *e)
 static void server_error(struct client_leg *c, const struct element *e)
 {
     struct buf *scratch = &c->leg.cx->scratch;
+    if (stream_error_is_failure(e) && client_is_to_retry(c)) {
+        client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
+        return;
+    }
     buf_clear(scratch);
     stream_error_relay(scratch, e);
     leg_write(&c->leg, buf_slice(scratch));

@@ -10,9 +10,10 @@
 #include "xmpp/xml.h"
 #include <stdio.h>
 
-/* A server that restarts breaks all its connections at once. Whether it is still there is known a moment later, and no
- * client is to come back before that. */
-#define LOOK_FIRST (300 * USEC_MS)
+/* A server that stops breaks all its connections, and may still take new ones for a moment. Whether it is there is
+ * looked at when that moment is over; no client is to come back before that. */
+#define LOOK_FIRST  (200 * USEC_MS)
+#define ANSWER_TIME (100 * USEC_MS)
 /* While the server is down clients are held: coming back would get them nothing. But not for longer than that, as
  * their acks do not come meanwhile. */
 #define HOLD_AT_MOST (60 * USEC_S)
@@ -53,6 +54,12 @@ static void forget_leg(struct session *s)
     }
 }
 
+void session_note_broken(struct session *s, const char *detail)
+{
+    s->lost = s->up->facts;
+    s->cx->ops->upstream_noted(s->cx, s->lost, UPSTREAM_BROKE, detail);
+}
+
 void session_strand(struct session *s, enum close_reason reason)
 {
     struct client_leg *c = s->resuming;
@@ -61,12 +68,13 @@ void session_strand(struct session *s, enum close_reason reason)
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
     count(s->cx->counters, METRIC_sessions_stranded);
     if (s->up)
-        s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, close_reason_name(reason));
+        session_note_broken(s, close_reason_name(reason));
+    rebuild_caught_up(s);
     upstream_leg_close(&s->up, reason, false);
     forget_leg(s);
     s->stranded = now;
     s->cut_at = now + LOOK_FIRST;
-    s->cut_paced = false;
+    s->looked = s->cut_paced = false;
     session_needs_resource(s);
     session_dirty(s);
     if (c)
@@ -87,7 +95,11 @@ static void cut_client(struct session *s)
     usec now = s->cx->clock->mono;
     if (now < s->cut_at)
         return;
-    if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
+    if (!s->looked) {
+        s->looked = true;
+        s->cx->ops->upstream_noted(s->cx, s->lost, UPSTREAM_BROKE, "looked at again");
+        s->cut_at = now + ANSWER_TIME;
+    } else if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
         s->cut_at = now + LOOK_AGAIN;
         s->cut_paced = false;
     } else if (!s->cut_paced) {
@@ -184,9 +196,40 @@ static void bound(struct session *s)
     replay(s);
     if (!s->resuming) /* the client has gone meanwhile */
         session_left_alone(s);
+    s->catching_up = session_confirms(s);
     s->settle_at = s->cx->clock->mono + SETTLE;
     session_dirty(s);
 }
+
+/* ---- catching up ---- */
+
+/* Between the bind and the presence that follows the server passes on at once what comes for the resource, ahead of the
+ * offline messages that came before that. These are complete when the first barrier is answered. */
+bool rebuild_holds(struct session *s, const struct element *e)
+{
+    if (!s->catching_up || e->kind != ELEMENT_MESSAGE || (e->facts & FACT_DELAY))
+        return false;
+    if (s->early.count >= s->cx->settings->sm.queue_stanzas)
+        return false;
+    struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    queue_append(&s->early, entry);
+    count(s->cx->counters, METRIC_parked_stanzas);
+    context_memory(s->cx, (int64_t)entry_cost(entry->n));
+    return true;
+}
+
+void rebuild_caught_up(struct session *s)
+{
+    s->catching_up = false;
+    for (struct entry *e; (e = queue_take(&s->early, UINT64_MAX));) {
+        count_add(s->cx->counters, METRIC_parked_stanzas, -1);
+        context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        downlink_append(s, e);
+        receipts_on_mail(s, e);
+    }
+}
+
+/* ---- the resource is refused ---- */
 
 /* The server wants no such resource: what the leg is good for is a session of the client's own, unless that client has
  * gone, and another one with its own leg waits in its place. jid: another one that was bound, or empty. */

@@ -377,7 +377,7 @@ static void on_upstream_drained(void *ctx)
 static void on_upstream_ended(void *ctx, enum close_reason reason, const char *detail)
 {
     struct session *s = ctx;
-    s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, detail);
+    session_note_broken(s, detail);
     s->up = NULL;
     LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF("detail", detail));
@@ -389,22 +389,11 @@ static void on_upstream_ended(void *ctx, enum close_reason reason, const char *d
                 s->state == SESSION_UNMANAGED ? GOODBYE_END : GOODBYE_CUT);
 }
 
-static bool server_is_leaving(const struct element *e)
-{
-    static const char *const condition[] = {"system-shutdown", "internal-server-error",    "connection-timeout",
-                                            "reset",           "remote-connection-failed", "resource-constraint",
-                                            "see-other-host"};
-    for (size_t i = 0; i < sizeof condition / sizeof *condition; i++)
-        if (node_child(e->tree, NS_STREAM_ERRORS, condition[i]))
-            return true;
-    return false;
-}
-
 /* RFC 6120 4.9: the server ended the stream. A verdict on this client is passed on; a failure of the server is not. */
 static void upstream_error(struct session *s, const struct element *e)
 {
     bool conflict = node_child(e->tree, NS_STREAM_ERRORS, "conflict") != NULL;
-    bool leaving = server_is_leaving(e);
+    bool leaving = stream_error_is_failure(e);
     const char *condition = e->tree && e->tree->first_child ? e->tree->first_child->name.p : NULL;
     LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
         LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
@@ -509,6 +498,7 @@ static void leave(struct session *s, enum close_reason reason, enum client_goodb
     struct context *cx = s->cx;
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
+    rebuild_caught_up(s);
     expiry_spill(s, reason);
     rebuild_forget(s);
     part(s, reason, goodbye);
@@ -590,7 +580,7 @@ static usec next_deadline(const struct session *s)
 void session_turn(struct session *s)
 {
     uplink_turn(s);
-    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s))
+    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up)
         complete_resume(s);
     if (s->state != SESSION_ENDED)
         mail_turn(s);

@@ -47,8 +47,10 @@ struct session {
     usec cut_at;                /* stranded: when to look whether the client is to be sent away */
     usec freeze_by;             /* to be kept over a stop: the latest time; 0 = not */
     usec settle_at;             /* rebuilt: when who has not shown up again is taken to have left; 0 = not */
-    bool cut_paced, wants_session_iq;
+    bool looked, cut_paced, wants_session_iq;
     bool rebuilt;        /* and not resumed since */
+    bool catching_up;    /* rebuilt, and the server has not answered the first barrier yet */
+    struct queue early;  /* what it has sent meanwhile and is to come behind its offline messages */
     struct setup *setup; /* these four: NULL while there is nothing to remember */
     struct rooms *rooms;
     struct sightings *sightings;
@@ -66,6 +68,7 @@ struct session {
     struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
+    struct upstream_facts *lost;   /* of the server whose upstream leg broke last */
     struct upstream_facts *probed; /* where the result of the order probe belongs */
     int order_probe;               /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
@@ -128,10 +131,13 @@ bool session_can_strand(const struct session *s);
 void session_needs_resource(struct session *s); /* on the fresh upstream leg that it waits for: told to the directory */
 /* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */
 void session_strand(struct session *s, enum close_reason reason);
+void session_note_broken(struct session *s, const char *detail); /* `up` is: is its server still there? */
 /* With the upstream leg of the login of that client, which waits to be attached. If the leg is of no use for it, the
  * client is cut and comes again; if the server gave another resource than the session's, the session ends. */
 void rebuild_begin(struct session *s, struct client_leg *c);
 bool rebuild_take_answer(struct session *s, const struct element *e); /* true: it was ours */
+bool rebuild_holds(struct session *s, const struct element *e);       /* true: it comes later */
+void rebuild_caught_up(struct session *s);                            /* what was held goes into the queue */
 void rebuild_turn(struct session *s);                                 /* may end the session or its client */
 usec rebuild_due_at(const struct session *s);
 void rebuild_forget(struct session *s);

@@ -303,7 +303,7 @@ static bool barrier_wanted(const struct session *s)
     usec receipts = receipts_barrier_at(s);
     if (s->barrier.open)
         return false;
-    if (s->posted.last_number != s->barrier.posted)
+    if (s->catching_up || s->posted.last_number != s->barrier.posted)
         return true;
     if (s->held)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
@@ -330,6 +330,8 @@ static void barrier_answered(struct session *s)
     outbox_confirmed(s, s->barrier.posted);
     uplink_confirmed(s, s->barrier.upto);
     receipts_confirmed(s);
+    if (s->catching_up)
+        rebuild_caught_up(s);
     downlink_check_full(s);
 }
 

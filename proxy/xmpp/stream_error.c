@@ -55,3 +55,14 @@ void stream_error_relay(struct buf *out, const struct element *e)
         buf_add(out, child->bytes);
     BUF_LIT(out, "</stream:error>");
 }
+
+bool stream_error_is_failure(const struct element *e)
+{
+    static const char *const condition[] = {"system-shutdown", "internal-server-error",    "connection-timeout",
+                                            "reset",           "remote-connection-failed", "resource-constraint",
+                                            "see-other-host"};
+    for (size_t i = 0; i < sizeof condition / sizeof *condition; i++)
+        if (node_child(e->tree, NS_STREAM_ERRORS, condition[i]))
+            return true;
+    return false;
+}

@@ -75,8 +75,8 @@ def legacy(request, broker):
 
 @pytest.fixture
 def own_legacy(request):
-    """A server of this test's own: it may be stopped, killed and frozen."""
-    server = KINDS[request.param](accounts=[KINDS[request.param].account(number) for number in range(60)])
+    """A server of this test's own: it may be stopped, killed and frozen. @pytest.mark.accounts(n) gives it more."""
+    server = KINDS[request.param](accounts=own_accounts(request, KINDS[request.param]))
     keep_log(request, server.kind, server.log)
     try:
         yield server.start()
@@ -95,8 +95,13 @@ def account(request, broker):
         name, password = broker("account", server.kind) if "legacy" in request.fixturenames else own.pop(0)
         return Account(name, password, f"{name}@{server.domain}")
 
-    own = [KINDS[server.kind].account(number) for number in range(60)] if server else []
+    own = own_accounts(request, KINDS[server.kind]) if server else []
     return take
+
+
+def own_accounts(request, kind):
+    marker = request.node.get_closest_marker("accounts")
+    return [kind.account(number) for number in range(marker.args[0] if marker else 60)]
 
 
 @pytest.fixture

@@ -59,11 +59,13 @@ def eventually(condition, text, timeout=TIMEOUT):
 
 
 def sums(reading):
-    """Per direction: (received, sum of the fates and of what is still queued)."""
+    """Per direction: (received, sum of the fates and of what is still queued). What the proxy makes up for the client
+    counts as received."""
     down = reading.sum(DOWN_FATES) + reading.sum("unacked_stanzas") - reading.sum("mailbox_lent") + \
         reading.sum("parked_stanzas")
     up = reading.sum(UP_FATES) + reading.sum("unconfirmed_stanzas")
     mail = reading.sum("mailbox_fates_total") + reading.sum("mailbox_messages")
+
     def restored(queue):
         return reading.sum("restored_stanzas_total", queue=queue)
     return {"downlink": (reading.sum("stanzas_total", direction="downlink") + reading.sum("stanzas_injected_total") +
@@ -240,6 +242,12 @@ class Scene:
 def scene(legacy, account, proxy_factory):
     """scene(sm_max="2s", …) gives a Scene in front of `legacy`; the sums are asserted at its end."""
     yield from build_scenes(legacy, account, proxy_factory, {})
+
+
+@pytest.fixture
+def own_scene(own_legacy, account, proxy_factory):
+    """The same in front of `own_legacy`."""
+    yield from build_scenes(own_legacy, account, proxy_factory, {})
 
 
 @pytest.fixture
