@@ -77,6 +77,7 @@ void downlink_inject(struct session *s, enum stanza_class class, struct slice by
     e->class = (uint8_t) class;
     count(s->cx->counters, METRIC_stanzas_injected);
     downlink_append(s, e);
+    session_dirty(s);
 }
 
 /* Servers kick clients that do not answer pings: while the client is away, or has a queue to read first, we answer. */
