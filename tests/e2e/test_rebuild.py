@@ -210,3 +210,113 @@ def test_a_rebuilt_session_is_equal_to_the_old_one(own_scene, own_legacy, crowd_
     answered = [each for each in alice.got[before:] if each.get("id") in ("roster", "carbons", "active", "list")]
     assert not answered, f"answers that it has had before: {answered}"
     assert_well(proxied)
+
+
+# 2. Rooms
+
+NS_MUC = "http://jabber.org/protocol/muc"
+
+
+def is_own(presence):
+    return 'code="110"' in str(presence) or "code='110'" in str(presence)
+
+
+def of_room(member, room):
+    """Own presences in that room, in order."""
+    return [each for each in list(member.got)
+            if each.name == "presence" and each.get("from", "").startswith(room + "/") and is_own(each)]
+
+
+def join(member, room, nick, password=None):
+    secret = f"<password>{password}</password>" if password else ""
+    before = len(of_room(member, room))
+    member.tell_presence(f"<x xmlns='{NS_MUC}'>{secret}</x>", to=f"{room}/{nick}")
+    member.until(lambda: len(of_room(member, room)) > before, f"its place in {room}")
+    member.until(lambda: any(each.name == "message" and each.has("subject") and each["from"].startswith(room)
+                             for each in list(member.got)), f"the subject of {room}")
+
+
+def configure(owner, room, **fields):
+    form = "".join(f"<field var='muc#roomconfig_{name}'><value>{value}</value></field>" for name, value in fields.items())
+    owner.configured = getattr(owner, "configured", 0) + 1
+    answer = owner.ask("set", f"configure-{owner.configured}", f"<query xmlns='{NS_MUC}#owner'><x xmlns='jabber:x:data' "
+                       "type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value>"
+                       f"</field>{form}</x></query>", room)
+    assert answer["type"] == "result", answer
+
+
+def in_room(member, room):
+    """(nick, body) of the messages of that room, in order."""
+    return [(sender.partition("/")[2], body) for sender, body in member.bodies("groupchat")
+            if sender.partition("/")[0] == room]
+
+
+def subjects(member, room):
+    return [each for each in member.got if each.name == "message" and each["from"].startswith(room)
+            and each.has("subject") and not each.has("body")]
+
+
+@pytest.mark.servers("prosody", "ejabberd")
+@RESTARTS
+def test_rooms_are_joined_again(own_scene, own_legacy, crowd_of, how):
+    """One that was away gets what was said meanwhile once; who cannot come back in is told so in the room's name."""
+    s = own_scene()
+    crowd = crowd_of(s)
+    alice, bob, owner = crowd.enter([(s.account(name), "r") for name in ("alice", "bob", "owner")], s.proxy.port)
+    hall, secret, banned, closed, taken = (f"{name}-{s.token}@{own_legacy.muc_domain}"
+                                           for name in ("hall", "secret", "banned", "closed", "taken"))
+    for room in (hall, secret, banned, closed, taken):
+        join(owner, room, "owner")
+        configure(owner, room, persistentroom=1)
+    configure(owner, secret, persistentroom=1, passwordprotectedroom=1, roomsecret="open sesame")
+    owner.send(f"<message to='{hall}' type='groupchat'><subject>of all things</subject></message>")
+    owner.until(lambda: "of all things" in str(subjects(owner, hall)), "its own subject")
+    for room in (hall, banned, closed, taken):
+        join(alice, room, "alice")
+    join(alice, secret, "alice", "open sesame")
+    join(bob, hall, "bob")
+    for number in range(5):
+        bob.say(hall, f"early {number}", f"early-{number}", kind="groupchat")
+    alice.tell_presence(to=f"{hall}/alicia")
+    alice.until(lambda: any(each["from"] == f"{hall}/alicia" for each in of_room(alice, hall)), "its new nick")
+    early = [("bob", f"early {number}") for number in range(5)]
+    for each in (alice, bob, owner):
+        each.until(lambda each=each: in_room(each, hall) == early, "the early messages")
+        each.settle()
+    eventually(lambda: all(own_legacy.has_written(room.partition("@")[0]) for room in (hall, secret)), "rooms are kept")
+    alice.go_away()
+    s.wait_detached()
+    own_legacy.restart(how)
+    all_back([bob, owner])
+    for each in (bob, owner):
+        each.until(lambda each=each: of_room(each, hall)[-1].get("type") is None, "its place again")
+        each.ping("in again")
+    thief = crowd.enter([(s.account("thief"), "r")], own_legacy.port, sm=False)[0]
+    join(thief, taken, "alice")
+    owner.ask("set", "ban", f"<query xmlns='{NS_MUC}#admin'><item affiliation='outcast' jid='{alice.bare_jid}'/></query>",
+              banned)
+    configure(owner, closed, persistentroom=1, membersonly=1)
+    before = len(alice.got)
+    for number in range(5):
+        bob.say(hall, f"late {number}", f"late-{number}", kind="groupchat")
+    bob.settle()
+    alice.come_back()
+    all_back([alice])
+    late = early + [("bob", f"late {number}") for number in range(5)]
+    alice.until(lambda: len(in_room(alice, hall)) >= len(late), "the late messages")
+    bob.until(lambda: bob.presence.get(f"{hall}/alicia") == "available", "alice is back")
+    for room in (banned, closed, taken):
+        alice.until(lambda room=room: of_room(alice, room)[-1].get("type") == "unavailable", f"its leave of {room}")
+        assert of_room(alice, room)[-1]["from"] == f"{room}/alice"
+    assert alice.presence[f"{secret}/alice"] == alice.presence[f"{hall}/alicia"] == "available"
+    bob.say(hall, "live", "live", kind="groupchat")
+    alice.until(lambda: ("bob", "live") in in_room(alice, hall), "a message again")
+    assert in_room(alice, hall) == late + [("bob", "live")]
+    assert len(subjects(alice, hall)) == 1, subjects(alice, hall)
+    errors = [each for each in alice.got[before:] if each.get("type") == "error"]
+    assert not errors, errors
+    for each in (bob, owner):
+        assert in_room(each, hall) == late + [("bob", "live")], each.tell()
+        assert not [one for one in of_room(each, hall) if one.get("type")], "it was never told to have left"
+        assert len(subjects(each, hall)) == (1 if each is bob else 2)  # an empty one in its new room
+    assert_well([alice, bob, owner])
