@@ -262,17 +262,36 @@ static void renamed(struct session *s, struct room *r, struct slice nick)
     replace(s, &r->presence, asked);
 }
 
-/* XEP-0045 7.6: with 303 the old nick goes and a new one comes; else we are out. */
-static void gone(struct session *s, struct room *r, const struct element *e)
+static void rejoin(struct session *s, struct room *r);
+
+/* A server that has not noticed yet that the old leg is gone takes us out of the room when it does, though the fresh
+ * leg may be in already. What nobody did to us has no code but 110. */
+static bool left_with_old_leg(const struct session *s, const struct node *x)
+{
+    bool meant = !s->settle_at;
+    for (const struct node *n = x ? x->first_child : NULL; n; n = n->next)
+        meant |= slice_eq_str(n->name, "destroy") ||
+                 (slice_eq_str(n->name, "status") && !slice_eq_str(node_attr(n, "code"), "110"));
+    return !meant;
+}
+
+/* XEP-0045 7.6: with 303 the old nick goes and a new one comes; else we are out. True: not for the client. */
+static bool gone(struct session *s, struct room *r, const struct element *e)
 {
     struct xml_tree *tree;
     const struct node *x = user_of(s, e, &tree);
     struct slice nick = node_attr(child_of(x, NS_MUC_USER, "item"), "nick");
-    if (has_status(x, "303") && nick.n)
+    bool again = left_with_old_leg(s, x);
+    if (has_status(x, "303") && nick.n) {
         renamed(s, r, nick);
-    else
+    } else if (!again) {
         drop(s, r);
+    } else if (!r->rejoining) {
+        r->rejoining = true;
+        rejoin(s, r);
+    }
     xml_tree_free(tree);
+    return again;
 }
 
 static void entered(struct room *r, struct slice occupant)
@@ -294,7 +313,7 @@ bool rooms_hear_presence(struct session *s, const struct element *e)
     if (!e->type.p && (own || ((!r->joined || r->rejoining) && is_self(s, e))))
         entered(r, e->from);
     else if (own && slice_eq_str(e->type, "unavailable"))
-        gone(s, r, e);
+        return gone(s, r, e);
     return false;
 }
 

@@ -320,3 +320,69 @@ def test_rooms_are_joined_again(own_scene, own_legacy, crowd_of, how):
         assert not [one for one in of_room(each, hall) if one.get("type")], "it was never told to have left"
         assert len(subjects(each, hall)) == (1 if each is bob else 2)  # an empty one in its new room
     assert_well([alice, bob, owner])
+
+
+# 3. One upstream leg breaks
+
+def login_and_leg(crowd, knife, account, port):
+    """A member, and the knife's connection that is its upstream leg."""
+    before = set(knife.connections)
+    member = crowd.enter([(account, "r")], port)[0]
+    member.ping("first")
+    legs = [each for each in knife.connections if each not in before and each.passed[0] > 500]
+    assert len(legs) == 1, legs
+    return member, legs[0]
+
+
+@pytest.mark.servers("prosody", "ejabberd", "jabberd2")
+@pytest.mark.parametrize("how", ["rst", "fin", "hole"])
+def test_one_upstream_leg_breaks(legacy, scene, upstream_knife, crowd_of, how):
+    s = scene(upstream=f"127.0.0.1:{upstream_knife.port}", sm_confirm_timeout="2s")
+    crowd = crowd_of(s)
+    alice, leg = login_and_leg(crowd, upstream_knife, s.account("alice"), s.proxy.port)
+    bob, _ = login_and_leg(crowd, upstream_knife, s.account("bob"), s.proxy.port)
+    befriend(alice, bob)
+    said = []
+    if legacy.rooms:
+        room = f"hall-{s.token}@{legacy.muc_domain}"
+        join(bob, room, "bob")
+        configure(bob, room)
+        join(alice, room, "alice")
+        said = [("bob", f"one {number}") for number in range(3)] + [("alice", "two"), ("alice", "two")]
+        for nick, body in said:  # the same words twice are two messages
+            {"bob": bob, "alice": alice}[nick].say(room, body, f"{nick}-{body}", kind="groupchat")
+            {"bob": bob, "alice": alice}[nick].settle()
+        for each in (alice, bob):
+            each.until(lambda each=each: len(in_room(each, room)) == len(said), "the talk")
+    crowd.call(crowd.speak, alice, bob)
+    wait_heard(alice, bob)
+    for each in (alice, bob):
+        each.settle()
+    if how == "hole":
+        leg.hole()
+    else:
+        leg.cut(how)
+    for _ in range(3):
+        crowd.call(crowd.speak, alice, bob)
+    all_back([alice])
+    for _ in range(3):  # not before: what the server writes into the broken leg is lost
+        crowd.call(crowd.speak, bob, alice)
+    wait_heard(alice, bob)
+    wait_heard(bob, alice)
+    assert alice.losses[0][1] == "fin" and len(alice.losses) == 1
+    if said:
+        alice.until(lambda: of_room(alice, room)[-1].get("type") is None, "its place again")
+        for each in (alice, bob):
+            each.say(room, "three", f"three-{each.user}", kind="groupchat")
+            each.settle()
+        for each in (alice, bob):
+            each.until(lambda each=each: len(in_room(each, room)) >= len(said) + 2, "the talk")
+            assert in_room(each, room)[:len(said)] == said
+            assert sorted(in_room(each, room)[len(said):]) == [("alice", "three"), ("bob", "three")]
+        assert len(subjects(alice, room)) == 1
+    bob.until(lambda: bob.presence[alice.jid] == "available", "alice")
+    assert alice.presence[bob.jid] == "available"
+    assert not bob.losses, bob.tell()
+    assert alice.heard[bob.user] == [0, 1, 2] and bob.heard[alice.user] == [0, 1, 2, 3]
+    assert_well([alice, bob])
+    assert s.figure("resumes_total", result="rebuilt") == s.figure("sessions_stranded_total") == 1
