@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 
-from raw import NS_BIND, NS_PING, NS_SASL, NS_STREAMS, TIMEOUT, Framer, TimedOut, matcher
+from raw import NS_BIND, NS_PING, NS_SASL, NS_STANZA_ERRORS, NS_STREAMS, TIMEOUT, Framer, TimedOut, matcher
 
 PLAIN_ONLY = f"<mechanisms xmlns='{NS_SASL}'><mechanism>PLAIN</mechanism></mechanisms>"
 BIND_ONLY = f"<bind xmlns='{NS_BIND}'/>"
@@ -129,8 +129,13 @@ class StubSession:
             self.note(element)
 
     def bind(self, element):
-        resource = element.find("resource")
-        self.jid = f"{self.user}@{self.server.domain}/{resource.text if resource else 'made-up'}"
+        asked = element.find("resource")
+        given = self.server.assign(asked.text if asked else None)
+        if given is None:
+            self.send(f"<iq type='error' id='{element['id']}'><error type='cancel'><conflict xmlns='{NS_STANZA_ERRORS}'/>"
+                      "</error></iq>")
+            return
+        self.jid = f"{self.user}@{self.server.domain}/{given}"
         self.send(f"<iq type='result' id='{element['id']}'><bind xmlns='{NS_BIND}'><jid>{self.jid}</jid></bind></iq>")
         self.server.bound(self)
 
@@ -158,6 +163,7 @@ class StubServer:
         self.features_after = BIND_ONLY
         self.answer_pings = True
         self.on_header = "answer"   # or "nothing", "close"
+        self.assign = lambda asked: asked or "made-up"  # the resource that a bind gets; None: refused with a conflict
         self.sessions = []          # those that have bound, in that order
         self.connections = []
         self.logins = []            # user and password of each login that was tried

@@ -4,7 +4,8 @@ the real servers, by clients that come back by themselves."""
 import pytest
 
 from crowd import Crowd
-from scene import eventually, own_scene, scene, stub, stub_scene, upstream_knife  # noqa: F401  (fixtures)
+from raw import NS_SM3
+from scene import eventually, from_server, own_scene, scene, stub, stub_scene, upstream_knife  # noqa: F401  (fixtures)
 
 SETTLED = 11  # seconds: who has not shown up again by then is told to have left
 # ejabberd loses what it has confirmed: messages that cross its own stop, and what it had not written when it is killed
@@ -386,3 +387,95 @@ def test_one_upstream_leg_breaks(legacy, scene, upstream_knife, crowd_of, how):
     assert alice.heard[bob.user] == [0, 1, 2] and bob.heard[alice.user] == [0, 1, 2, 3]
     assert_well([alice, bob])
     assert s.figure("resumes_total", result="rebuilt") == s.figure("sessions_stranded_total") == 1
+
+
+def own_presence(room, more="", kind=""):
+    return (f"<presence from='{room}'{kind}><x xmlns='{NS_MUC}#user'><item affiliation='none' role='none'/>"
+            f"<status code='110'/>{more}</x></presence>")
+
+
+def test_the_late_farewell_of_the_old_leg_does_not_end_a_place_in_a_room(stub_scene, stub):
+    """The server takes the old leg's occupant out when the fresh leg is in already; a kick is a kick."""
+    s = stub_scene()
+    client = s.login()
+    room = "hall@rooms.example.org/nick"
+    client.stanza(f"<presence to='{room}'><x xmlns='{NS_MUC}'/></presence>")
+    old = stub.session_of(client.jid)
+    old.wait_for("presence")
+    old.send(own_presence(room))
+    client.wait_for("presence")
+    client.request()
+    old.cut()
+    client.wait_closed()
+    client = s.resume(client)
+    leg = stub.session_of(client.jid)
+    assert leg is not old
+    assert leg.wait_for("presence").has("history")
+    leg.send(own_presence(room, kind=" type='unavailable'"))  # it is not in yet
+    leg.send(own_presence(room))
+    assert client.wait_for("presence").get("type") is None
+    leg.send(own_presence(room, kind=" type='unavailable'"))
+    assert leg.wait_for("presence").has("history")
+    leg.send(own_presence(room))
+    assert client.wait_for("presence").get("type") is None
+    leg.send(own_presence(room, "<status code='307'/>", " type='unavailable'"))
+    assert client.wait_for("presence")["type"] == "unavailable"
+
+
+# 4. The resource is taken
+
+@pytest.mark.parametrize("given", ["another", None])
+def test_the_server_does_not_give_the_resource_again(stub_scene, stub, given):
+    s = stub_scene()
+    client = s.login(presence=0)
+    jid = client.jid
+    s.say(client, f"x@{s.domain}", range(3))
+    client.request()
+    stub.session_of(jid).send(from_server(s, jid, range(2)))
+    assert s.hear(client, 2) == [0, 1]
+    stub.assign = lambda asked: given
+    stub.session_of(jid).cut()
+    assert client.wait_closed()[0] == "fin"
+    fresh = s.authenticated()
+    failed = fresh.try_resume(client.sm_id, client.h_in - 2)
+    assert failed.condition == "item-not-found"
+    assert int(failed["h"]) == client.sent == 4
+    stub.assign = lambda asked: asked or "made-up"
+    assert fresh.bind("r") == (f"{s.jid('a')}/another" if given else jid)
+    fresh.enable()
+    fresh.presence()
+    assert s.hear(fresh, 2) == [0, 1]
+    s.say(fresh, f"x@{s.domain}", [9])
+    assert stub.session_of(fresh.jid).wait_for("message").body == s.text(9)
+    assert s.figure("sessions_ended_total", reason="resource_taken") == 1
+
+
+@pytest.mark.servers("prosody", "ejabberd", "jabberd2")
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_direct_login_of_the_same_resource_ends_the_session(legacy, scene, attached):
+    s = scene()
+    client, friend = s.login(presence=0), s.login("b")
+    client.ping()
+    if not attached:
+        client.cut()
+        s.wait_detached()
+        s.send_away(friend, client.jid, range(3))
+    taker = s.direct("a", "r", presence=0)
+    assert taker.jid == client.jid
+    if attached:
+        error = client.wait_for("error")
+        assert error.condition == "conflict"
+        client.wait_for("end")
+    eventually(lambda: s.figure("sessions_ended_total", reason="upstream_conflict") == 1, "the session ends")
+    assert s.figure("sessions") == 1
+    taker.ping()
+    assert taker.is_open(), "nobody fights for it"
+    again = s.authenticated()
+    assert again.try_resume(client.sm_id, client.h_in).condition == "item-not-found"
+    again.bind("elsewhere")
+    again.enable()
+    again.presence()
+    if not attached:
+        assert s.hear(again, 3) == [0, 1, 2]
+    assert s.hear_rest(again) == []
+    assert taker.is_open()
