@@ -1,6 +1,11 @@
 """The legacy server restarts, or an upstream leg breaks: sessions outlive it (design: rebuild). Seen from outside, on
 the real servers, by clients that come back by themselves."""
 
+import bisect
+import datetime
+import re
+import time
+
 import pytest
 
 from crowd import Crowd
@@ -479,3 +484,53 @@ def test_a_direct_login_of_the_same_resource_ends_the_session(legacy, scene, att
         assert s.hear(again, 3) == [0, 1, 2]
     assert s.hear_rest(again) == []
     assert taker.is_open()
+
+
+# 5. proxy.login_rate
+
+RATE = 20
+BURST = 2  # a tenth of a second
+
+
+def most_within_a_second(times):
+    """The largest number of them in any one second."""
+    times = sorted(times)
+    return max(bisect.bisect_left(times, start + 1) - index for index, start in enumerate(times))
+
+
+def dialed(proxy):
+    """When connections to the server were opened for logins, by the proxy's own clock."""
+    stamps = re.findall(r'^time=(\S+)Z .*msg="client leg".* to=dialing$', proxy.log(), re.M)
+    return [datetime.datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
+
+
+def test_sixty_clients_come_back_at_the_pace_of_login_rate(stub_scene, stub, knife_factory, crowd_of):
+    """While the server is down, and that is for five seconds, they stay where they are; when it is back they are sent
+    away one by one, and log in one by one."""
+    knife = knife_factory(stub.host, stub.port)
+    s = stub_scene(upstream=f"127.0.0.1:{knife.port}", proxy_login_rate=RATE)
+    crowd = crowd_of(s)
+    members = crowd.enter([(s.account(f"m{number}"), "r") for number in range(60)], s.proxy.port)
+    knife.refuse()
+    knife.cut("rst")
+    s.wait_figure(60, "sessions_stranded_total")
+    down_until = time.monotonic() + 5
+    eventually(lambda: s.figure("upstream_up") == 0, "the proxy knows that the server is down")
+    while time.monotonic() < down_until:
+        assert all(each.attached and not each.losses for each in members)
+        time.sleep(0.05)
+    before = len(dialed(s.proxy))
+    back = time.monotonic()
+    knife.refuse(False)
+    all_back(members)
+    assert_well(members)
+    lost = [each.losses[0][0] for each in members]
+    assert [len(each.losses) for each in members] == [1] * 60
+    assert min(lost) >= back
+    logins = dialed(s.proxy)
+    assert len(logins) == before + 60
+    print(f"cut within {max(lost) - min(lost):.2f} s, at most {most_within_a_second(lost)} in one; "
+          f"logins: at most {most_within_a_second(logins)} in one")
+    assert max(lost) - min(lost) >= (60 - BURST) / RATE - 0.5
+    assert most_within_a_second(logins) <= RATE + BURST + 1  # both ends of the second count
+    assert s.figure("resumes_total", result="rebuilt") == 60
