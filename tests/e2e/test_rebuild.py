@@ -1,6 +1,7 @@
 """The legacy server restarts, or an upstream leg breaks: sessions outlive it (design: rebuild). Seen from outside, on
 the real servers, by clients that come back by themselves."""
 
+import asyncio
 import bisect
 import datetime
 import re
@@ -8,9 +9,12 @@ import time
 
 import pytest
 
+import slix
+import xmppjs
 from crowd import Crowd
 from raw import NS_SM3
 from scene import eventually, from_server, own_scene, scene, stub, stub_scene, upstream_knife  # noqa: F401  (fixtures)
+from slix import numbered
 
 SETTLED = 11  # seconds: who has not shown up again by then is told to have left
 # ejabberd loses what it has confirmed: messages that cross its own stop, and what it had not written when it is killed
@@ -534,3 +538,58 @@ def test_sixty_clients_come_back_at_the_pace_of_login_rate(stub_scene, stub, kni
     assert max(lost) - min(lost) >= (60 - BURST) / RATE - 0.5
     assert most_within_a_second(logins) <= RATE + BURST + 1  # both ends of the second count
     assert s.figure("resumes_total", result="rebuilt") == 60
+
+
+# 6. Real clients
+
+@RESTARTS
+@slix.scenario
+async def test_slixmpp_comes_back_by_itself(own_legacy, proxy_factory, account, how):
+    proxy = proxy_factory(**LINGER[own_legacy.kind])
+    async with slix.Client(account(), proxy.host, proxy.port, proxy.ca) as one, \
+            slix.Client(account(), proxy.host, proxy.port, proxy.ca) as other:
+        one.say(other.boundjid.full, *numbered("before", 1, 5))
+        other.say(one.boundjid.full, *numbered("before", 1, 5))
+        for each in (one, other):
+            await each.until_bodies(*numbered("before", 1, 5))
+            await each.until_all_acked()  # it forgets what is unacked when it resumes
+        await asyncio.to_thread(own_legacy.restart, how)
+        for each in (one, other):
+            await each.until(lambda each=each: each.resumptions == 1, "resumption")
+        one.say(other.boundjid.full, *numbered("after", 1, 5))
+        other.say(one.boundjid.full, *numbered("after", 1, 5))
+        for each in (one, other):
+            again = [] if not LINGER[own_legacy.kind] else numbered("before", 1, 5)
+            await each.until(lambda each=each: each.bodies()[-1] == "after 5", "the last message")
+            assert each.bodies() in ([*numbered("before", 1, 5), *numbered("after", 1, 5)],
+                                     [*numbered("before", 1, 5), *again, *numbered("after", 1, 5)])
+            assert each.sessions == 1
+        assert proxy.metric("holdfast_resumes_total", result="rebuilt") == 2
+
+
+@RESTARTS
+def test_xmppjs_comes_back_by_itself(own_legacy, proxy_factory, account, how):
+    proxy = proxy_factory(**LINGER[own_legacy.kind])
+    one, other = (xmppjs.Client(account(), proxy.host, proxy.port, proxy.ca) for _ in range(2))
+    with one, other:
+        for each, to in ((one, other), (other, one)):
+            each.say(to.jid, *numbered("before", 1, 5))
+            each.until_acked(*numbered("before", 1, 5))
+        for each in (one, other):
+            each.until_bodies(*numbered("before", 1, 5))
+        getattr(own_legacy, how)()
+        for each, to in ((one, other), (other, one)):
+            each.say(to.jid, *numbered("while down", 1, 5))
+        own_legacy.start()
+        for each in (one, other):
+            each.until_resumed()
+        for each, to in ((one, other), (other, one)):
+            each.say(to.jid, *numbered("after", 1, 5))
+            each.until_acked(*numbered("while down", 1, 5), *numbered("after", 1, 5))
+        for each in (one, other):
+            each.until(lambda each=each: "after 5" in each.of("message"), "the last message")
+            wanted = [*numbered("before", 1, 5), *numbered("while down", 1, 5), *numbered("after", 1, 5)]
+            assert list(dict.fromkeys(each.of("message"))) == wanted
+            assert LINGER[own_legacy.kind] or each.of("message") == wanted
+            assert len(each.of("online")) == 1 and not each.of("failed")
+        assert proxy.metric("holdfast_resumes_total", result="rebuilt") == 2
