@@ -209,8 +209,10 @@ bool rebuild_holds(struct session *s, const struct element *e)
 {
     if (!s->catching_up || e->kind != ELEMENT_MESSAGE || (e->facts & FACT_DELAY))
         return false;
-    if (s->early.count >= s->cx->settings->sm.queue_stanzas)
+    if (s->early.count >= s->cx->settings->sm.queue_stanzas || s->early.bytes >= s->cx->settings->sm.queue_bytes) {
+        rebuild_caught_up(s); /* no room to wait: those that waited still come first */
         return false;
+    }
     struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     queue_append(&s->early, entry);
     count(s->cx->counters, METRIC_parked_stanzas);
