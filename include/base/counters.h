@@ -67,6 +67,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
     F(lookups, COUNTER, "Questions to name servers about upstream servers, by result")             \
     F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
+    F(proxy_headers, COUNTER, "Connections from listen.proxy_from, by what came of their PROXY protocol header") \
     F(backpressure, COUNTER, "Times that reading was stopped because the other side was slow, by leg") \
     F(ack_round_trip_seconds, HISTOGRAM, "From an ack request leaving to the client's answer")     \
     F(barrier_seconds, HISTOGRAM, "From a barrier ping leaving to the server's answer")            \
@@ -193,6 +194,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(limit_stanzas_per_second, limits_hit, "limit=\"stanzas_per_second\"")                        \
     M(limit_login_failures_per_ip, limits_hit, "limit=\"login_failures_per_ip\"")                  \
     M(limit_login_failures_per_account, limits_hit, "limit=\"login_failures_per_account\"")        \
+    M(proxy_headers_told, proxy_headers, "result=\"told\"")                                        \
+    M(proxy_headers_local, proxy_headers, "result=\"local\"")                                      \
+    M(proxy_headers_probe, proxy_headers, "result=\"probe\"")                                      \
+    M(proxy_headers_cut, proxy_headers, "result=\"cut\"")                                          \
+    M(proxy_headers_late, proxy_headers, "result=\"late\"")                                        \
+    M(proxy_headers_bad, proxy_headers, "result=\"bad\"")                                          \
     M(backpressure_client, backpressure, "leg=\"client\"")                                         \
     M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
     M(ack_round_trip, ack_round_trip_seconds, "")                                                  \

@@ -17,6 +17,10 @@ void dialer_free(struct dialer *d); /* open dials must have been freed */
 /* Asks these name servers, "192.0.2.1:53,[2001:db8::1]:53", instead of the system's; false if they cannot be parsed. */
 bool dialer_set_servers(struct dialer *d, const char *servers);
 
+/* Source addresses, literal ones: each connection takes the next one of its target's family, and another one where that
+ * has no port left. For a family without any the system chooses. NULL-terminated; false if one is no address. */
+bool dialer_set_sources(struct dialer *d, char *const *sources);
+
 /* One way to a service that several servers offer. Ways to the same server stand behind each other. */
 struct dial_route {
     struct address address;
@@ -44,6 +48,7 @@ struct dial_target {
     size_t route_count;
     const struct dial_events *events; /* must outlive the transport */
     const char *no_route;             /* what `closed` tells if there is none */
+    struct slice head;       /* bytes that go ahead of all else, also of TLS; copied */
 };
 
 /* A transport at once, not usable before `ready`; failures come as `closed` with TRANSPORT_REFUSED, TRANSPORT_TIMEOUT

@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_NET_LISTENER_H
 #define HOLDFAST_NET_LISTENER_H
 
+#include "base/endpoint.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "net/transport.h"
@@ -9,8 +10,8 @@
 struct listener;
 
 struct listener_events {
-    /* A new connection on the loop's thread; fd is non-blocking and the callee's. peer as in struct transport. */
-    void (*accepted)(void *ctx, int fd, const char *peer);
+    /* A new connection on the loop's thread; fd is non-blocking and the callee's. */
+    void (*accepted)(void *ctx, int fd, const struct endpoint *peer);
 };
 
 /* Binds "address:port" or "[v6]:port", both literal; "*:port" and "port" alone mean all addresses of both families (one
@@ -18,8 +19,11 @@ struct listener_events {
  * told when the one who listens there would share the port (SO_REUSEPORT). Port 0 takes a free one. Does not accept
  * before listener_start, but the kernel queues connections. May be called on any thread before the loop runs. */
 struct listener *listener_open(const char *address, char **error_r);
+/* Takes over a listening TCP socket that someone else has bound, a service manager say. NULL with *error_r. */
+struct listener *listener_adopt(int fd, char **error_r);
 /* The port that was bound (useful with port 0). */
 int listener_port(const struct listener *l);
+const char *listener_address(const struct listener *l, char text[ENDPOINT_TEXT]); /* with the port; returns text */
 /* A second socket on the same address for another worker; only valid for listeners opened by listener_open. */
 struct listener *listener_clone(const struct listener *l, char **error_r);
 void listener_start(struct listener *l, struct loop *loop, const struct listener_events *events, void *ctx);

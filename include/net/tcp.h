@@ -9,8 +9,10 @@
 #include "net/transport.h"
 
 /* Takes over a connected, non-blocking socket. With tls a server handshake comes first (direct TLS, bounded by
- * handshake_timeout); `ready` tells when it is done. Without, `ready` is called in the next turn. */
-struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout);
+ * handshake_timeout); `ready` tells when it is done. Without, `ready` is called in the next turn. told: the ends of the
+ * client's connection, where it is not this one (its load balancer's); NULL, or an end that is none: this one's. */
+struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
+                             const struct endpoints *told);
 
 /* STARTTLS (RFC 6120 5): what was written so far leaves in clear, then the handshake begins; what is written from now
  * on waits for its end. `ready` is called again then. The server side fails the transport with TRANSPORT_TLS if bytes

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 struct tls_context;
+struct tls_tickets;
 
 struct tls_pair {
     const char *certificate; /* PEM file with the chain */
@@ -15,9 +16,9 @@ struct tls_pair {
 
 /* Server side: TLS 1.2 and 1.3, ALPN `xmpp-client` where the client offers ALPN (XEP-0368; a client that offers only
  * others is refused with no_application_protocol), tickets on, released buffers, no renegotiation, no compression. The
- * first pair is the default, the others are chosen by SNI (by the names in the certificates, wildcards too).
- * NULL with *error_r (free it) telling which file and why. */
-struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char **error_r);
+ * first pair is the default, the others are chosen by SNI (by the names in the certificates, wildcards too). tickets
+ * outlive the context; NULL: keys of its own. NULL with *error_r (free it) telling which file and why. */
+struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struct tls_tickets *tickets, char **error_r);
 /* Client side, for upstreams. ca: PEM file or NULL for the system's; verify: whether an unverified peer is refused.
  * hosts: names that its certificate may be for besides the one asked for (RFC 6120 13.7.2.1 wants the domain there),
  * NULL-terminated, or NULL; addresses among them are left out. */
@@ -25,7 +26,7 @@ struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hos
 /* Transports that use it keep what they need; the caller's reference ends. NULL is fine. */
 void tls_free(struct tls_context *tls);
 
-/* Earliest notAfter of its certificates, seconds since 1970; 0 without certificates. */
-long long tls_expiry(const struct tls_context *tls);
+/* notAfter of the certificate of that pair, seconds since 1970; 0 where there is none (or on the client side). */
+long long tls_expiry(const struct tls_context *tls, size_t pair);
 
 #endif

@@ -8,6 +8,7 @@
 #ifndef HOLDFAST_NET_TRANSPORT_H
 #define HOLDFAST_NET_TRANSPORT_H
 
+#include "base/endpoint.h"
 #include "base/slice.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,6 +79,9 @@ struct transport {
     enum transport_kind kind;
     void *server;  /* of those that were dialled over routes (net/dialer.h): whose, once connected; else NULL */
     char peer[64]; /* "192.0.2.1:5222", "[2001:db8::1]:5222" of the peer, for logs and limits per address */
+    /* Of an accepted one: the client's address, which `peer` is the text of, and the one that it connected to; as a
+     * load balancer told them where one did. */
+    struct endpoints ends;
 };
 
 static inline void transport_set_events(struct transport *t, const struct transport_events *events, void *ctx)

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 #include "net/tls.h"
 #include "session/settings.h"
@@ -21,6 +22,13 @@ struct config_servers {
     bool srv; /* the servers are those that SRV records of the domain tell */
 };
 
+enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_V1, PROXY_PROTOCOL_V2 };
+
+struct network_list {
+    struct network *list;
+    size_t n;
+};
+
 /* What is in force. Lists end with NULL and are never NULL themselves; other strings are NULL for `none`. */
 struct config {
     struct settings settings; /* for session/ */
@@ -29,6 +37,8 @@ struct config {
         char *resolver;    /* "address:port,address:port", NULL = the system's */
         char *upstream_ca; /* PEM file, NULL = the system's */
         bool upstream_verify;
+        enum proxy_protocol upstream_proxy_protocol;
+        char **upstream_source; /* literal addresses */
         char *node;
         unsigned workers;
         usec drain, drain_grace;
@@ -36,10 +46,13 @@ struct config {
     } proxy;
     struct {
         char **starttls, **tls, **stats; /* as listener_open takes them */
+        bool proxy_protocol;
+        struct network_list proxy_from;
     } listen;
     struct {
         char **certificate, **key;
         struct tls_pair *pairs; /* of both, for tls_server_new */
+        char *ticket_key_file;  /* NULL = none */
         size_t pair_count;
     } tls;
     struct {

@@ -61,6 +61,8 @@ struct stats_http;
  * thread; port 0 takes a free one. The source is copied, its ctx must outlive stats_http_stop(). NULL with *error_r
  * (free it), e.g. "stats port 127.0.0.1:9280: Address already in use". */
 struct stats_http *stats_http_start(const char *address, const struct stats_source *source, char **error_r);
+/* As stats_http_start, on a listening socket that someone else has bound; taken over in any case. */
+struct stats_http *stats_http_adopt(int fd, const struct stats_source *source, char **error_r);
 /* The port that was bound. */
 int stats_http_port(const struct stats_http *h);
 /* Waits for the callback that is under way, cuts all connections, ends the thread. NULL is fine. */

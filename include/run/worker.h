@@ -32,6 +32,7 @@ struct proxy_node {
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */
     _Atomic size_t memory_limit, connections_limit;
     _Atomic bool confirm_none;
+    struct tls_tickets *tickets;
     struct counters *counters; /* what no worker counts; written by the stats port's thread */
     char *name;
     char secret[32]; /* for tags */
@@ -39,12 +40,13 @@ struct proxy_node {
 
 /* The TLS contexts of one worker; those that the configuration does not want are NULL. False with *error_r (free it).
  */
-bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r,
-                char **error_r);
+bool worker_tls(const struct config *config, struct tls_tickets *tickets, struct tls_context **server_r,
+                struct tls_context **upstream_r, char **error_r);
 /* NULL with *error_r (free it) when TLS cannot be set up. */
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r);
-/* Before worker_start. The listener is taken over. */
-void worker_add_listener(struct worker *w, struct listener *l, bool tls);
+/* Before worker_start. The listener is taken over. shared: it is the only one on its address, and this worker accepts
+ * for all. */
+void worker_add_listener(struct worker *w, struct listener *l, bool tls, bool shared);
 void worker_start(struct worker *w);
 /* Waits for its thread, which ends when worker_stop was handled. */
 void worker_join(struct worker *w);
@@ -72,5 +74,7 @@ size_t worker_sessions(const struct worker *w);
 
 /* On the worker's thread: */
 struct context *worker_context(struct worker *w);
+/* Before worker_start. What its clients are served with; NULL without certificates. */
+const struct tls_context *worker_tls_server(const struct worker *w);
 
 #endif

@@ -40,9 +40,10 @@ struct upstream_leg {
     char sid[SID_SIZE]; /* in the logs, once it has a session */
 };
 
-/* Dials. Nothing is called up before it has returned. */
-struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, uint64_t number,
-                                       const struct upstream_events *events, void *ctx);
+/* Dials, on behalf of that client (the ends of its transport; NULL = there is none). Nothing is called up before it has
+ * returned. */
+struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, const struct endpoints *client,
+                                       uint64_t number, const struct upstream_events *events, void *ctx);
 /* The same over a transport that is being dialled; it is taken over. */
 struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *t, struct slice domain, uint64_t number,
                                           const struct upstream_events *events, void *ctx);

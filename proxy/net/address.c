@@ -1,6 +1,5 @@
 #include "net/address.h"
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
 bool address_parse(struct address *out, const char *host, int port)
@@ -43,28 +42,32 @@ void address_set_port(struct address *a, int port)
         a->v4.sin_port = htons((uint16_t)port);
 }
 
-char *address_text(const struct address *a, char out[ADDRESS_TEXT])
+struct endpoint address_endpoint(const struct address *a)
 {
-    char host[INET6_ADDRSTRLEN] = "";
-    if (a->sa.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr)) {
-        inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof host);
-        snprintf(out, ADDRESS_TEXT, "[%s]:%d", host, address_port(a));
-    } else {
-        const void *v4 = a->sa.sa_family == AF_INET6 ? (const void *)&a->v6.sin6_addr.s6_addr[12]
-                                                     : (const void *)&a->v4.sin_addr;
-        inet_ntop(AF_INET, v4, host, sizeof host);
-        snprintf(out, ADDRESS_TEXT, "%s:%d", host, address_port(a));
-    }
-    return out;
+    if (a->n == 0)
+        return (struct endpoint){0};
+    bool v6 = a->sa.sa_family == AF_INET6;
+    return endpoint_make(v6 ? ENDPOINT_V6 : ENDPOINT_V4,
+                         v6 ? (const void *)&a->v6.sin6_addr : (const void *)&a->v4.sin_addr,
+                         (uint16_t)address_port(a));
 }
 
-char *address_of_peer(int fd, char out[ADDRESS_TEXT])
+char *address_text(const struct address *a, char out[ADDRESS_TEXT])
+{
+    struct endpoint e = address_endpoint(a);
+    return endpoint_text(&e, out);
+}
+
+static struct endpoint end_of(int fd, int (*name)(int fd, struct sockaddr *sa, socklen_t *n))
 {
     struct sockaddr_storage sa = {0};
     socklen_t n = sizeof sa;
     struct address a;
-    out[0] = '\0';
-    if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0 && address_copy(&a, (struct sockaddr *)&sa, n))
-        address_text(&a, out);
-    return out;
+    bool good = name(fd, (struct sockaddr *)&sa, &n) == 0 && address_copy(&a, (struct sockaddr *)&sa, n);
+    return good ? address_endpoint(&a) : (struct endpoint){0};
+}
+
+struct endpoints address_ends(int fd)
+{
+    return (struct endpoints){end_of(fd, getpeername), end_of(fd, getsockname)};
 }

@@ -14,6 +14,8 @@
 struct dialer {
     struct loop *loop;
     struct resolver *resolver;
+    struct address *sources;
+    size_t source_count, next_source;
 };
 
 /* One dial: resolve, then one route after the other, until a socket is connected and handed to the transport.
@@ -50,6 +52,7 @@ void dialer_free(struct dialer *d)
 {
     if (d) {
         resolver_free(d->resolver);
+        free(d->sources);
         free(d);
     }
 }
@@ -57,6 +60,25 @@ void dialer_free(struct dialer *d)
 bool dialer_set_servers(struct dialer *d, const char *servers)
 {
     return resolver_set_servers(d->resolver, servers);
+}
+
+bool dialer_set_sources(struct dialer *d, char *const *sources)
+{
+    size_t n = 0;
+    while (sources[n])
+        n++;
+    struct address *list = mem_zalloc((n + 1) * sizeof *list);
+    for (size_t i = 0; i < n; i++) {
+        if (!address_parse(&list[i], sources[i], 0)) {
+            free(list);
+            return false;
+        }
+    }
+    free(d->sources);
+    d->sources = list;
+    d->source_count = n;
+    d->next_source = 0;
+    return true;
 }
 
 static void drop_attempt(struct dial *dial)
@@ -172,15 +194,47 @@ static usec attempt_deadline(const struct dial *dial)
     return now + (dial->deadline - now) / (usec)(dial->n - dial->next + 1);
 }
 
-/* Starts an attempt: 0 = connected, EINPROGRESS = on its way, else why not. */
-static int try_connect(struct dial *dial, const struct address *a)
+/* A socket towards a, from that source if any: 0 = connected, EINPROGRESS = on its way, else why not. */
+static int connect_from(struct dial *dial, const struct address *source, const struct address *a)
 {
+    const int on = 1;
     dial->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dial->fd < 0)
+        return errno;
+    /* The port is chosen at the connect, when the target is known: it need not be free towards all others. */
+    if (source && (setsockopt(dial->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0 ||
+                   bind(dial->fd, &source->sa, source->n) < 0))
         return errno;
     if (connect(dial->fd, &a->sa, a->n) == 0)
         return is_connected_to_itself(dial->fd) ? ECONNREFUSED : 0;
     return errno;
+}
+
+/* Their turn goes round. NULL: there is none of that family. */
+static const struct address *next_source(struct dialer *d, int family)
+{
+    for (size_t i = 0; i < d->source_count; i++) {
+        const struct address *source = &d->sources[d->next_source++ % d->source_count];
+        if (source->sa.sa_family == family)
+            return source;
+    }
+    return NULL;
+}
+
+/* Starts the attempt at addresses[next - 1], as connect_from. A source that is not there, or whose ports are used up
+ * towards this target (EADDRNOTAVAIL both), leaves the others. */
+static int try_connect(struct dial *dial, const struct address *a)
+{
+    struct dialer *d = dial->dialer;
+    int error = EADDRNOTAVAIL;
+    for (size_t i = 0; error == EADDRNOTAVAIL && (i == 0 || i < d->source_count); i++) {
+        const struct address *source = next_source(d, a->sa.sa_family);
+        drop_attempt(dial);
+        error = connect_from(dial, source, a);
+        if (!source)
+            break;
+    }
+    return error;
 }
 
 static void try_next(struct dial *dial)
@@ -295,7 +349,7 @@ static void take_routes(struct dial *dial, const struct dial_target *target)
 struct transport *dialer_dial(struct dialer *d, const struct dial_target *target)
 {
     struct dial *dial = MEM_NEW(struct dial);
-    struct transport *t = tcp_dialling(d->loop, on_abandoned, dial);
+    struct transport *t = tcp_dialling(d->loop, target->head, on_abandoned, dial);
     if (target->host)
         snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
     *dial = (struct dial){

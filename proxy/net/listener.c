@@ -4,19 +4,20 @@
 #include "loop_work.h"
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG 4096            /* the kernel caps it (somaxconn); reconnect storms fill it */
-#define ACCEPTS_PER_TURN 16     /* the connections that exist get their turn as well */
-#define PAUSE (100 * USEC_MS)   /* after running out of descriptors */
+#define BACKLOG          4096            /* the kernel caps it (somaxconn); reconnect storms fill it */
+#define ACCEPTS_PER_TURN 16              /* the connections that exist get their turn as well */
+#define PAUSE            (100 * USEC_MS) /* after running out of descriptors */
 
 struct listener {
     struct address address; /* with the port that was bound */
     bool dual_stack;
-    int fd; /* -1 after listener_free */
+    int fd;            /* -1 after listener_free */
     struct loop *loop; /* NULL before listener_start */
     const struct listener_events *events;
     void *ctx;
@@ -82,23 +83,36 @@ static bool is_port_free(const struct address *a, bool dual_stack)
     return true;
 }
 
+/* NULL with errno if that is no TCP socket. */
+static struct listener *listener_of(int fd, bool dual_stack)
+{
+    struct sockaddr_storage bound = {0};
+    socklen_t n = sizeof bound;
+    struct address address;
+    if (getsockname(fd, (struct sockaddr *)&bound, &n) < 0)
+        return NULL;
+    if (!address_copy(&address, (struct sockaddr *)&bound, n)) {
+        errno = EAFNOSUPPORT;
+        return NULL;
+    }
+    struct listener *l = MEM_NEW(struct listener);
+    l->address = address;
+    l->dual_stack = dual_stack;
+    l->fd = fd;
+    return l;
+}
+
 static struct listener *open_socket(struct address a, bool dual_stack, bool first)
 {
     int fd = !first || is_port_free(&a, dual_stack) ? bind_socket(&a, dual_stack, true) : -1;
     if (fd < 0)
         return NULL;
-    struct sockaddr_storage bound;
-    socklen_t n = sizeof bound;
-    if (listen(fd, BACKLOG) < 0 || getsockname(fd, (struct sockaddr *)&bound, &n) < 0) {
+    struct listener *l = listen(fd, BACKLOG) == 0 ? listener_of(fd, dual_stack) : NULL;
+    if (!l) {
         int error = errno;
         close(fd);
         errno = error;
-        return NULL;
     }
-    struct listener *l = MEM_NEW(struct listener);
-    address_copy(&l->address, (struct sockaddr *)&bound, n);
-    l->dual_stack = dual_stack;
-    l->fd = fd;
     return l;
 }
 
@@ -129,6 +143,27 @@ struct listener *listener_clone(const struct listener *l, char **error_r)
     return clone;
 }
 
+static bool is_set(int fd, int level, int option)
+{
+    int value = 0;
+    socklen_t n = sizeof value;
+    return getsockopt(fd, level, option, &value, &n) == 0 && value;
+}
+
+struct listener *listener_adopt(int fd, char **error_r)
+{
+    bool good = is_set(fd, SOL_SOCKET, SO_ACCEPTCONN) && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0 &&
+                fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+    struct listener *l = good ? listener_of(fd, !is_set(fd, IPPROTO_IPV6, IPV6_V6ONLY)) : NULL;
+    *error_r = l ? NULL : mem_printf("descriptor %d is not a listening TCP socket", fd);
+    return l;
+}
+
+const char *listener_address(const struct listener *l, char text[ENDPOINT_TEXT])
+{
+    return address_text(&l->address, text);
+}
+
 int listener_port(const struct listener *l)
 {
     return address_port(&l->address);
@@ -151,10 +186,14 @@ static void pause_accepting(struct listener *l)
 /* False when there is no more to accept now. The upcall may free the listener: its fd is -1 then. */
 static bool accept_one(struct listener *l)
 {
-    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage sa = {0};
+    socklen_t n = sizeof sa;
+    int fd = accept4(l->fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        char peer[ADDRESS_TEXT];
-        l->events->accepted(l->ctx, fd, address_of_peer(fd, peer));
+        struct address a;
+        address_copy(&a, (struct sockaddr *)&sa, n);
+        struct endpoint peer = address_endpoint(&a);
+        l->events->accepted(l->ctx, fd, &peer);
         return true;
     }
     if (is_exhausted(errno))

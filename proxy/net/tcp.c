@@ -205,6 +205,8 @@ static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *na
     timers_arm(loop_timers(t->loop), &t->timer, deadline);
     t->due &= ~(unsigned)TCP_DUE_READ;
     t->state = t->clear ? TCP_STARTTLS : TCP_HANDSHAKE;
+    if (t->clear)
+        loop_queue(t->loop, LOOP_FLUSH, &t->flush);
     if (t->state == TCP_HANDSHAKE)
         tcp_add_due(t, TCP_DUE_HANDSHAKE);
     tcp_watch(t);
@@ -480,28 +482,34 @@ static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
 static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, usec deadline)
 {
     t->fd = fd;
+    t->late = t->out.n > t->clear; /* of the head its owner knows nothing */
     tcp_io_set_options(fd);
-    address_of_peer(fd, t->base.peer);
     if (tls) {
         tcp_begin_tls(t, tls, name, true, deadline);
         return;
     }
     t->state = TCP_UP;
+    t->clear = 0;
     if (t->out.n)
         loop_queue(t->loop, LOOP_FLUSH, &t->flush);
     tcp_add_due(t, TCP_DUE_READY);
 }
 
-struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout)
+struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
+                             const struct endpoints *told)
 {
     struct tcp *t = tcp_new(l, TCP_UP);
+    t->base.ends = told && told->source.family ? *told : address_ends(fd);
+    endpoint_text(&t->base.ends.source, t->base.peer);
     tcp_begin(t, fd, tls, NULL, loop_clock(l)->mono + handshake_timeout);
     return &t->base;
 }
 
-struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
+struct transport *tcp_dialling(struct loop *l, struct slice head, void (*abandoned)(void *ctx), void *ctx)
 {
     struct tcp *t = tcp_new(l, TCP_DIALLING);
+    t->clear = head.n;
+    op_write(&t->base, head.p, head.n);
     t->abandoned = abandoned;
     t->abandoned_ctx = ctx;
     return &t->base;
@@ -515,6 +523,8 @@ void tcp_set_server(struct transport *base, void *server, void (*left)(void *ser
 
 void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline)
 {
+    struct endpoints ends = address_ends(fd);
+    endpoint_text(&ends.source, base->peer);
     tcp_begin(tcp_of(base), fd, tls, name, deadline);
 }
 

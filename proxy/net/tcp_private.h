@@ -21,7 +21,7 @@
  *                  +---------------------+  */
 enum tcp_state {
     TCP_DIALLING,  /* no socket yet: the dialer is at work */
-    TCP_STARTTLS,  /* the last bytes in clear are on their way out, nothing is read */
+    TCP_STARTTLS,  /* the last bytes in clear are on their way out (dialled: the head), nothing is read */
     TCP_HANDSHAKE,
     TCP_UP,
     TCP_ENDED,     /* `closed` is due or was called */
@@ -56,7 +56,7 @@ struct tcp {
     unsigned long long read_turn; /* one read per turn */
 
     struct buf out;
-    size_t clear;      /* bytes at the front of `out` that leave before STARTTLS */
+    size_t clear;      /* bytes at the front of `out` that leave before TLS */
     bool late;         /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
     bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
     bool said_goodbye, peer_finished;
@@ -106,8 +106,9 @@ void tcp_goodbye_read(struct tcp *t);
 void tcp_goodbye_end(struct loop_task *last);
 
 /* --- for the dialer --- */
-/* A transport without a socket; `abandoned` is called if the owner frees it while dialling. */
-struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx);
+/* A transport without a socket; `abandoned` is called if the owner frees it while dialling. head: what goes ahead of
+ * all else, also of a TLS handshake. */
+struct transport *tcp_dialling(struct loop *l, struct slice head, void (*abandoned)(void *ctx), void *ctx);
 /* What it is going to be connected to; `left` is called when the owner frees the transport. */
 void tcp_set_server(struct transport *base, void *server, void (*left)(void *server));
 /* The socket is connected; with tls the handshake begins, until deadline. */

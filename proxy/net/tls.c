@@ -122,7 +122,14 @@ static struct tls_context *tls_new(bool server, size_t n)
     return tls;
 }
 
-struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char **error_r)
+/* Once the handshake is over, and the context gone maybe, tickets are still sealed (TLS 1.3): by way of SSL_CTX, which
+ * lives as long as its connections. */
+struct tls_tickets *tls_tickets_of(SSL *ssl)
+{
+    return SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+}
+
+struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struct tls_tickets *tickets, char **error_r)
 {
     struct tls_context *tls = tls_new(true, n ? n : 1);
     *error_r = n ? NULL : mem_strdup("no certificate");
@@ -134,6 +141,9 @@ struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, char 
         SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
         SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
         SSL_CTX_set_tlsext_servername_arg(ctx, tls);
+        SSL_CTX_set_app_data(ctx, tickets);
+        if (tickets)
+            tls_tickets_serve(ctx);
         *error_r = load_pair(ctx, &pairs[i]);
     }
     if (*error_r) {
@@ -214,18 +224,13 @@ bool tls_is_server(const struct tls_context *tls)
     return tls->server;
 }
 
-long long tls_expiry(const struct tls_context *tls)
+long long tls_expiry(const struct tls_context *tls, size_t pair)
 {
-    long long earliest = 0;
-    for (size_t i = 0; tls->server && i < tls->n; i++) {
-        struct tm tm;
-        if (ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(tls->ctx[i])), &tm) == 1) {
-            long long at = timegm(&tm);
-            if (!earliest || at < earliest)
-                earliest = at;
-        }
-    }
-    return earliest;
+    struct tm tm;
+    if (!tls->server || pair >= tls->n ||
+        ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(tls->ctx[pair])), &tm) != 1)
+        return 0;
+    return timegm(&tm);
 }
 
 /* SNI must not carry addresses (RFC 6066 3); a certificate can still be for one. */

@@ -14,6 +14,11 @@ bool tls_is_server(const struct tls_context *tls);
  * handshake. NULL with *error_r (free it). */
 SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r);
 
+/* tls_tickets.c: has the context seal and open tickets with the keys that tls_tickets_of tells. */
+void tls_tickets_serve(SSL_CTX *ctx);
+/* The keys that the context of that connection was made with. */
+struct tls_tickets *tls_tickets_of(SSL *ssl);
+
 #define TLS_TEXT 256
 /* Why the last OpenSSL call failed; empties the thread's error queue. Returns out. */
 char *tls_error_text(char out[TLS_TEXT]);

@@ -127,14 +127,14 @@ static char *place_at_fault(const struct config *config, const struct config_row
     return buf_steal(&place);
 }
 
-void config_problem_at(const struct config *config, struct config_problems *problems, const char *section,
+void config_problem_at(const struct config *config, struct config_problems *problems, bool warning, const char *section,
                        const char *name, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     char *reason = vprint(format, args), *place = place_at_fault(config, config_row_find(section, name));
     va_end(args);
-    config_problem_add(problems, false, "%s: %s.%s: %s", place, section, name, reason);
+    config_problem_add(problems, warning, "%s: %s.%s: %s", place, section, name, reason);
     free(reason);
     free(place);
 }

@@ -13,7 +13,8 @@ struct check {
     struct config_problems *problems;
 };
 
-#define AT(check, section, name, ...) config_problem_at((check)->config, (check)->problems, section, name, __VA_ARGS__)
+#define AT(check, section, name, ...)                                                                                  \
+    config_problem_at((check)->config, (check)->problems, false, section, name, __VA_ARGS__)
 
 static bool is_bad(const struct check *c, const char *section, const char *name)
 {
@@ -44,7 +45,7 @@ static void check_file(struct check *c, const struct config_row *row, const char
     if (fd >= 0)
         close(fd);
     if (error)
-        AT(c, row->key.section, row->key.name, "cannot read %s: %s; name a PEM file that this user may read", path,
+        AT(c, row->key.section, row->key.name, "cannot read %s: %s; name a file that this user may read", path,
            strerror(error));
 }
 
@@ -173,6 +174,18 @@ static void check_listeners(struct check *c)
     }
 }
 
+static void check_proxied(struct check *c)
+{
+    const struct config *config = c->config;
+    if (is_bad(c, "listen", "proxy_protocol") || is_bad(c, "listen", "proxy_from"))
+        return;
+    if (config->listen.proxy_protocol && !config->listen.proxy_from.n)
+        AT(c, "listen", "proxy_protocol",
+           "needs the networks of the load balancers; set listen.proxy_from, e.g. proxy_from = 192.0.2.0/24");
+    if (!config->listen.proxy_protocol && config->listen.proxy_from.n)
+        AT(c, "listen", "proxy_from", "is of no use without listen.proxy_protocol = on; set that, or remove this");
+}
+
 static void check_numbers(struct check *c)
 {
     const struct settings *s = &c->config->settings;
@@ -211,6 +224,7 @@ void config_check(struct config *config, struct config_problems *problems)
     struct check c = {config, problems};
     check_required(&c);
     check_listeners(&c);
+    check_proxied(&c);
     check_files(&c);
     check_tls(&c);
     check_numbers(&c);

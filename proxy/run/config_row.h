@@ -17,8 +17,8 @@ struct config_type {
 };
 
 extern const struct config_type config_text, config_file, config_node, config_location, config_domains, config_paths,
-    config_addresses, config_upstream, config_resolver, config_duration, config_size, config_count, config_large_count,
-    config_bool, config_word, config_later;
+    config_addresses, config_sources, config_networks, config_upstream, config_resolver, config_duration, config_size,
+    config_count, config_large_count, config_bool, config_word, config_later;
 
 struct config_row {
     struct config_key key;
@@ -58,8 +58,8 @@ struct config_origins {
 void config_problem_add(struct config_problems *problems, bool warning, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* With the origin of that key ahead of it. */
-void config_problem_at(const struct config *config, struct config_problems *problems, const char *section,
-                       const char *name, const char *format, ...) __attribute__((format(printf, 5, 6)));
+void config_problem_at(const struct config *config, struct config_problems *problems, bool warning, const char *section,
+                       const char *name, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 /* Fills what follows from several keys, and checks what concerns more than one, and the files. */
 void config_check(struct config *config, struct config_problems *problems);

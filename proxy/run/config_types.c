@@ -103,9 +103,8 @@ static char **split_list(const char *text)
     }
 }
 
-/* A list of which each part passes `fits`. */
-static bool set_list(struct config *config, const struct config_row *row, const char *text, struct buf *reason,
-                     bool (*fits)(const char *part, struct buf *reason))
+/* A list of which each part passes `fits`, NULL if one does not. */
+static char **fitting_list(const char *text, struct buf *reason, bool (*fits)(const char *part, struct buf *reason))
 {
     char **list = split_list(text);
     for (char **p = list; *p; p++) {
@@ -114,9 +113,18 @@ static bool set_list(struct config *config, const struct config_row *row, const 
             buf_add_str(reason, "empty part in the list; remove the spare comma");
         if (empty || !fits(*p, reason)) {
             free_list(list);
-            return false;
+            return NULL;
         }
     }
+    return list;
+}
+
+static bool set_list(struct config *config, const struct config_row *row, const char *text, struct buf *reason,
+                     bool (*fits)(const char *part, struct buf *reason))
+{
+    char **list = fitting_list(text, reason, fits);
+    if (!list)
+        return false;
     release_list(config, row);
     *(char ***)config_field(config, row) = list;
     return true;
@@ -196,6 +204,51 @@ static bool fits_address(const char *part, struct buf *reason)
 static bool set_addresses(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
 {
     return set_list(config, row, text, reason, fits_address);
+}
+
+static bool fits_source(const char *part, struct buf *reason)
+{
+    if (is_address(AF_INET, slice_str(part)) || is_address(AF_INET6, slice_str(part)))
+        return true;
+    buf_printf(reason, "\"%s\" is not an address; write e.g. 192.0.2.10 or 2001:db8::10, without port and brackets",
+               part);
+    return false;
+}
+
+static bool set_sources(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    return set_list(config, row, text, reason, fits_source);
+}
+
+static bool fits_network(const char *part, struct buf *reason)
+{
+    struct network network;
+    if (network_parse(&network, part))
+        return true;
+    buf_printf(reason, "\"%s\" is not a network; write e.g. 192.0.2.0/24, 2001:db8::/32 or 192.0.2.10", part);
+    return false;
+}
+
+static void release_networks(struct config *config, const struct config_row *row)
+{
+    struct network_list *field = config_field(config, row);
+    free(field->list);
+    *field = (struct network_list){0};
+}
+
+static bool set_networks(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    char **list = fitting_list(text, reason, fits_network);
+    struct network_list *field = config_field(config, row);
+    if (!list)
+        return false;
+    release_networks(config, row);
+    for (char **p = list; *p; p++) {
+        field->list = mem_realloc(field->list, (field->n + 1) * sizeof *field->list);
+        network_parse(&field->list[field->n++], *p);
+    }
+    free_list(list);
+    return true;
 }
 
 static bool is_host(struct slice host)
@@ -501,6 +554,8 @@ const struct config_type config_location = {"host:port", set_location, release_t
 const struct config_type config_domains = {"list of domains", set_domains, release_list};
 const struct config_type config_paths = {"list of files", set_paths, release_list};
 const struct config_type config_addresses = {"list of addresses", set_addresses, release_list};
+const struct config_type config_sources = {"list of addresses", set_sources, release_list};
+const struct config_type config_networks = {"list of networks", set_networks, release_networks};
 const struct config_type config_upstream = {"list of servers", set_upstream, release_upstream};
 const struct config_type config_resolver = {"list of addresses", set_resolver, release_text};
 const struct config_type config_duration = {"duration", set_duration, NULL};

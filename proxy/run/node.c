@@ -3,8 +3,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "certificates.h"
 #include "net/listener.h"
+#include "net/tls_tickets.h"
 #include "node_stats.h"
+#include "ports.h"
 #include "run/systemd.h"
 #include "run/worker.h"
 #include "session/session.h"
@@ -18,13 +21,18 @@
 
 #define LOGIN_GUARD_PLACES (32 << 10) /* 1 MiB */
 #define TICK_MS            100        /* how often the main thread looks around while nothing is signalled */
+#define TICKET_KEY_AGE     (12 * 3600 * USEC_S) /* of the key that seals; it opens for as long once more */
 
 struct running {
     struct proxy_node node;
-    struct stats_http **stats; /* NULL-terminated */
-    struct config **old;       /* replaced by reloads: workers may still look at their settings */
+    struct stats_http **stats; /* NULL-terminated; NULL = none */
+    size_t stats_count;
+    struct passed *passed; /* NULL after the start */
+    struct config **old;   /* replaced by reloads: workers may still look at their settings */
     size_t old_count;
-    usec fed; /* the watchdog */
+    usec fed;     /* the watchdog */
+    usec rotated; /* the ticket keys */
+    struct certificates *certificates;
 };
 
 static usec mono_now(void)
@@ -47,27 +55,35 @@ static void tell(const struct config *config, const char *section, const char *k
     free(error);
 }
 
-static bool add_port(struct proxy_node *node, const char *address, bool tls, char **error_r)
+/* Sockets that the service manager has passed have no line in the configuration. */
+static void tell_passed(char *error)
 {
-    struct listener *first = listener_open(address, error_r);
-    if (!first)
-        return false;
-    for (unsigned i = 0; i < node->worker_count; i++) {
-        struct listener *l = i == 0 ? first : listener_clone(first, error_r);
-        if (!l)
-            return false;
-        worker_add_listener(node->workers[i], l, tls);
-    }
-    LOG(LOG_INFO, "listening", LF("address", address), LF_INT("port", listener_port(first)),
-        LF("for", tls ? "direct TLS" : "STARTTLS and clear"));
-    return true;
+    fprintf(stderr, "passed sockets: %s\n", error);
+    free(error);
 }
 
-static bool add_ports(struct proxy_node *node, char **addresses, const char *key, bool tls)
+static bool take_passed(struct running *r)
 {
+    char *error = NULL;
+    r->passed = passed_new(&error);
+    if (!r->passed)
+        tell_passed(error);
+    return r->passed != NULL;
+}
+
+/* What the configuration binds, or what the service manager has bound of that kind. */
+static bool add_ports(struct running *r, char **addresses, const char *key, bool tls)
+{
+    struct proxy_node *node = &r->node;
+    char *error = NULL;
+    if (passed_has(r->passed, key)) {
+        if (passed_add_ports(r->passed, node, key, tls, &error))
+            return true;
+        tell_passed(error);
+        return false;
+    }
     for (char **a = addresses; *a; a++) {
-        char *error = NULL;
-        if (!add_port(node, *a, tls, &error)) {
+        if (!port_add(node, *a, tls, &error)) {
             tell(node->config, "listen", key, error);
             return false;
         }
@@ -90,22 +106,41 @@ static bool make_workers(struct proxy_node *node)
     return true;
 }
 
+static void note_stats(struct running *r, struct stats_http *h)
+{
+    r->stats = mem_realloc(r->stats, (r->stats_count + 2) * sizeof *r->stats);
+    r->stats[r->stats_count++] = h;
+    r->stats[r->stats_count] = NULL;
+    LOG(LOG_INFO, "stats port", LF_INT("port", stats_http_port(h)));
+}
+
+static bool start_passed_stats(struct running *r, const struct stats_source *source)
+{
+    for (int fd; (fd = passed_take(r->passed, "stats")) >= 0;) {
+        char *error = NULL;
+        struct stats_http *h = stats_http_adopt(fd, source, &error);
+        if (!h) {
+            tell_passed(error);
+            return false;
+        }
+        note_stats(r, h);
+    }
+    return true;
+}
+
 static bool start_stats(struct running *r)
 {
-    size_t n = 0;
-    char **addresses = r->node.config->listen.stats;
-    while (addresses[n])
-        n++;
-    r->stats = mem_zalloc((n + 1) * sizeof *r->stats);
     struct stats_source source = node_stats_source(&r->node);
-    for (size_t i = 0; i < n; i++) {
+    if (passed_has(r->passed, "stats"))
+        return start_passed_stats(r, &source);
+    for (char **address = r->node.config->listen.stats; *address; address++) {
         char *error = NULL;
-        r->stats[i] = stats_http_start(addresses[i], &source, &error);
-        if (!r->stats[i]) {
+        struct stats_http *h = stats_http_start(*address, &source, &error);
+        if (!h) {
             tell(r->node.config, "listen", "stats", error);
             return false;
         }
-        LOG(LOG_INFO, "stats port", LF("address", addresses[i]), LF_INT("port", stats_http_port(r->stats[i])));
+        note_stats(r, h);
     }
     return true;
 }
@@ -133,16 +168,21 @@ static void note_config(struct proxy_node *node, struct config *config)
             "sm.confirm = none: a stanza is acked when the server's TCP has it; a crash of the server can lose it");
 }
 
-static void note_certificates(struct proxy_node *node)
+static void note_certificates(struct running *r, const struct config *config, const struct tls_context *server)
+{
+    struct clock now;
+    clock_read(&now);
+    atomic_store(&r->node.certificate_expiry, certificates_note(r->certificates, config, server, &now));
+}
+
+static bool make_tickets(struct running *r)
 {
     char *error = NULL;
-    struct tls_context *server, *upstream;
-    if (worker_tls(node->config, &server, &upstream, &error)) {
-        atomic_store(&node->certificate_expiry, server ? tls_expiry(server) : 0);
-        tls_free(server);
-        tls_free(upstream);
-    }
-    free(error);
+    r->node.tickets = tls_tickets_new(r->node.config->tls.ticket_key_file, &error);
+    r->rotated = mono_now();
+    if (!r->node.tickets)
+        tell(r->node.config, "tls", "ticket_key_file", error);
+    return r->node.tickets != NULL;
 }
 
 static bool load_store(struct proxy_node *node)
@@ -191,14 +231,16 @@ static bool start(struct running *r)
     memory_store_set_limit(node->store, config->settings.limits.memory);
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
+    r->certificates = certificates_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
     node->upstreams = upstreams_new(check_upstreams, node);
     if (!load_store(node))
         return false;
-    note_certificates(node);
-    if (!make_workers(node) || !add_ports(node, config->listen.starttls, "starttls", false) ||
-        !add_ports(node, config->listen.tls, "tls", true))
+    if (!take_passed(r) || !make_tickets(r) || !make_workers(node))
+        return false;
+    note_certificates(r, config, worker_tls_server(node->workers[0]));
+    if (!add_ports(r, config->listen.starttls, "starttls", false) || !add_ports(r, config->listen.tls, "tls", true))
         return false;
     if (!start_stats(r))
         return false;
@@ -225,14 +267,17 @@ static size_t sum(const struct proxy_node *node, size_t (*of)(const struct worke
 }
 
 /* New TLS contexts for all workers, or none: a bad certificate changes nothing. */
-static bool reload_workers(struct proxy_node *node, const struct config *config, char **error_r)
+static bool reload_workers(struct running *r, const struct config *config, char **error_r)
 {
+    struct proxy_node *node = &r->node;
     struct tls_context **server = mem_zalloc(node->worker_count * sizeof *server);
     struct tls_context **upstream = mem_zalloc(node->worker_count * sizeof *upstream);
     unsigned made = 0;
-    while (made < node->worker_count && worker_tls(config, &server[made], &upstream[made], error_r))
+    while (made < node->worker_count && worker_tls(config, node->tickets, &server[made], &upstream[made], error_r))
         made++;
     bool good = made == node->worker_count;
+    if (good)
+        note_certificates(r, config, server[0]);
     for (unsigned i = 0; i < made; i++) {
         if (good) {
             worker_reload(node->workers[i], config, server[i], upstream[i]);
@@ -260,18 +305,25 @@ static void reload(struct running *r)
     char *error = NULL;
     systemd_notify_reloading();
     bool good = config_reload(r->node.config, &config, &problems);
+    if (good)
+        config_check_tls(config, &problems); /* tells all mistakes with their places */
+    good = good && !problems.errors;
     log_problems(&problems);
-    if (good && !reload_workers(&r->node, config, &error)) {
+    struct tls_tickets *tickets = good ? tls_tickets_new(config->tls.ticket_key_file, &error) : NULL;
+    good = tickets && reload_workers(r, config, &error);
+    if (error)
         LOG(LOG_ERROR, "configuration", LF("detail", error));
-        config_free(config);
-        good = false;
-    }
     free(error);
+    if (good) {
+        tls_tickets_replace(r->node.tickets, tickets);
+    } else {
+        tls_tickets_free(tickets);
+        config_free(config);
+    }
     if (good) {
         r->old = mem_realloc(r->old, (r->old_count + 1) * sizeof *r->old);
         r->old[r->old_count++] = r->node.config;
         note_config(&r->node, config);
-        note_certificates(&r->node);
         memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
         memory_store_set_limit(r->node.store, config->settings.limits.memory);
         log_configure(config->log.level, config->log.format);
@@ -287,6 +339,13 @@ static void housekeeping(struct running *r)
     usec now = mono_now();
     usec watchdog = systemd_watchdog_interval();
     struct buf reasons = {0};
+    struct clock clock;
+    clock_read(&clock);
+    certificates_watch(r->certificates, &clock);
+    if (now - r->rotated >= TICKET_KEY_AGE) {
+        r->rotated = now;
+        tls_tickets_rotate(r->node.tickets);
+    }
     if (watchdog && now - r->fed >= watchdog / 2 && node_is_alive(&r->node, &reasons)) {
         r->fed = now;
         systemd_watchdog_feed();
@@ -397,6 +456,8 @@ static void stop(struct running *r)
 static void free_all(struct running *r)
 {
     struct proxy_node *node = &r->node;
+    certificates_free(r->certificates);
+    tls_tickets_free(node->tickets);
     memory_store_free(node->store);
     owner_free(node->owner);
     admission_free(node->admission);
@@ -406,6 +467,7 @@ static void free_all(struct running *r)
     free(node->name);
     upstreams_free(node->upstreams);
     free(r->stats);
+    passed_free(r->passed);
     for (size_t i = 0; i < r->old_count; i++)
         config_free(r->old[i]);
     free(r->old);

@@ -13,14 +13,14 @@
 #include <unistd.h>
 
 /* Enough for people and scrapers, and little enough that nobody can hurt the proxy through here. */
-#define CONNECTIONS_MAX 64u
-#define TIMEOUT_SECONDS 10u
+#define CONNECTIONS_MAX   64u
+#define TIMEOUT_SECONDS   10u
 #define CONNECTION_MEMORY (16 * 1024)
 
-#define TYPE_TEXT "text/plain; charset=utf-8"
-#define TYPE_JSON "application/json"
+#define TYPE_TEXT        "text/plain; charset=utf-8"
+#define TYPE_JSON        "application/json"
 #define TYPE_OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
-#define TYPE_PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
+#define TYPE_PROMETHEUS  "text/plain; version=0.0.4; charset=utf-8"
 
 struct stats_http {
     struct stats_source source;
@@ -342,8 +342,8 @@ static bool split_address(const char *address, char **host, const char **port)
     return true;
 }
 
-/* The first of the addresses that can be bound; -1 with a reason. All addresses: an IPv6 socket that takes IPv4 as well,
- * but for IPv4 alone where the machine has no IPv6. */
+/* The first of the addresses that can be bound; -1 with a reason. All addresses: an IPv6 socket that takes IPv4 as
+ * well, but for IPv4 alone where the machine has no IPv6. */
 static int bind_any(const char *host, const char *port, const char **reason)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *all = NULL;
@@ -401,32 +401,35 @@ static struct MHD_Daemon *start_daemon(struct stats_http *h, int fd)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     struct MHD_Daemon *daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, on_request, h,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return daemon;
+}
+
+struct stats_http *stats_http_adopt(int fd, const struct stats_source *source, char **error_r)
+{
+    struct stats_http *h = MEM_NEW(struct stats_http);
+    h->source = *source;
+    h->port = port_of(fd);
+    h->daemon = start_daemon(h, fd); /* owns fd from here on */
+    if (!h->daemon) {
+        *error_r = mem_printf("stats port %d: the HTTP thread does not start: %s", h->port, strerror(errno));
+        free(h);
+        return NULL;
+    }
+    return h;
 }
 
 struct stats_http *stats_http_start(const char *address, const struct stats_source *source, char **error_r)
 {
     const char *reason = NULL;
     int fd = open_port(address, &reason);
-    if (fd < 0) {
-        *error_r = mem_printf("stats port %s: %s", address, reason);
-        return NULL;
-    }
-    struct stats_http *h = MEM_NEW(struct stats_http);
-    h->source = *source;
-    h->port = port_of(fd);
-    h->daemon = start_daemon(h, fd); /* owns fd from here on */
-    if (!h->daemon) {
-        *error_r = mem_printf("stats port %s: the HTTP thread does not start: %s", address, strerror(errno));
-        free(h);
-        return NULL;
-    }
-    return h;
+    if (fd >= 0)
+        return stats_http_adopt(fd, source, error_r);
+    *error_r = mem_printf("stats port %s: %s", address, reason);
+    return NULL;
 }
 
 int stats_http_port(const struct stats_http *h)

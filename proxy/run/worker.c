@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "health.h"
 #include "net/dialer.h"
+#include "net/proxied.h"
 #include "net/tcp.h"
 #include "run/digest.h"
 #include "session/client_leg.h"
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
+#define HEADER_TIMEOUT    (5 * USEC_S) /* of the PROXY protocol; a lost packet is sent again within three */
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
@@ -26,6 +28,8 @@ struct port {
     struct worker *worker;
     struct listener *listener;
     bool tls;
+    bool shared;                  /* by all workers: this one accepts for them, in turn */
+    unsigned next;                /* whose turn it is */
     unsigned long long exhausted; /* as counted so far */
 };
 
@@ -37,6 +41,7 @@ struct worker {
     pthread_t thread;
     struct loop *loop;
     struct dialer *dialer;
+    struct proxied *proxied;
     struct inbox *inbox;
     struct tls_context *tls_server, *tls_upstream;
     struct list ports;
@@ -58,9 +63,13 @@ static struct worker *self(struct context *cx)
 /* ---- what sessions ask for ---- */
 
 static struct transport *dial_routes(struct context *cx, const struct dial_route *routes, size_t n, const char *domain,
-                                     const char *no_route)
+                                     const struct endpoints *client, const char *no_route)
 {
     struct worker *w = self(cx);
+    enum proxy_protocol version = w->config->proxy.upstream_proxy_protocol;
+    struct buf head = {0};
+    if (version != PROXY_PROTOCOL_OFF)
+        proxy_header_write(&head, version == PROXY_PROTOCOL_V1 ? 1 : 2, client);
     struct dial_target target = {
         .tls = cx->settings->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
         .tls_name = domain,
@@ -69,16 +78,19 @@ static struct transport *dial_routes(struct context *cx, const struct dial_route
         .route_count = n,
         .events = upstreams_dial_events(),
         .no_route = no_route,
+        .head = buf_slice(&head),
     };
-    return dialer_dial(w->dialer, &target);
+    struct transport *t = dialer_dial(w->dialer, &target);
+    buf_free(&head);
+    return t;
 }
 
-static struct transport *dial(struct context *cx, const char *domain)
+static struct transport *dial(struct context *cx, const char *domain, const struct endpoints *client)
 {
     struct dial_route routes[UPSTREAM_ROUTES];
     char why[UPSTREAM_WHY];
     size_t n = upstreams_routes(self(cx)->node->upstreams, routes, why);
-    return dial_routes(cx, routes, n, domain, why);
+    return dial_routes(cx, routes, n, domain, client, why);
 }
 
 static void upstream_noted(struct context *cx, struct upstream_facts *facts, enum upstream_note note,
@@ -233,22 +245,125 @@ static bool admit(struct worker *w, const char *peer)
     return false;
 }
 
-static void on_accepted(void *ctx, int fd, const char *peer)
+/* A connection on its way to becoming a client leg. */
+struct arrival {
+    struct worker *worker;
+    int fd;
+    bool tls;
+    struct endpoint peer; /* of the connection itself */
+};
+
+/* told: who the client is, if not the connection's peer; none = that one. */
+static void begin_client(struct worker *w, const struct arrival *a, const struct endpoints *told)
 {
-    struct port *p = ctx;
-    struct worker *w = p->worker;
-    if (!admit(w, peer)) {
-        close(fd);
+    char peer[ENDPOINT_TEXT];
+    if (admit(w, endpoint_text(told->source.family ? &told->source : &a->peer, peer)))
+        client_leg_new(&w->cx, tcp_accept(w->loop, a->fd, a->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
+    else
+        close(a->fd);
+}
+
+static void count_header(struct worker *w, enum proxied_result result)
+{
+    static const enum metric metric[] = {
+        [PROXIED_TOLD] = METRIC_proxy_headers_told,   [PROXIED_LOCAL] = METRIC_proxy_headers_local,
+        [PROXIED_PROBE] = METRIC_proxy_headers_probe, [PROXIED_CUT] = METRIC_proxy_headers_cut,
+        [PROXIED_LATE] = METRIC_proxy_headers_late,   [PROXIED_BAD] = METRIC_proxy_headers_bad,
+    };
+    count(w->cx.counters, metric[result]);
+}
+
+static void on_header(void *ctx, enum proxied_result result, int fd, const struct endpoints *ends, const char *detail)
+{
+    struct arrival *a = ctx;
+    struct worker *w = a->worker;
+    char peer[ENDPOINT_TEXT];
+    a->fd = fd;
+    endpoint_text(&a->peer, peer);
+    admission_leave(w->node->admission, peer); /* until now it counted as the load balancer's */
+    count_header(w, result);
+    if (fd >= 0)
+        begin_client(w, a, ends);
+    else
+        LOG(result == PROXIED_PROBE ? LOG_DEBUG : LOG_WARN, "no PROXY protocol header: connection closed",
+            LF("peer", peer), LF("detail", detail));
+    free(a);
+}
+
+static const struct proxied_events proxied_events = {on_header};
+
+static bool is_proxied(const struct worker *w, const struct endpoint *peer)
+{
+    const struct network *n = w->config->listen.proxy_from.list;
+    size_t left = w->config->listen.proxy_protocol ? w->config->listen.proxy_from.n : 0;
+    for (; left && !network_holds(n, peer); n++)
+        left--;
+    return left > 0;
+}
+
+/* The load balancer's address has no limit of its own. */
+static void hold_back(struct worker *w, const struct arrival *a)
+{
+    char peer[ENDPOINT_TEXT];
+    endpoint_text(&a->peer, peer);
+    if (admission_enter(w->node->admission, peer, w->cx.settings->limits.connections, 0) != ADMISSION_OK) {
+        count(w->cx.counters, METRIC_limit_connections);
+        close(a->fd);
         return;
     }
-    client_leg_new(&w->cx, tcp_accept(w->loop, fd, p->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT));
+    proxied_hold(w->proxied, a->fd, HEADER_TIMEOUT, &proxied_events, mem_copy(a, sizeof *a));
+}
+
+static void arrive(struct arrival *a)
+{
+    struct worker *w = a->worker;
+    if (is_proxied(w, &a->peer))
+        hold_back(w, a);
+    else
+        begin_client(w, a, &(struct endpoints){0});
+}
+
+static void connection_arrives(void *owner, void *arg)
+{
+    struct arrival *a = arg;
+    a->worker = owner;
+    arrive(a);
+    free(a);
+}
+
+/* A socket that all workers share would wake them all for each connection, and one of them would get most: so one
+ * accepts, and deals out. */
+static void deal_out(struct port *p, struct arrival *a)
+{
+    struct proxy_node *node = a->worker->node;
+    struct worker *target = node->workers[p->next++ % node->worker_count];
+    if (target == a->worker) {
+        arrive(a);
+        return;
+    }
+    void *copy = mem_copy(a, sizeof *a);
+    if (!inbox_post(target->inbox, connection_arrives, copy)) { /* that worker has stopped: so will this one, now */
+        close(a->fd);
+        free(copy);
+    }
+}
+
+static void on_accepted(void *ctx, int fd, const struct endpoint *peer)
+{
+    struct port *p = ctx;
+    struct arrival a = {p->worker, fd, p->tls, *peer};
+    if (p->shared)
+        deal_out(p, &a);
+    else
+        arrive(&a);
 }
 
 static const struct listener_events listener_events = {on_accepted};
 
-void worker_add_listener(struct worker *w, struct listener *l, bool tls)
+void worker_add_listener(struct worker *w, struct listener *l, bool tls, bool shared)
 {
     struct port *p = MEM_NEW(struct port);
+    p->shared = shared;
     p->worker = w;
     p->listener = l;
     p->tls = tls;
@@ -336,7 +451,7 @@ static void on_turn_end(void *ctx)
 
 static struct transport *dial_check(struct context *cx, const struct dial_route *routes, size_t n, const char *domain)
 {
-    return dial_routes(cx, routes, n, domain, "no address");
+    return dial_routes(cx, routes, n, domain, NULL, "no address");
 }
 
 static void on_known(void *ctx)
@@ -382,11 +497,12 @@ static void *run(void *arg)
 
 /* ---- life ---- */
 
-bool worker_tls(const struct config *config, struct tls_context **server_r, struct tls_context **upstream_r,
-                char **error_r)
+bool worker_tls(const struct config *config, struct tls_tickets *tickets, struct tls_context **server_r,
+                struct tls_context **upstream_r, char **error_r)
 {
     *server_r = *upstream_r = NULL;
-    if (config->tls.pair_count && !(*server_r = tls_server_new(config->tls.pairs, config->tls.pair_count, error_r)))
+    if (config->tls.pair_count &&
+        !(*server_r = tls_server_new(config->tls.pairs, config->tls.pair_count, tickets, error_r)))
         return false;
     if (config->settings.upstream_tls == UPSTREAM_TLS_NONE)
         return true;
@@ -400,10 +516,11 @@ bool worker_tls(const struct config *config, struct tls_context **server_r, stru
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r)
 {
     struct tls_context *server, *upstream;
-    if (!worker_tls(node->config, &server, &upstream, error_r))
+    if (!worker_tls(node->config, node->tickets, &server, &upstream, error_r))
         return NULL;
     struct worker *w = MEM_NEW(struct worker);
     w->node = node;
+    w->config = node->config;
     w->index = index;
     w->tls_server = server;
     w->tls_upstream = upstream;
@@ -411,12 +528,13 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->dialer = dialer_new(w->loop);
     if (node->config->proxy.resolver)
         dialer_set_servers(w->dialer, node->config->proxy.resolver);
+    dialer_set_sources(w->dialer, node->config->proxy.upstream_source);
+    w->proxied = proxied_new(w->loop);
     w->inbox = inbox_new(w->loop, w);
     w->beat = (struct timer){.fire = on_beat, .ctx = w};
     list_init(&w->ports);
     context_init(&w->cx);
     w->cx.ops = &context_ops;
-    w->config = node->config;
     w->cx.settings = &node->config->settings;
     w->cx.clock = loop_clock(w->loop);
     w->cx.timers = loop_timers(w->loop);
@@ -450,6 +568,8 @@ void worker_free(struct worker *w)
     end_upstreams(w);
     timers_cancel(w->cx.timers, &w->beat);
     dialer_free(w->dialer);
+    proxied_drop(w->proxied);
+    proxied_free(w->proxied);
     registry_free(w->cx.registry);
     parser_pool_free(w->cx.parsers);
     buf_free(&w->cx.scratch);
@@ -582,6 +702,7 @@ static void do_stop(void *owner, void *arg)
     if (w->stop_by)
         return;
     close_ports(w);
+    proxied_drop(w->proxied);
     end_upstreams(w);
     registry_each(w->cx.registry, end_session, w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
@@ -589,6 +710,7 @@ static void do_stop(void *owner, void *arg)
     w->stop_by = w->cx.clock->mono + STOP_TIME;
     inbox_close(w->inbox);
     /* what the last messages brought */
+    proxied_drop(w->proxied);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
     timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT / 50);
@@ -622,4 +744,9 @@ size_t worker_sessions(const struct worker *w)
 struct context *worker_context(struct worker *w)
 {
     return &w->cx;
+}
+
+const struct tls_context *worker_tls_server(const struct worker *w)
+{
+    return w->tls_server;
 }

@@ -224,7 +224,8 @@ static char *header_for_upstream(struct client_leg *c, const struct stream_heade
 static void dial(struct client_leg *c, char *header)
 {
     client_set_phase(c, CLIENT_DIALING);
-    c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), c->number, &upstream_events, c);
+    c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), &c->leg.transport->ends, c->number,
+                                     &upstream_events, c);
     upstream_leg_header(c->login->up, header);
 }
 

@@ -220,11 +220,11 @@ static void on_failed(void *ctx, enum stream_error error, const char *text)
 
 static const struct stream_events stream_events = {on_opened, on_element, on_stream_closed, on_failed};
 
-struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, uint64_t number,
-                                       const struct upstream_events *events, void *ctx)
+struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, const struct endpoints *client,
+                                       uint64_t number, const struct upstream_events *events, void *ctx)
 {
     char *name = mem_dup(domain);
-    struct upstream_leg *up = upstream_leg_open_on(cx, cx->ops->dial(cx, name), domain, number, events, ctx);
+    struct upstream_leg *up = upstream_leg_open_on(cx, cx->ops->dial(cx, name, client), domain, number, events, ctx);
     free(name);
     return up;
 }

@@ -307,11 +307,11 @@ static inline struct world *world_of(struct context *cx)
     return CONTAINER_OF(cx - cx->worker, struct world, worker);
 }
 
-static inline struct transport *world_op_dial(struct context *cx, const char *domain)
+static inline struct transport *world_op_dial(struct context *cx, const char *domain, const struct endpoints *client)
 {
     struct world *w = world_of(cx);
     struct wire *x = wire_new(w, cx);
-    (void)domain;
+    (void)domain, (void)client;
     if (w->refuse_dial) {
         x->reset_due = true;
         x->reset_as = TRANSPORT_REFUSED;

@@ -295,7 +295,7 @@ UNUSED_OK static struct tls_context *server_context(const char *file)
 {
     char *error = NULL;
     struct tls_pair pair = {file, NULL};
-    struct tls_context *tls = tls_server_new(&pair, 1, &error);
+    struct tls_context *tls = tls_server_new(&pair, 1, NULL, &error);
     assert_null(error);
     assert_non_null(tls);
     return tls;

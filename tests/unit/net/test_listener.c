@@ -13,13 +13,13 @@ struct door {
     char peer[64];
 };
 
-static void on_accepted(void *ctx, int fd, const char *peer)
+static void on_accepted(void *ctx, int fd, const struct endpoint *peer)
 {
     struct door *d = ctx;
     assert_true(d->n < 8);
     assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     d->fd[d->n++] = fd;
-    snprintf(d->peer, sizeof d->peer, "%s", peer);
+    endpoint_text(peer, d->peer);
 }
 
 static const struct listener_events events = {on_accepted};
@@ -205,7 +205,7 @@ static void free_accepts_what_is_queued(void **state)
     door_close(&d);
 }
 
-static void free_in_upcall(void *ctx, int fd, const char *peer)
+static void free_in_upcall(void *ctx, int fd, const struct endpoint *peer)
 {
     struct door *d = ctx;
     on_accepted(d, fd, peer);

@@ -46,7 +46,7 @@ static int two_begin(void **state)
     owner_take(&w->c, dialer_dial(w->dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     close(listening);
-    owner_take(&w->s, tcp_accept(w->here, fd, w->tls.server, TEST_TIMEOUT));
+    owner_take(&w->s, tcp_accept(w->here, fd, w->tls.server, TEST_TIMEOUT, NULL));
     *state = w;
     return 0;
 }
@@ -271,7 +271,7 @@ static void echo_between_threads(struct tls_both *tls)
     owner_take(&c, dialer_dial(dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     close(listening);
-    w[0].t = tcp_accept(w[0].l, fd, tls ? tls->server : NULL, TEST_TIMEOUT);
+    w[0].t = tcp_accept(w[0].l, fd, tls ? tls->server : NULL, TEST_TIMEOUT, NULL);
     transport_set_events(w[0].t, &worker_events, &w[0]);
     for (int i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&w[i].thread, NULL, worker_main, &w[i]), 0);

@@ -11,8 +11,8 @@ static void pair_begin(struct pair *p)
     int fd[2];
     *p = (struct pair){.l = loop_new()};
     tcp_pair(fd);
-    owner_take(&p->a, tcp_accept(p->l, nonblocking(fd[0]), NULL, TEST_TIMEOUT));
-    owner_take(&p->b, tcp_accept(p->l, nonblocking(fd[1]), NULL, TEST_TIMEOUT));
+    owner_take(&p->a, tcp_accept(p->l, nonblocking(fd[0]), NULL, TEST_TIMEOUT, NULL));
+    owner_take(&p->b, tcp_accept(p->l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
 }
 
 static void pair_end(struct pair *p)
@@ -108,7 +108,7 @@ static void a_half_closed_peer_gets_the_answer(void **state)
     tcp_pair(fd);
     assert_int_equal(write(fd[0], "bye", 3), 3);
     shutdown(fd[0], SHUT_WR);
-    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT));
+    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
     run_until(l, owner_is_closed, &o);
     assert_received(&o, "bye");
     assert_int_equal(o.end, TRANSPORT_FIN);
@@ -146,7 +146,7 @@ static void last_words_before_a_reset_are_read(void **state)
     struct owner o = {.no_start = true};
     int fd[2];
     tcp_pair(fd);
-    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT));
+    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
     run_until(l, owner_is_ready, &o);
     assert_int_equal(write(fd[0], "<conflict/>", 11), 11);
     const struct linger now = {1, 0};
@@ -243,7 +243,7 @@ static void loop_free_ends_goodbyes(void **state)
     struct owner o = {0};
     int fd[2];
     tcp_pair(fd);
-    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT));
+    owner_take(&o, tcp_accept(l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
     run_until(l, owner_is_ready, &o);
     transport_write(o.t, slice_str("last words"));
     owner_end(&o, true);

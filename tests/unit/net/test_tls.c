@@ -58,7 +58,7 @@ static void dial_tls(struct fixture *f, const char *name)
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(fd >= 0);
     close(listening);
-    owner_take(&f->s, tcp_accept(f->l, fd, f->server, TEST_TIMEOUT));
+    owner_take(&f->s, tcp_accept(f->l, fd, f->server, TEST_TIMEOUT, NULL));
 }
 
 static void direct_tls_carries_bytes(void **state)
@@ -157,13 +157,13 @@ static void many_small_records_do_not_stall(void **state)
 static void accept_clear(struct fixture *f)
 {
     tcp_pair(f->fd);
-    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), NULL, TEST_TIMEOUT));
+    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), NULL, TEST_TIMEOUT, NULL));
 }
 
 static void both_clear(struct fixture *f)
 {
     accept_clear(f);
-    owner_take(&f->c, tcp_accept(f->l, nonblocking(f->fd[0]), NULL, TEST_TIMEOUT));
+    owner_take(&f->c, tcp_accept(f->l, nonblocking(f->fd[0]), NULL, TEST_TIMEOUT, NULL));
     run_until(f->l, both_ready, f);
 }
 
@@ -263,7 +263,7 @@ static void a_silent_peer_times_out(void **state)
 {
     struct fixture *f = *state;
     tcp_pair(f->fd);
-    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, 30 * USEC_MS));
+    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, 30 * USEC_MS, NULL));
     run_until(f->l, owner_is_closed, &f->s);
     assert_int_equal(f->s.end, TRANSPORT_TIMEOUT);
     close(f->fd[0]);
@@ -274,7 +274,7 @@ static void garbage_is_no_handshake(void **state)
     struct fixture *f = *state;
     tcp_pair(f->fd);
     assert_int_equal(write(f->fd[0], "<stream:stream to='xmpp.example'>", 33), 33);
-    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT));
+    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT, NULL));
     run_until(f->l, owner_is_closed, &f->s);
     assert_int_equal(f->s.end, TRANSPORT_TLS);
     assert_int_equal(strncmp(f->s.detail, "TLS handshake: ", 15), 0);
@@ -327,7 +327,7 @@ static struct raw raw_connect(struct fixture *f, SSL_CTX *ctx, const char *name,
         SSL_set_tlsext_host_name(r.ssl, name);
     if (alpn)
         SSL_set_alpn_protos(r.ssl, (const unsigned char *)alpn, (unsigned)alpn_n);
-    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT));
+    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT, NULL));
     raw_run(f, &r);
     return r;
 }
@@ -406,10 +406,14 @@ static void sni_chooses_the_certificate(void **state)
     };
     char *error;
     tls_free(f->server);
-    f->server = tls_server_new(pairs, 3, &error);
+    f->server = tls_server_new(pairs, 3, NULL, &error);
     assert_non_null(f->server);
-    long long left = tls_expiry(f->server) - (long long)time(NULL);
-    assert_true(left > 3500 && left <= 3600);
+    for (size_t i = 0; i < 3; i++) {
+        long long left = tls_expiry(f->server, i) - (long long)time(NULL),
+                  expected = (long long[]){86400, 3600, 7200}[i];
+        assert_true(left > expected - 100 && left <= expected);
+    }
+    assert_int_equal(tls_expiry(f->server, 3), 0);
     assert_certificate(f, NULL, "xmpp.example");
     assert_certificate(f, "unknown.example", "xmpp.example");
     assert_certificate(f, "any.second.example", "any.second.example");
@@ -471,7 +475,7 @@ static void tickets_resume_sessions(void **state)
     SSL_set_session(ssl, session);
     tcp_pair(f->fd);
     SSL_set_fd(ssl, nonblocking(f->fd[0]));
-    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT));
+    owner_take(&f->s, tcp_accept(f->l, nonblocking(f->fd[1]), f->server, TEST_TIMEOUT, NULL));
     r = (struct raw){.server = &f->s, .ssl = ssl};
     raw_run(f, &r);
     assert_int_equal(r.ret, 1);
@@ -488,12 +492,12 @@ static void bad_files_are_told(void **state)
     struct fixture *f = *state;
     char *error;
     struct tls_pair pair = {"/nonexistent/cert.pem", NULL};
-    assert_null(tls_server_new(&pair, 1, &error));
+    assert_null(tls_server_new(&pair, 1, NULL, &error));
     assert_string_equal(error, "certificate /nonexistent/cert.pem: No such file or directory");
     free(error);
     const char *other = certificates_add(&f->certs, "DNS:other.example", 3600);
     pair = (struct tls_pair){f->file, other};
-    assert_null(tls_server_new(&pair, 1, &error));
+    assert_null(tls_server_new(&pair, 1, NULL, &error));
     char *expected = mem_printf("key %s: key values mismatch", other);
     assert_string_equal(error, expected);
     free(expected);
@@ -501,7 +505,7 @@ static void bad_files_are_told(void **state)
     assert_null(tls_client_new("/nonexistent/ca.pem", true, NULL, &error));
     assert_non_null(strstr(error, "CA /nonexistent/ca.pem: "));
     free(error);
-    assert_int_equal(tls_expiry(f->client), 0);
+    assert_int_equal(tls_expiry(f->client, 0), 0);
 }
 
 /* A reload drops the context while a handshake is on its way. */

@@ -290,7 +290,7 @@ static void test_wrong_values_are_refused_with_what_to_do(void **state)
          "listen.tls: \"127.0.0.1:70000\" is not an address and port; write e.g. 127.0.0.1:5222, [::1]:5222 or *:5222"},
         {"listen", "tls = 5223,", "listen.tls: empty part in the list; remove the spare comma"},
         {"proxy", "upstream_ca = \x1b[2J",
-         "proxy.upstream_ca: cannot read ?[2J: No such file or directory; name a PEM file that this user may read"},
+         "proxy.upstream_ca: cannot read ?[2J: No such file or directory; name a file that this user may read"},
     };
     struct trial *t = *state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -406,10 +406,9 @@ static void test_all_problems_come_in_one_run(void **state)
         t, 6,
         "FILE: listen.starttls: no port for clients; set listen.starttls or listen.tls, e.g. starttls = *:5222 "
         "below [listen]");
-    assert_problem(
-        t, 7,
-        "FILE:7: tls.key: cannot read /nowhere.key: No such file or directory; name a PEM file that this user "
-        "may read");
+    assert_problem(t, 7,
+                   "FILE:7: tls.key: cannot read /nowhere.key: No such file or directory; name a file that this user "
+                   "may read");
     assert_problem(t, 8,
                    "FILE:7: tls.key: 1 keys for 0 certificates; name one key for each file of tls.certificate, in its "
                    "order");
@@ -439,7 +438,7 @@ static void test_unreadable_files_are_told(void **state)
     char *option = mem_printf("tls.certificate=%s", t->directory);
     t->options[4] = option;
     assert_false(load(t, ""));
-    assert_non_null(strstr(t->problems.list[0].text, ": Is a directory; name a PEM file that this user may read"));
+    assert_non_null(strstr(t->problems.list[0].text, ": Is a directory; name a file that this user may read"));
     free(option);
 }
 
@@ -518,20 +517,46 @@ static void test_numbers_must_fit_each_other(void **state)
                    "limits.memory: cannot hold one queue of sm.queue_bytes; raise it, or set 0 for no limit");
 }
 
+static void test_networks_of_load_balancers(void **state)
+{
+    struct trial *t = *state;
+    assert_refused(t, "listen", "proxy_from = 10.0.0.0/8, 10.0.0.1/8",
+                   "listen.proxy_from: \"10.0.0.1/8\" is not a network; write e.g. 192.0.2.0/24, 2001:db8::/32 or "
+                   "192.0.2.10");
+    assert_refused(t, "listen", "proxy_protocol = on",
+                   "listen.proxy_protocol: needs the networks of the load balancers; set listen.proxy_from, e.g. "
+                   "proxy_from = 192.0.2.0/24");
+    assert_refused(t, "listen", "proxy_from = 10.0.0.0/8",
+                   "listen.proxy_from: is of no use without listen.proxy_protocol = on; set that, or remove this");
+    assert_good(t, LEAST "[listen]\nproxy_protocol = on\nproxy_from = 10.0.0.0/8, 2001:db8::/32\n");
+    assert_int_equal(t->config->listen.proxy_from.n, 2);
+    assert_int_equal(t->config->listen.proxy_from.list[1].bits, 32);
+    assert_true(t->config->listen.proxy_protocol);
+}
+
+static void test_source_addresses(void **state)
+{
+    struct trial *t = *state;
+    assert_refused(t, "proxy", "upstream_source = 127.0.0.2:0",
+                   "proxy.upstream_source: \"127.0.0.2:0\" is not an address; write e.g. 192.0.2.10 or 2001:db8::10, "
+                   "without port and brackets");
+    t->options[0] = "proxy.upstream_source=127.0.0.2,::1";
+    t->options[1] = "proxy.upstream_proxy_protocol=v2";
+    assert_good(t, LEAST);
+    assert_string_equal(t->config->proxy.upstream_source[1], "::1");
+    assert_int_equal(t->config->proxy.upstream_proxy_protocol, PROXY_PROTOCOL_V2);
+}
+
 static void test_keys_that_are_not_built_are_refused(void **state)
 {
     struct trial *t = *state;
     size_t refused = 0;
     for (size_t i = 0; config_key_at(i); i++) {
         const struct config_key *key = config_key_at(i);
-        bool has_fallback =
-            strcmp(key->name, "upstream_proxy_protocol") == 0 || strcmp(key->name, "proxy_protocol") == 0;
         if (key->built)
             continue;
-        char *line = mem_printf("%s = %s", key->name, has_fallback ? "v2" : key->initial);
-        char *problem = mem_printf(has_fallback ? "%s.%s: anything but off is not built yet; remove it"
-                                                : "%s.%s: is not built yet; remove it",
-                                   key->section, key->name);
+        char *line = mem_printf("%s = %s", key->name, key->initial);
+        char *problem = mem_printf("%s.%s: is not built yet; remove it", key->section, key->name);
         assert_refused(t, key->section, line, problem);
         free(problem);
         free(line);
@@ -540,8 +565,7 @@ static void test_keys_that_are_not_built_are_refused(void **state)
     assert_true(refused > 0);
     assert_refused(t, "store", "url = redis://u:secret@h/",
                    "store.url: anything but memory: is not built yet; remove it");
-    assert_good(t, LEAST
-                "[store]\nurl = memory:\n[listen]\nproxy_protocol = off\n[proxy]\nupstream_proxy_protocol = off\n");
+    assert_good(t, LEAST "[store]\nurl = memory:\n");
 }
 
 static void test_print_tells_values_and_origins(void **state)
@@ -725,6 +749,8 @@ int main(void)
         TEST(test_unknown_names_come_with_a_suggestion),
         TEST(test_environment_and_options_are_checked_alike),
         TEST(test_an_unknown_variable_is_a_warning),
+        TEST(test_networks_of_load_balancers),
+        TEST(test_source_addresses),
         TEST(test_all_problems_come_in_one_run),
         TEST(test_duplicates_are_told_after_valid_values_too),
         TEST(test_unreadable_files_are_told),
