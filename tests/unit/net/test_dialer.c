@@ -159,6 +159,77 @@ static void a_closed_port_refuses(void **state)
     close(bound);
 }
 
+/* Reads what arrives at an accepted connection, and whose address it has. */
+static void assert_arrives(int listening, const char *bytes, const char *from)
+{
+    struct sockaddr_in sa;
+    socklen_t n = sizeof sa;
+    char p[64], address[32];
+    int fd = accept(listening, (struct sockaddr *)&sa, &n);
+    assert_true(fd >= 0);
+    assert_int_equal(recv(fd, p, strlen(bytes), MSG_WAITALL), strlen(bytes));
+    assert_memory_equal(p, bytes, strlen(bytes));
+    if (from)
+        assert_string_equal(inet_ntop(AF_INET, &sa.sin_addr, address, sizeof address), from);
+    close(fd);
+}
+
+static void the_head_goes_first(void **state)
+{
+    struct fixture *f = *state;
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    const struct dial_target target = {
+        .host = "127.0.0.1", .port = port, .timeout = TEST_TIMEOUT, .head = SLICE_LIT("PROXY UNKNOWN\r\n")};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    transport_write(f->o.t, slice_str("early"));
+    run_until(f->l, owner_is_ready, &f->o);
+    transport_write(f->o.t, slice_str("late"));
+    run_turn(f->l);
+    assert_arrives(listening, "PROXY UNKNOWN\r\nearlylate", NULL);
+    close(listening);
+}
+
+#define TEXT(literal) ((char[]){literal}) /* lists of the configuration are not const */
+
+static void sources_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    char *const sources[] = {TEXT("::1"), TEXT("127.0.0.2"), TEXT("192.0.2.77"), TEXT("127.0.0.3"), NULL}; /* one is of nobody here */
+    const char *const expected[] = {"127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"};
+    int port = 0, listening = listen_loopback("127.0.0.1", &port);
+    char *const nonsense[] = {TEXT("localhost"), NULL}, *const none[] = {NULL};
+    assert_true(dialer_set_sources(f->d, sources));
+    assert_false(dialer_set_sources(f->d, nonsense));
+    for (int i = 0; i < 4; i++) {
+        f->o = (struct owner){0};
+        dial(f, "127.0.0.1", port, TEST_TIMEOUT);
+        transport_write(f->o.t, slice_str("x"));
+        run_until(f->l, owner_is_ready, &f->o);
+        run_turn(f->l);
+        assert_arrives(listening, "x", expected[i]);
+        owner_end(&f->o, true);
+    }
+    char *const six[] = {TEXT("::1"), NULL};
+    assert_true(dialer_set_sources(f->d, six)); /* none of this family: the system chooses */
+    f->o = (struct owner){0};
+    dial(f, "127.0.0.1", port, TEST_TIMEOUT);
+    transport_write(f->o.t, slice_str("x"));
+    run_until(f->l, owner_is_ready, &f->o);
+    run_turn(f->l);
+    assert_arrives(listening, "x", "127.0.0.1");
+    assert_true(dialer_set_sources(f->d, none));
+    close(listening);
+}
+
+static void sources_that_are_not_ours_are_told(void **state)
+{
+    struct fixture *f = *state;
+    char *const sources[] = {TEXT("192.0.2.77"), TEXT("192.0.2.78"), NULL};
+    assert_true(dialer_set_sources(f->d, sources));
+    dial(f, "127.0.0.1", 1, TEST_TIMEOUT);
+    assert_fails(f, TRANSPORT_REFUSED, "connect 127.0.0.1:1: Cannot assign requested address");
+}
+
 static void an_unknown_name_is_not_found(void **state)
 {
     struct fixture *f = *state;
@@ -409,6 +480,9 @@ int main(void)
         TEST(a_literal_address_is_dialled),
         TEST(localhost_needs_no_name_server),
         TEST(a_closed_port_refuses),
+        TEST(the_head_goes_first),
+        TEST(sources_take_turns),
+        TEST(sources_that_are_not_ours_are_told),
         TEST(an_unknown_name_is_not_found),
         TEST(the_second_address_is_tried),
         TEST(a_name_server_that_is_silent_times_out),
