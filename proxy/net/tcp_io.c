@@ -141,10 +141,18 @@ enum io tcp_io_write(struct tcp *t, const char *p, size_t n, size_t *n_r)
     return t->tls_up ? write_tls(t, p, n, n_r) : write_clear(t, p, n, n_r);
 }
 
-/* All failures of a handshake are TRANSPORT_TLS, also a peer that hangs up: it may not have liked our certificate. */
+/* All failures of a handshake are TRANSPORT_TLS, also a peer that hangs up: it may not have liked our certificate. But a
+ * client that has not said a word (a load balancer that looks whether we are there) has seen none. */
 static enum io handshake_failed(struct tcp *t, int ssl_error, int error)
 {
     char text[TLS_TEXT];
+    if (tls_is_server(t->tls) && BIO_number_read(SSL_get_rbio(t->ssl)) == 0) {
+        ERR_clear_error();
+        t->tls_broken = true;
+        tcp_io_note_end(t, error ? TRANSPORT_RESET : TRANSPORT_FIN,
+                        mem_printf("%s before the TLS handshake", error ? strerror(error) : "closed by the peer"));
+        return IO_END;
+    }
     long verdict = SSL_get_verify_result(t->ssl);
     char *detail;
     if (!tls_is_server(t->tls) && verdict != X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)

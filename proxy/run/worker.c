@@ -311,6 +311,7 @@ static void hold_back(struct worker *w, const struct arrival *a)
         close(a->fd);
         return;
     }
+    LOG(LOG_DEBUG, "PROXY protocol header awaited", LF("peer", peer));
     proxied_hold(w->proxied, a->fd, HEADER_TIMEOUT, &proxied_events, mem_copy(a, sizeof *a));
 }
 

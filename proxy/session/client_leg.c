@@ -78,6 +78,12 @@ static void recount_connection(struct client_leg *c)
     count_connection(c, 1);
 }
 
+/* It has not said a word, and is gone: a load balancer that looks whether we are there does so every few seconds. */
+static bool is_probe(const struct client_leg *c, enum close_reason reason)
+{
+    return !c->leg.bytes_in && c->phase <= CLIENT_OPENING && (reason == CLOSE_PEER_FIN || reason == CLOSE_PEER_RESET);
+}
+
 void client_leg_close(struct client_leg *c, enum close_reason reason, enum client_goodbye goodbye)
 {
     if (c->phase == CLIENT_CLOSED)
@@ -87,8 +93,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     bool asking = c->phase == CLIENT_RESUMING;
     if (goodbye == GOODBYE_END && c->header_sent)
         client_write_str(c, "</stream:stream>");
-    if (c->sid[0] || context_may_tell(cx))
-        LOG(LOG_INFO, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
+    enum log_level level = is_probe(c, reason) ? LOG_DEBUG : LOG_INFO;
+    if (c->sid[0] || level == LOG_DEBUG || context_may_tell(cx))
+        LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
             LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
             LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     client_set_phase(c, CLIENT_CLOSED);
@@ -410,7 +417,8 @@ static void on_drained(void *ctx)
 static void on_closed(void *ctx, enum transport_end end, const char *detail)
 {
     struct client_leg *c = ctx;
-    if (c->phase == CLIENT_ACCEPTED || c->phase == CLIENT_HANDSHAKE)
+    bool shaking_hands = c->phase == CLIENT_ACCEPTED || c->phase == CLIENT_HANDSHAKE;
+    if (shaking_hands && (end == TRANSPORT_TLS || end == TRANSPORT_TIMEOUT))
         count(c->leg.cx->counters, METRIC_tls_handshakes_failed);
     LOG(LOG_DEBUG, "client connection ended", LF_INT("leg", c->number), LF("sid", c->sid), LF("detail", detail));
     client_leg_close(c, leg_reason(end), GOODBYE_CUT);

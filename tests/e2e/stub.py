@@ -155,6 +155,7 @@ class StubSession:
 class StubServer:
     kind = "stub"
     anonymous_domain = None
+    session_type = StubSession
 
     def __init__(self, domain="example.org", port=0, host="127.0.0.1"):
         self.domain = domain
@@ -185,7 +186,7 @@ class StubServer:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            session = StubSession(self, sock)
+            session = self.session_type(self, sock)
             self.connections.append(session)
             threading.Thread(target=session.run, name="stub session", daemon=True).start()
 
