@@ -195,7 +195,8 @@ SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
 CONFIG = $(SYSCONFDIR)/holdfast/holdfast.conf
-INSTALLED = $(SBINDIR)/holdfast $(UNITDIR)/holdfast.service $(MANDIR)/man8/holdfast.8 $(MANDIR)/man5/holdfast.conf.5
+UNITS = holdfast.service holdfast.socket holdfast-tls.socket
+INSTALLED = $(SBINDIR)/holdfast $(addprefix $(UNITDIR)/,$(UNITS)) $(MANDIR)/man8/holdfast.8 $(MANDIR)/man5/holdfast.conf.5
 # $(call install_text,FILE,TARGET): texts are written for the default paths, and get those of this installation.
 install_text = set -o pipefail; echo "install $(DESTDIR)$2"; \
     sed 's|/usr/local/sbin/|$(SBINDIR)/|g; s|/etc/holdfast/|$(SYSCONFDIR)/holdfast/|g' $1 | \
@@ -204,7 +205,7 @@ install_text = set -o pipefail; echo "install $(DESTDIR)$2"; \
 install: $(BUILD)/holdfast
 	@echo "install $(DESTDIR)$(SBINDIR)/holdfast"
 	@install -D -m 755 $< $(DESTDIR)$(SBINDIR)/holdfast
-	@$(call install_text,deploy/holdfast.service,$(UNITDIR)/holdfast.service)
+	@$(foreach unit,$(UNITS),$(call install_text,deploy/$(unit),$(UNITDIR)/$(unit)) &&) true
 	@$(call install_text,deploy/man/holdfast.8,$(MANDIR)/man8/holdfast.8)
 	@$(call install_text,deploy/man/holdfast.conf.5,$(MANDIR)/man5/holdfast.conf.5)
 	@[ -e $(DESTDIR)$(CONFIG) ] || { $(call install_text,deploy/holdfast.conf,$(CONFIG)); }

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
-#include "certificates.h"
+#include "certificate_watch.h"
 #include "net/listener.h"
 #include "net/tls_tickets.h"
 #include "node_stats.h"
@@ -32,7 +32,7 @@ struct running {
     size_t old_count;
     usec fed;     /* the watchdog */
     usec rotated; /* the ticket keys */
-    struct certificates *certificates;
+    struct certificate_watch *certificates;
 };
 
 static usec mono_now(void)
@@ -172,7 +172,7 @@ static void note_certificates(struct running *r, const struct config *config, co
 {
     struct clock now;
     clock_read(&now);
-    atomic_store(&r->node.certificate_expiry, certificates_note(r->certificates, config, server, &now));
+    atomic_store(&r->node.certificate_expiry, certificate_watch_note(r->certificates, config, server, &now));
 }
 
 static bool make_tickets(struct running *r)
@@ -231,7 +231,7 @@ static bool start(struct running *r)
     memory_store_set_limit(node->store, config->settings.limits.memory);
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
-    r->certificates = certificates_new();
+    r->certificates = certificate_watch_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
     node->upstreams = upstreams_new(check_upstreams, node);
@@ -305,15 +305,12 @@ static void reload(struct running *r)
     char *error = NULL;
     systemd_notify_reloading();
     bool good = config_reload(r->node.config, &config, &problems);
-    if (good)
-        config_check_tls(config, &problems); /* tells all mistakes with their places */
-    good = good && !problems.errors;
-    log_problems(&problems);
     struct tls_tickets *tickets = good ? tls_tickets_new(config->tls.ticket_key_file, &error) : NULL;
     good = tickets && reload_workers(r, config, &error);
     if (error)
-        LOG(LOG_ERROR, "configuration", LF("detail", error));
+        config_check_tls(config, &problems); /* tells all mistakes, with their places */
     free(error);
+    log_problems(&problems);
     if (good) {
         tls_tickets_replace(r->node.tickets, tickets);
     } else {
@@ -341,7 +338,7 @@ static void housekeeping(struct running *r)
     struct buf reasons = {0};
     struct clock clock;
     clock_read(&clock);
-    certificates_watch(r->certificates, &clock);
+    certificate_watch_look(r->certificates, &clock);
     if (now - r->rotated >= TICKET_KEY_AGE) {
         r->rotated = now;
         tls_tickets_rotate(r->node.tickets);
@@ -456,7 +453,7 @@ static void stop(struct running *r)
 static void free_all(struct running *r)
 {
     struct proxy_node *node = &r->node;
-    certificates_free(r->certificates);
+    certificate_watch_free(r->certificates);
     tls_tickets_free(node->tickets);
     memory_store_free(node->store);
     owner_free(node->owner);

@@ -284,7 +284,7 @@ static void on_header(void *ctx, enum proxied_result result, int fd, const struc
     count_header(w, result);
     if (fd >= 0)
         begin_client(w, a, ends);
-    else
+    else if (result == PROXIED_PROBE || context_may_tell(&w->cx))
         LOG(result == PROXIED_PROBE ? LOG_DEBUG : LOG_WARN, "no PROXY protocol header: connection closed",
             LF("peer", peer), LF("detail", detail));
     free(a);

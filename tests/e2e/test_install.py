@@ -36,7 +36,7 @@ stats = none
 def clean_environment():
     """Without what looks like configuration, what an outer make hands on, and a service manager's variables."""
     return {name: value for name, value in os.environ.items()
-            if not name.startswith(("HOLDFAST_", "MAKE", "MFLAGS", "NOTIFY_", "WATCHDOG_"))}
+            if not name.startswith(("HOLDFAST_", "MAKE", "MFLAGS", "NOTIFY_", "WATCHDOG_", "LISTEN_"))}
 
 
 # --- make install
@@ -59,6 +59,8 @@ CONFIGURATION = "/etc/holdfast/holdfast.conf"
 INSTALLED = {
     "/usr/local/sbin/holdfast": "0o755",
     "/usr/local/lib/systemd/system/holdfast.service": "0o644",
+    "/usr/local/lib/systemd/system/holdfast.socket": "0o644",
+    "/usr/local/lib/systemd/system/holdfast-tls.socket": "0o644",
     "/usr/local/share/man/man8/holdfast.8": "0o644",
     "/usr/local/share/man/man5/holdfast.conf.5": "0o644",
     CONFIGURATION: "0o644",
@@ -79,6 +81,8 @@ def test_install_and_uninstall(tmp_path):
 def test_files_of_default_paths_are_installed_as_they_are(tmp_path):
     make("install", f"DESTDIR={tmp_path}")
     for installed, source in (("lib/systemd/system/holdfast.service", UNIT),
+                              ("lib/systemd/system/holdfast.socket", UNIT.with_suffix(".socket")),
+                              ("lib/systemd/system/holdfast-tls.socket", UNIT.with_name("holdfast-tls.socket")),
                               ("share/man/man8/holdfast.8", ROOT / "deploy" / "man" / "holdfast.8"),
                               ("share/man/man5/holdfast.conf.5", ROOT / "deploy" / "man" / "holdfast.conf.5"),
                               (f"../..{CONFIGURATION}", ROOT / "deploy" / "holdfast.conf")):
@@ -89,6 +93,7 @@ def test_other_paths_are_filled_in(tmp_path):
     make("install", f"DESTDIR={tmp_path}", "PREFIX=/opt/holdfast", "SYSCONFDIR=/srv/etc")
     assert set(files_below(tmp_path)) == {
         "/opt/holdfast/sbin/holdfast", "/opt/holdfast/lib/systemd/system/holdfast.service",
+        "/opt/holdfast/lib/systemd/system/holdfast.socket", "/opt/holdfast/lib/systemd/system/holdfast-tls.socket",
         "/opt/holdfast/share/man/man8/holdfast.8", "/opt/holdfast/share/man/man5/holdfast.conf.5",
         "/srv/etc/holdfast/holdfast.conf"}
     unit = (tmp_path / "opt/holdfast/lib/systemd/system/holdfast.service").read_text()
@@ -133,10 +138,12 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path):
     """As installed: systemd looks whether the commands are there."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")
-    unit = tmp_path / "holdfast.service"
-    text = re.sub(r"^Documentation=.*\n", "", UNIT.read_text(), flags=re.M)
-    unit.write_text(text.replace("/usr/local/sbin/holdfast", str(BINARY)))
-    run = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True,
+    units = [tmp_path / name for name in ("holdfast.service", "holdfast.socket", "holdfast-tls.socket")]
+    for unit in units:
+        text = re.sub(r"^Documentation=.*\n", "", UNIT.with_name(unit.name).read_text(), flags=re.M)
+        unit.write_text(text.replace("/usr/local/sbin/holdfast", str(BINARY)))
+    unit = units[0]
+    run = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True,
                          timeout=SECONDS)
     assert [line for line in run.stderr.splitlines() if "holdfast" in line] == []
     assert run.returncode == 0

@@ -1,6 +1,10 @@
 #include "net/dialer.h"
 #include "support.h"
 #include <ev.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 
 /* A name server on loopback that knows a few names:
  *   two.example     127.0.0.2 and 127.0.0.1, in this order
@@ -228,6 +232,66 @@ static void sources_that_are_not_ours_are_told(void **state)
     assert_true(dialer_set_sources(f->d, sources));
     dial(f, "127.0.0.1", 1, TEST_TIMEOUT);
     assert_fails(f, TRANSPORT_REFUSED, "connect 127.0.0.1:1: Cannot assign requested address");
+}
+
+/* A network of this process alone, where an address has four ports for outgoing connections. False where that is not
+ * allowed. */
+static bool enter_small_network(void)
+{
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0 && unshare(CLONE_NEWNET) != 0)
+        return false;
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    bool up = ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+    close(fd);
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "w");
+    return up && range && fputs("40000 40003", range) >= 0 && fclose(range) == 0;
+}
+
+/* Each source brings ports of its own: eight connections, and for the ninth there is none left. */
+static void dial_until_none_is_left(void)
+{
+    struct loop *l = loop_new();
+    struct dialer *d = dialer_new(l);
+    char *const sources[] = {TEXT("127.0.0.2"), TEXT("127.0.0.3"), NULL};
+    struct owner o[9] = {{0}};
+    int port = 5222, listening = listen_loopback("127.0.0.1", &port);
+    assert_true(dialer_set_sources(d, sources));
+    for (int i = 0; i < 9; i++) {
+        const struct dial_target target = {.host = "127.0.0.1", .port = port, .timeout = TEST_TIMEOUT};
+        owner_take(&o[i], dialer_dial(d, &target));
+        run_until(l, i < 8 ? owner_is_ready : owner_is_closed, &o[i]);
+    }
+    assert_string_equal(o[8].detail, "connect 127.0.0.1:5222: Cannot assign requested address");
+    owner_end(&o[3], false); /* and one that is free again is found, whichever source has it */
+    owner_end(&o[8], true);
+    o[3] = (struct owner){0};
+    const struct dial_target target = {.host = "127.0.0.1", .port = port, .timeout = TEST_TIMEOUT};
+    owner_take(&o[3], dialer_dial(d, &target));
+    run_until(l, owner_is_ready, &o[3]);
+    for (int i = 0; i < 8; i++)
+        owner_end(&o[i], false);
+    dialer_free(d);
+    close(listening);
+    loop_end(l);
+}
+
+static void each_source_has_ports_of_its_own(void **state)
+{
+    enum { GOOD, NOT_ALLOWED = 77 };
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        if (!enter_small_network())
+            _exit(NOT_ALLOWED);
+        dial_until_none_is_left();
+        _exit(GOOD);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_ALLOWED)
+        skip();
+    assert_int_equal(status, GOOD);
 }
 
 static void an_unknown_name_is_not_found(void **state)
@@ -483,6 +547,7 @@ int main(void)
         TEST(the_head_goes_first),
         TEST(sources_take_turns),
         TEST(sources_that_are_not_ours_are_told),
+        cmocka_unit_test(each_source_has_ports_of_its_own),
         TEST(an_unknown_name_is_not_found),
         TEST(the_second_address_is_tried),
         TEST(a_name_server_that_is_silent_times_out),

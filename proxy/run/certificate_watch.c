@@ -1,4 +1,4 @@
-#include "certificates.h"
+#include "certificate_watch.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include <stdlib.h>
@@ -12,18 +12,18 @@ struct certificate {
     long long end; /* seconds since 1970 */
 };
 
-struct certificates {
+struct certificate_watch {
     struct certificate *list;
     size_t n;
     usec warned; /* monotonic */
 };
 
-struct certificates *certificates_new(void)
+struct certificate_watch *certificate_watch_new(void)
 {
-    return MEM_NEW(struct certificates);
+    return MEM_NEW(struct certificate_watch);
 }
 
-static void clear(struct certificates *c)
+static void clear(struct certificate_watch *c)
 {
     for (size_t i = 0; i < c->n; i++)
         free(c->list[i].file);
@@ -32,7 +32,7 @@ static void clear(struct certificates *c)
     c->n = 0;
 }
 
-void certificates_free(struct certificates *c)
+void certificate_watch_free(struct certificate_watch *c)
 {
     if (!c)
         return;
@@ -40,7 +40,7 @@ void certificates_free(struct certificates *c)
     free(c);
 }
 
-static void warn(struct certificates *c, const struct clock *now)
+static void warn(struct certificate_watch *c, const struct clock *now)
 {
     c->warned = now->mono;
     for (size_t i = 0; i < c->n; i++) {
@@ -55,7 +55,7 @@ static void warn(struct certificates *c, const struct clock *now)
     }
 }
 
-long long certificates_note(struct certificates *c, const struct config *config, const struct tls_context *server,
+long long certificate_watch_note(struct certificate_watch *c, const struct config *config, const struct tls_context *server,
                             const struct clock *now)
 {
     long long earliest = 0;
@@ -71,7 +71,7 @@ long long certificates_note(struct certificates *c, const struct config *config,
     return earliest;
 }
 
-void certificates_watch(struct certificates *c, const struct clock *now)
+void certificate_watch_look(struct certificate_watch *c, const struct clock *now)
 {
     if (now->mono - c->warned >= DAY_S * USEC_S)
         warn(c, now);

@@ -1,19 +1,19 @@
 /* When the node's certificates end: for the figures, and for a warning in time. Main thread only. */
-#ifndef HOLDFAST_RUN_CERTIFICATES_H
-#define HOLDFAST_RUN_CERTIFICATES_H
+#ifndef HOLDFAST_RUN_CERTIFICATE_WATCH_H
+#define HOLDFAST_RUN_CERTIFICATE_WATCH_H
 
 #include "base/clock.h"
 #include "run/config.h"
 
-struct certificates;
+struct certificate_watch;
 
-struct certificates *certificates_new(void);
-void certificates_free(struct certificates *c); /* NULL is fine */
+struct certificate_watch *certificate_watch_new(void);
+void certificate_watch_free(struct certificate_watch *c); /* NULL is fine */
 /* Those that are in force from now on; server (NULL = none) was made of config. Warns of those that end soon. Returns
  * the earliest end, seconds since 1970, 0 without certificates. */
-long long certificates_note(struct certificates *c, const struct config *config, const struct tls_context *server,
+long long certificate_watch_note(struct certificate_watch *c, const struct config *config, const struct tls_context *server,
                             const struct clock *now);
 /* Call it now and then: the warnings are repeated daily. */
-void certificates_watch(struct certificates *c, const struct clock *now);
+void certificate_watch_look(struct certificate_watch *c, const struct clock *now);
 
 #endif
