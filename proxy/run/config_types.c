@@ -174,7 +174,7 @@ static bool is_address(int family, struct slice host)
 {
     char text[64];
     unsigned char binary[sizeof(struct in6_addr)];
-    if (host.n >= sizeof text)
+    if (!host.n || host.n >= sizeof text)
         return false;
     memcpy(text, host.p, host.n);
     text[host.n] = '\0';
