@@ -434,6 +434,10 @@ static void on_timer(void *ctx)
         return;
     }
     count(c->leg.cx->counters, METRIC_limit_login_timeout);
+    if (c->login->up && client_is_to_retry(c)) {
+        client_leg_close(c, CLOSE_LOGIN_TIMEOUT, GOODBYE_CUT);
+        return;
+    }
     client_leg_fail(c, CLOSE_LOGIN_TIMEOUT, STREAM_CONNECTION_TIMEOUT, "login took too long", NULL);
 }
 

@@ -54,6 +54,7 @@ class Member:
         self.task = None
         self.spoken = collections.Counter()     # listener -> messages said to it
         self.stanza_of = {}                 # (listener, number of the message) -> number of the stanza
+        self.spoken_at = {}                 # the same -> monotonic time
 
     @property
     def bare_jid(self):
@@ -86,8 +87,13 @@ class Member:
 
     def settle(self, timeout=TIMEOUT):
         """Until all that it has sent is acked."""
-        self.crowd.call(self._request)
-        self.until(lambda: self.acked == self.sent, "acks of all it has sent", timeout)
+        deadline, asked = time.monotonic() + timeout, -1
+        while self.acked < self.sent:
+            if asked < self.sent:  # it has answered a request meanwhile
+                asked = self.sent
+                self.crowd.call(self._request)
+            assert time.monotonic() < deadline, f"{self.jid}: unacked after {timeout} s\n{self.tell()}"
+            time.sleep(0.01)
 
     def go_away(self):
         """Its connection breaks; it stays away until come_back()."""
@@ -343,6 +349,7 @@ class Crowd:
         body = f"{self.token} {speaker.user} {number}"
         speaker._send(message_tag(listener.bare_jid if bare else listener.jid, body, f"{speaker.user}-{number}"))
         speaker.stanza_of[listener, number] = speaker.sent
+        speaker.spoken_at[listener, number] = time.monotonic()
         if number % 2:
             speaker._request()
 

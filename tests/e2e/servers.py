@@ -314,6 +314,8 @@ class Jabberd2(Server):
     def _launch(self):
         self._log_before = len(self.log())
         for part in self.PARTS:
+            if part == "c2s":  # it and the session managers lock each other out of their database when they open it
+                self._await_log("sm ready for sessions")
             self._run([f"/usr/sbin/jabberd2-{part.split('-')[0]}", "-c", self.directory / f"{part}.xml"])
             if part == "router":
                 self._await_port(self._spare_port)
@@ -322,6 +324,11 @@ class Jabberd2(Server):
         """c2s offers logins before the session managers have told the router which domains are theirs."""
         news = self.log()[self._log_before:]
         return all(f"[{host}] online" in news for host in (self.domain, self.anonymous_domain)) and super()._ready()
+
+    def _await_log(self, text):
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log()[self._log_before:] and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _await_port(self, port):
         deadline = time.monotonic() + START_SECONDS

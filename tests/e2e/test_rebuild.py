@@ -3,6 +3,7 @@ the real servers, by clients that come back by themselves."""
 
 import asyncio
 import bisect
+import collections
 import datetime
 import re
 import time
@@ -18,7 +19,8 @@ from slix import numbered
 
 SETTLED = 11  # seconds: who has not shown up again by then is told to have left
 # ejabberd loses what it has confirmed: messages that cross its own stop, and what it had not written when it is killed
-LINGER = {"prosody": {}, "ejabberd": {"sm_confirm_linger": "6s"}, "jabberd2": {}}
+LINGERS = 6
+LINGER = {"prosody": {}, "ejabberd": {"sm_confirm_linger": f"{LINGERS}s"}, "jabberd2": {}}
 RESTARTS = pytest.mark.parametrize("how", ["stop", "kill"])
 
 
@@ -48,25 +50,66 @@ def assert_well(members):
         assert not [how for _, how, _ in each.losses if how == "end"], each.tell()
 
 
-def first_of_each(numbers):
-    return list(dict.fromkeys(numbers))
-
-
-def doubles(members):
-    """{(listener, speaker): numbers that came more than once}."""
-    found = {}
-    for listener in members:
-        for speaker, numbers in listener.heard.items():
-            twice = sorted({number for number in numbers if numbers.count(number) > 1})
-            if twice:
-                found[listener, speaker] = twice
-    return found
-
-
 def wait_heard(speaker, listener, timeout=20):
     wanted = speaker.spoken[listener]
     listener.until(lambda: len(set(listener.heard[speaker.user])) >= wanted,
                    f"all {wanted} messages of {speaker.user}, has {listener.heard[speaker.user]}", timeout)
+
+
+class Oracle:
+    """What has to come of all that the members of a crowd have said to each other over restarts of the server."""
+
+    def __init__(self, legacy, members):
+        self.legacy = legacy
+        self.members = members
+        self.stops = []         # when the server was asked to end
+        self.confirmed = []     # and what each member then knew as acked
+
+    def end_server(self, how):
+        self.stops.append(time.monotonic())
+        getattr(self.legacy, how)()
+        self.confirmed.append({each: each.acked for each in self.members})
+
+    def pairs(self):
+        return [(speaker, listener) for speaker in self.members for listener in speaker.spoken]
+
+    def missing(self):
+        return [(speaker, listener, number) for speaker, listener in self.pairs()
+                for number in set(range(speaker.spoken[listener])) - set(listener.heard[speaker.user])]
+
+    def is_excused(self, speaker, listener, number):
+        """A process of ejabberd's own stores an offline message, and a login takes what is stored. If both come at once
+        the message waits for the next login, or is gone; seen on the wire: ejabberd got it, answered the ping behind
+        it, and never sent it on. So who is spoken to while it comes back may miss something there."""
+        at = speaker.spoken_at[listener, number]
+        return self.legacy.kind == "ejabberd" and any(
+            stop - LINGERS <= at <= back + 1 for stop, back in zip(self.stops, listener.resumed_at))
+
+    def may_double(self, speaker, listener, number):
+        """It was not acked when the server ended, or lingers."""
+        return bool(LINGER[self.legacy.kind]) or any(
+            acked[speaker] < speaker.stanza_of[listener, number] for acked in self.confirmed)
+
+    def judge(self, text):
+        """Waits for what is still under way."""
+        deadline = time.monotonic() + (6 if self.legacy.kind == "ejabberd" else 20)
+        while self.missing() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        missing = self.missing()
+        said = sum(speaker.spoken[listener] for speaker, listener in self.pairs())
+        twice = sum(len(again) for again in map(self.doubled, *zip(*self.pairs())))
+        print(f"{text}: {said} messages, {twice} doubled, {len(missing)} missing")
+        assert len(missing) <= said / 20, missing
+        for speaker, listener in self.pairs():
+            heard = listener.heard[speaker.user]
+            told = f"{speaker.user} to {listener.user}: {heard}\n{listener.tell()}"
+            sure = [number for number in range(speaker.spoken[listener])
+                    if not self.is_excused(speaker, listener, number)]
+            assert [number for number in dict.fromkeys(heard) if number in set(sure)] == sure, told
+            assert all(self.may_double(speaker, listener, number) for number in self.doubled(speaker, listener)), told
+
+    def doubled(self, speaker, listener):
+        return {number for number, times in collections.Counter(listener.heard[speaker.user]).items() if times > 1}
 
 
 # 1. The server restarts
@@ -74,8 +117,7 @@ def wait_heard(speaker, listener, timeout=20):
 @pytest.mark.servers("prosody", "ejabberd", "jabberd2")
 @RESTARTS
 def test_messages_under_way_survive_a_restart_of_the_server(own_scene, own_legacy, crowd_of, how):
-    linger = LINGER[own_legacy.kind]
-    s = own_scene(**linger)
+    s = own_scene(**LINGER[own_legacy.kind])
     crowd = crowd_of(s)
     members = crowd.enter([(s.account(f"m{number}"), "r") for number in range(15)], s.proxy.port)
     attached, detached = members[:10], members[10:]
@@ -88,8 +130,8 @@ def test_messages_under_way_survive_a_restart_of_the_server(own_scene, own_legac
     crowd.talk(ring)
     crowd.talk(list(zip(attached[:5], detached)))
     eventually(lambda: all(len(each.heard) and each.acked > 5 for each in attached), "the talk is under way")
-    getattr(own_legacy, how)()
-    confirmed = {each: each.acked for each in members}
+    oracle = Oracle(own_legacy, members)
+    oracle.end_server(how)
     own_legacy.start()
     all_back(attached)
     for each in detached:
@@ -100,23 +142,8 @@ def test_messages_under_way_survive_a_restart_of_the_server(own_scene, own_legac
     crowd.hush()
     for each in members:
         each.settle()
-    for speaker in members:
-        for listener in speaker.spoken:
-            wait_heard(speaker, listener)
+    oracle.judge(f"{own_legacy.kind} {how}")
     assert_well(members)
-    twice = doubles(members)
-    print(f"{own_legacy.kind} {how}: {sum(sum(each.spoken.values()) for each in members)} messages, "
-          f"{sum(map(len, twice.values()))} doubled, refused logins {[each.refused for each in members if each.refused]}")
-    for speaker in members:
-        for listener in speaker.spoken:
-            heard = first_of_each(listener.heard[speaker.user])
-            assert heard == list(range(speaker.spoken[listener])), (
-                f"{speaker.user} to {listener.user}: {listener.heard[speaker.user]}, late: "
-                f"{sorted(listener.delayed[speaker.user])}\n{listener.tell()}")
-    for (listener, name), numbers in twice.items():
-        speaker = next(each for each in members if each.user == name)
-        again = [number for number in numbers if speaker.stanza_of[listener, number] <= confirmed[speaker]]
-        assert linger or not again, f"{name} to {listener.user}: {again} were acked before the restart"
     assert s.figure("resumes_total", result="rebuilt") == len(members)
     assert s.figure("resumes_total") == len(members)
 
@@ -593,3 +620,90 @@ def test_xmppjs_comes_back_by_itself(own_legacy, proxy_factory, account, how):
             assert LINGER[own_legacy.kind] or each.of("message") == wanted
             assert len(each.of("online")) == 1 and not each.of("failed")
         assert proxy.metric("holdfast_resumes_total", result="rebuilt") == 2
+
+
+# 7. All of it at once
+
+ATTACHED, DETACHED, ROOMS, IN_ROOMS, PAIRS, LEAVERS = 200, 50, 10, 100, 30, 10
+
+
+def make_friends(pairs):
+    """befriend() for many at once."""
+    for kind in ("subscribe", "subscribed"):
+        for one, other in pairs:
+            one.tell_presence(to=other.bare_jid, kind=kind)
+            other.tell_presence(to=one.bare_jid, kind=kind)
+        for one, other in pairs:
+            for each in (one, other):
+                each.settle() if each.sm else each.ping(f"befriended-{kind}")
+    for one, other in pairs:
+        for each, friend in ((one, other), (other, one)):
+            each.until(lambda each=each, friend=friend: each.presence.get(friend.jid) == "available", f"{friend.jid}")
+
+
+def fill_rooms(s, members):
+    """{room: its members}, each of them in."""
+    rooms = {f"big-{number}-{s.token}@{s.legacy.muc_domain}": members[number::ROOMS] for number in range(ROOMS)}
+    for room, inside in rooms.items():
+        join(inside[0], room, inside[0].user)
+        configure(inside[0], room, persistentroom=1)
+        for each in inside[1:]:
+            each.tell_presence(f"<x xmlns='{NS_MUC}'/>", to=f"{room}/{each.user}")
+    for room, inside in rooms.items():
+        for each in inside:
+            each.until(lambda each=each, room=room: of_room(each, room), f"its place in {room}")
+        assert s.legacy.kind != "ejabberd" or eventually(lambda room=room: s.legacy.has_written(room.partition("@")[0]), room)
+    return rooms
+
+
+@pytest.mark.accounts(ATTACHED + DETACHED + LEAVERS)
+@pytest.mark.servers("prosody", "ejabberd", "jabberd2")
+def test_hundreds_of_sessions_outlive_two_restarts(own_scene, own_legacy, crowd_of):
+    began = time.monotonic()
+    s = own_scene(proxy_login_rate=100, **LINGER[own_legacy.kind])
+    crowd = crowd_of(s)
+    members = crowd.enter([(s.account(f"m{number}"), "r") for number in range(ATTACHED + DETACHED)], s.proxy.port)
+    attached, detached = members[:ATTACHED], members[ATTACHED:]
+    leavers = crowd.enter([(s.account(f"l{number}"), "r") for number in range(LEAVERS)], own_legacy.port, sm=False)
+    friends = list(zip(attached[:PAIRS], attached[PAIRS:]))
+    make_friends(friends + list(zip(attached[-LEAVERS:], leavers)))
+    rooms = fill_rooms(s, attached[:IN_ROOMS]) if own_legacy.rooms else {}
+    oracle = Oracle(own_legacy, members)
+    for turn, how in enumerate(("stop", "kill"), 1):
+        for each in members:
+            each.settle()
+        for each in detached:
+            each.go_away()
+        s.wait_detached(DETACHED)
+        before = sum(sum(each.spoken.values()) for each in members)
+        crowd.talk(list(zip(attached, attached[1:] + attached[:1])), pause=0.02)
+        crowd.talk(list(zip(attached, detached)), pause=0.04)
+        eventually(lambda: sum(sum(each.spoken.values()) for each in members) > before + 150, "the talk is under way")
+        oracle.end_server(how)
+        own_legacy.start()
+        back = time.monotonic()
+        all_back(attached, turn)
+        for each in detached:
+            each.come_back()
+        all_back(detached, turn)
+        print(f"{own_legacy.kind} {how}: all resumed {time.monotonic() - back:.1f} s after the server's start")
+        crowd.hush()
+        for each in members:
+            each.settle(30)
+        oracle.judge(f"{own_legacy.kind} {how}")
+        for room, inside in rooms.items():
+            for each in inside:
+                each.until(lambda each=each, room=room: of_room(each, room)[-1].get("type") is None, f"{room} again")
+                each.say(room, f"turn {turn}", f"turn-{turn}-{each.user}", kind="groupchat")
+    for room, inside in rooms.items():
+        for each in inside:
+            wanted = sorted((one.user, f"turn {turn}") for one in inside for turn in (1, 2))
+            each.until(lambda each=each, room=room, wanted=wanted: set(in_room(each, room)) == set(wanted), "all words")
+            assert LINGER[own_legacy.kind] or sorted(in_room(each, room)) == wanted, "what lingers is said twice"
+    for each, leaver in zip(attached[-LEAVERS:], leavers):
+        each.until(lambda each=each, leaver=leaver: each.presence[leaver.jid] == "unavailable", "the leaver", SETTLED)
+    for one, other in friends:
+        assert one.presence[other.jid] == other.presence[one.jid] == "available"
+    assert_well(members)
+    assert s.figure("resumes_total", result="rebuilt") == s.figure("resumes_total") == 2 * len(members)
+    print(f"{own_legacy.kind}: {time.monotonic() - began:.0f} s in all")
