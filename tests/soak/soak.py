@@ -83,7 +83,8 @@ class Person(threading.Thread):
             if old and old.sm_id and not self.client.sm_id:
                 self.client.cut()
                 self.client = old  # the session is still to be resumed
-            if isinstance(error, WireError) and "stream:error" in str(error):
+            ends = "stream:error", "got </stream:stream>"
+            if isinstance(error, WireError) and any(end in str(error) for end in ends):
                 raise Closed("fin", str(error)) from error  # the server is away
             raise
 
