@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "run/config.h"
 #include "run/node.h"
+#include "run/process_metrics.h"
 #include "run/upstream_metrics.h"
 #include "run/versions.h"
 #include <getopt.h>
@@ -175,6 +176,7 @@ static int run_command(const struct command *command, int argc, char **argv)
     case DESCRIBE_METRICS:
         counters_describe(&text);
         upstream_metrics_describe(&text);
+        process_metrics_describe(&text);
         break;
     case BAD_USAGE:
         fputs(usage, stderr);

@@ -16,6 +16,7 @@ MAY_INCLUDE = {
     "store": ("base", "xmpp/queue.h"),  # what is kept is a queue of numbered stanzas
     "cluster": ("base", "store/store.h", "net"),
     "session": ("base", "xmpp", "net/transport.h", "store/store.h", "cluster/owner.h"),
+    "ctl": ("base",),  # a program of its own
     "run": ("base", "xmpp", "net", "store", "cluster", "session"),
 }
 
@@ -28,6 +29,7 @@ LIBRARIES = {
     "openssl/": ("net", "run/digest.c"),
     "hiredis/": ("store",),
     "microhttpd.h": ("run",),
+    "jansson.h": ("ctl",),
     "systemd/": ("run",),
     "ini_configobj.h": ("run",),
 }

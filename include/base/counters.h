@@ -9,14 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* METRIC_INFO is for counters_add_header() alone: the table has none. */
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO };
+/* METRIC_TIME is a gauge that is kept in microseconds and shown in seconds. METRIC_INFO is for counters_add_header()
+ * alone: the table has none. */
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, METRIC_INFO };
 
 /* name without the prefix `holdfast_` and without the suffix `_total` of counters; type; help without quotes and
  * backslashes. A name that ends in _seconds or _bytes tells its unit by that. */
 #define METRIC_FAMILIES(F)                                                                         \
     F(connections, GAUGE, "Client connections that are open now, by transport")                    \
     F(connections_opened, COUNTER, "Client connections accepted, by transport")                    \
+    F(connections_logging_in, GAUGE, "Client connections that have no session yet")                \
     F(legs_closed, COUNTER, "Connections ended, by leg and reason")                                \
     F(logins, COUNTER, "Ends of SASL or XEP-0078 exchanges, by result; refused ones did not reach the server")      \
     F(tls_handshakes, COUNTER, "TLS handshakes with clients, by result")                           \
@@ -26,7 +28,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(sessions_stranded, COUNTER, "Times that a session lost its upstream leg and went on without") \
     F(resumes, COUNTER, "Resume requests, by result")                                              \
     F(stanzas, COUNTER, "Stanzas received, by direction and kind")                                 \
-    F(stanza_bytes, COUNTER, "Bytes of the stanzas received, by direction")                        \
+    F(stanza_bytes, COUNTER, "Bytes of the stanzas received, by direction and kind")               \
     F(acks_sent, COUNTER, "XEP-0198 answers sent to clients")                                      \
     F(acks_received, COUNTER, "XEP-0198 answers received from clients")                            \
     F(ack_requests_sent, COUNTER, "XEP-0198 requests sent to clients")                             \
@@ -37,26 +39,39 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(restored_stanzas, COUNTER, "Stanzas read from store.file at the start, by where they are") \
     F(unacked_stanzas, GAUGE, "Downlink stanzas that clients have not acked yet")                  \
     F(unacked_bytes, GAUGE, "Bytes of these stanzas")                                              \
+    F(unacked_oldest_seconds, TIME, "Age of the oldest of them, 0 without any")                    \
+    F(queue_stanzas_limit, GAUGE, "sm.queue_stanzas: of one session, in each direction")           \
+    F(queue_limit_bytes, GAUGE, "sm.queue_bytes: of one session, in each direction")               \
     F(parked_stanzas, GAUGE, "Presence and chat states kept beside the queues of detached sessions") \
     F(unconfirmed_stanzas, GAUGE, "Uplink stanzas that the server has not confirmed yet")          \
     F(unconfirmed_bytes, GAUGE, "Bytes of these stanzas")                                          \
+    F(unconfirmed_oldest_seconds, TIME, "Age of the oldest of them, 0 without any")                \
     F(downlink_fates, COUNTER, "What became of downlink stanzas")                                  \
     F(uplink_fates, COUNTER, "What became of uplink stanzas")                                      \
     F(mailbox_lent, GAUGE, "Messages of mailboxes that are in a session's unacked queue")          \
     F(mailbox_messages, GAUGE, "Messages kept in mailboxes of accounts")                           \
+    F(mailbox_messages_limit, GAUGE, "Messages that one mailbox holds at most")                    \
     F(mailbox_bytes, GAUGE, "Bytes of these messages")                                             \
+    F(mailbox_limit_bytes, GAUGE, "Bytes that one mailbox holds at most")                          \
     F(mailbox_doubled, COUNTER, "Messages given to a mailbox that had them already")               \
-    F(mailbox_overflown, COUNTER, "Messages dropped because a mailbox was full, the oldest first")  \
+    F(mailbox_kept, COUNTER, "Messages that sessions gave to mailboxes")                           \
     F(outbox_messages, GAUGE, "Messages kept in outboxes of accounts")                             \
     F(outbox_kept, COUNTER, "Messages put into outboxes: acked to the client, perhaps lost with the server") \
     F(outbox_fates, COUNTER, "What became of messages in outboxes")                                \
     F(tombstones, GAUGE, "Ended sessions whose last h is remembered")                              \
-    F(memory_bytes, GAUGE, "Bytes in queues, mailboxes, rosters and the like")                                        \
+    F(tombstones_limit, GAUGE, "Tombstones that are kept at most, the oldest make room")           \
+    F(memory_bytes, GAUGE, "Bytes in queues, mailboxes, rosters and the like")                     \
     F(memory_limit_bytes, GAUGE, "limits.memory, 0 for none")                                      \
     F(connections_limit, GAUGE, "limits.connections, 0 for none")                                  \
+    F(connections_per_ip_limit, GAUGE, "limits.connections_per_ip, 0 for none")                    \
+    F(sessions_per_account_limit, GAUGE, "sm.sessions_per_account: detached ones")                 \
     F(upstream_up, GAUGE, "1 while at least one server can be reached")                            \
     F(promise_weak, GAUGE, "1 if acks rest on the TCP of the server alone (sm.confirm)")           \
     F(draining, GAUGE, "1 while the node sends its clients away")                                  \
+    F(workers, GAUGE, "Threads that run sessions")                                                 \
+    F(workers_late, GAUGE, "Workers that did not hand over their figures in time: theirs may not add up") \
+    F(reloads, COUNTER, "Reloads of the configuration, by result")                                 \
+    F(log_lines_dropped, COUNTER, "Log lines that stderr did not take")                            \
     F(certificate_expiry_timestamp_seconds, GAUGE, "When the first certificate ends, 0 without certificates") \
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
@@ -71,9 +86,11 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     F(backpressure, COUNTER, "Times that reading was stopped because the other side was slow, by leg") \
     F(ack_round_trip_seconds, HISTOGRAM, "From an ack request leaving to the client's answer")     \
     F(barrier_seconds, HISTOGRAM, "From a barrier ping leaving to the server's answer")            \
+    F(relay_seconds, HISTOGRAM, "From a stanza read to a stanza written, by direction; one in each turn of a loop") \
     F(login_seconds, HISTOGRAM, "From the connection of a client to its session")                  \
     F(resume_seconds, HISTOGRAM, "From a resume request to its answer")                            \
-    F(turn_seconds, HISTOGRAM, "How long one turn of an event loop took")
+    F(turn_seconds, HISTOGRAM, "How long one turn of an event loop took")                          \
+    F(loop_lag_seconds, HISTOGRAM, "How much later than due a timer of each event loop ran, once a second")
 
 /* enum constant, family, labels */
 #define METRIC_ROWS(M)                                                                             \
@@ -81,6 +98,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(connections_tls, connections, "transport=\"tls\"")                                           \
     M(connections_opened_tcp, connections_opened, "transport=\"tcp\"")                             \
     M(connections_opened_tls, connections_opened, "transport=\"tls\"")                             \
+    M(connections_logging_in, connections_logging_in, "")                                          \
     M(logins_success, logins, "result=\"success\"")                                                \
     M(logins_failure, logins, "result=\"failure\"")                                                \
     M(logins_refused, logins, "result=\"refused\"")                                                \
@@ -103,8 +121,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(stanzas_down_message, stanzas, "direction=\"downlink\",kind=\"message\"")                    \
     M(stanzas_down_presence, stanzas, "direction=\"downlink\",kind=\"presence\"")                  \
     M(stanzas_down_iq, stanzas, "direction=\"downlink\",kind=\"iq\"")                              \
-    M(stanza_bytes_up, stanza_bytes, "direction=\"uplink\"")                                       \
-    M(stanza_bytes_down, stanza_bytes, "direction=\"downlink\"")                                   \
+    M(stanza_bytes_up_message, stanza_bytes, "direction=\"uplink\",kind=\"message\"")              \
+    M(stanza_bytes_up_presence, stanza_bytes, "direction=\"uplink\",kind=\"presence\"")            \
+    M(stanza_bytes_up_iq, stanza_bytes, "direction=\"uplink\",kind=\"iq\"")                        \
+    M(stanza_bytes_down_message, stanza_bytes, "direction=\"downlink\",kind=\"message\"")          \
+    M(stanza_bytes_down_presence, stanza_bytes, "direction=\"downlink\",kind=\"presence\"")        \
+    M(stanza_bytes_down_iq, stanza_bytes, "direction=\"downlink\",kind=\"iq\"")                    \
     M(acks_sent, acks_sent, "")                                                                    \
     M(acks_received, acks_received, "")                                                            \
     M(ack_requests_sent, ack_requests_sent, "")                                                    \
@@ -118,15 +140,20 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(restored_out, restored_stanzas, "queue=\"outbox\"")                                          \
     M(unacked_stanzas, unacked_stanzas, "")                                                        \
     M(unacked_bytes, unacked_bytes, "")                                                            \
+    M(unacked_oldest, unacked_oldest_seconds, "")                                                  \
+    M(queue_stanzas_limit, queue_stanzas_limit, "")                                                \
+    M(queue_limit_bytes, queue_limit_bytes, "")                                                    \
     M(parked_stanzas, parked_stanzas, "")                                                          \
     M(unconfirmed_stanzas, unconfirmed_stanzas, "")                                                \
     M(unconfirmed_bytes, unconfirmed_bytes, "")                                                    \
+    M(unconfirmed_oldest, unconfirmed_oldest_seconds, "")                                          \
     M(down_acked, downlink_fates, "fate=\"acked\"")                                                \
     M(down_relayed, downlink_fates, "fate=\"relayed\"")                                            \
     M(down_mailbox, downlink_fates, "fate=\"mailbox\"")                                            \
     M(down_kept, downlink_fates, "fate=\"kept\"")                                                  \
     M(down_bounced, downlink_fates, "fate=\"bounced\"")                                            \
     M(down_swallowed, downlink_fates, "fate=\"swallowed\"")                                        \
+    M(down_purged, downlink_fates, "fate=\"purged\"")                                              \
     M(down_discarded_presence, downlink_fates, "fate=\"discarded_presence\"")                      \
     M(down_discarded_chat_state, downlink_fates, "fate=\"discarded_chat_state\"")                  \
     M(down_discarded_groupchat, downlink_fates, "fate=\"discarded_groupchat\"")                    \
@@ -140,23 +167,37 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(up_bounced, uplink_fates, "fate=\"bounced\"")                                                \
     M(mailbox_lent, mailbox_lent, "")                                                              \
     M(mailbox_messages, mailbox_messages, "")                                                        \
+    M(mailbox_messages_limit, mailbox_messages_limit, "")                                          \
     M(mailbox_bytes, mailbox_bytes, "")                                                              \
+    M(mailbox_limit_bytes, mailbox_limit_bytes, "")                                                \
     M(mailbox_doubled, mailbox_doubled, "")                                                          \
-    M(mailbox_overflown, mailbox_overflown, "")                                                    \
+    M(mailbox_kept, mailbox_kept, "")                                                              \
     M(outbox_messages, outbox_messages, "")                                                          \
     M(outbox_kept, outbox_kept, "")                                                                  \
     M(outbox_sent, outbox_fates, "fate=\"sent\"")                                                    \
     M(outbox_expired, outbox_fates, "fate=\"expired\"")                                              \
+    M(outbox_overflown, outbox_fates, "fate=\"overflown\"")                                          \
+    M(outbox_purged, outbox_fates, "fate=\"purged\"")                                                \
     M(tombstones, tombstones, "")                                                                    \
+    M(tombstones_limit, tombstones_limit, "")                                                      \
     M(memory_bytes, memory_bytes, "")                                                                \
     M(memory_limit_bytes, memory_limit_bytes, "")                                                    \
     M(connections_limit, connections_limit, "")                                                      \
+    M(connections_per_ip_limit, connections_per_ip_limit, "")                                      \
+    M(sessions_per_account_limit, sessions_per_account_limit, "")                                  \
     M(upstream_up, upstream_up, "")                                                                  \
     M(promise_weak, promise_weak, "")                                                                \
     M(draining, draining, "")                                                                        \
+    M(workers, workers, "")                                                                        \
+    M(workers_late, workers_late, "")                                                              \
+    M(reloads_ok, reloads, "result=\"ok\"")                                                        \
+    M(reloads_failed, reloads, "result=\"failed\"")                                                \
+    M(log_lines_dropped, log_lines_dropped, "")                                                    \
     M(certificate_expiry_timestamp_seconds, certificate_expiry_timestamp_seconds, "")                \
     M(mailbox_delivered, mailbox_fates, "fate=\"delivered\"")                                      \
     M(mailbox_expired, mailbox_fates, "fate=\"expired\"")                                          \
+    M(mailbox_overflown, mailbox_fates, "fate=\"overflown\"")                                      \
+    M(mailbox_purged, mailbox_fates, "fate=\"purged\"")                                            \
     M(barriers_answered, barriers, "result=\"answered\"")                                          \
     M(barriers_timeout, barriers, "result=\"timeout\"")                                            \
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \
@@ -204,9 +245,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
     M(ack_round_trip, ack_round_trip_seconds, "")                                                  \
     M(barrier_lag, barrier_seconds, "")                                                            \
+    M(relay_up, relay_seconds, "direction=\"uplink\"")                                             \
+    M(relay_down, relay_seconds, "direction=\"downlink\"")                                         \
     M(login_time, login_seconds, "")                                                               \
     M(resume_time, resume_seconds, "")                                                             \
-    M(turn_time, turn_seconds, "")
+    M(turn_time, turn_seconds, "")                                                                 \
+    M(loop_lag, loop_lag_seconds, "")
 
 /* Why a leg or a session ended: a closed set, the same words in logs and metrics. R(enum constant, word) */
 #define CLOSE_REASONS(R)                                                                           \
@@ -236,6 +280,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO }
     R(SESSION_END, session_end)         /* a leg: its session ended */                             \
     R(DRAIN, drain)                     /* the proxy wants the client elsewhere */                 \
     R(ADMIN, admin)                                                                                \
+    R(PURGED, purged)                   /* a detached session whose account was purged */          \
     R(SHUTDOWN, shutdown)                                                                          \
     R(INTERNAL, internal)
 
@@ -285,6 +330,8 @@ static inline enum metric metric_session_end(enum close_reason r)
     return (enum metric)(METRIC_session_end_client_end + (int)r);
 }
 
+/* All that `from` holds now. By the thread that owns `from`, between two events: then its figures agree. */
+void counters_copy(struct counters *to, const struct counters *from);
 /* From any thread: the sum over n arrays; of a histogram how many values it has observed. */
 int64_t counters_sum(struct counters *const *c, size_t n, enum metric m);
 

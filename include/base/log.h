@@ -27,6 +27,8 @@ void log_configure(enum log_level level, enum log_format format);
 bool log_level_parse(const char *name, enum log_level *out); /* error, warn, info, debug */
 /* For tests: each finished line (with its newline) goes to sink instead of stderr; NULL restores. */
 void log_set_sink(void (*sink)(void *ctx, const char *line, size_t n), void *ctx);
+/* Lines that stderr did not take, since the start: its reader is too slow, or gone. */
+uint64_t log_dropped(void);
 void log_emit(enum log_level level, const char *msg, const struct log_field *fields);
 
 #define LF(k, v)                                                                                                       \

@@ -35,6 +35,8 @@ size_t loop_closing(const struct loop *l);
  * in it: the place where sessions decide on acks and requests, so that these leave in the same write. One
  * callback; it is called once before the first sleep, too. Work that it causes is done without sleeping. */
 void loop_on_turn_end(struct loop *l, void (*turn_end)(void *ctx), void *ctx);
+/* Behind all of it, when what was written has left: loop_last_turn tells how long the turn was. */
+void loop_on_turn_done(struct loop *l, void (*turn_done)(void *ctx), void *ctx);
 /* Called on the loop's thread some time after loop_wake. */
 void loop_on_wake(struct loop *l, void (*woken)(void *ctx), void *ctx);
 /* From any thread; cheap; several calls may coalesce. Whoever may call it must be done before loop_free. */

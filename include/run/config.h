@@ -48,6 +48,8 @@ struct config {
         char **starttls, **tls, **stats; /* as listener_open takes them */
         bool proxy_protocol;
         struct network_list proxy_from;
+        char *control;                   /* path, NULL = none */
+        unsigned control_mode;
     } listen;
     struct {
         char **certificate, **key;

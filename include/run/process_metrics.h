@@ -11,5 +11,7 @@ struct build_versions {
 /* Appends OpenMetrics text (without `# EOF`): process_* read from /proc/self (what cannot be read is left out) and
  * holdfast_build_info. Thread-safe. */
 void process_metrics_expose(struct buf *out, const struct build_versions *versions);
+/* Their lines for --describe-metrics. */
+void process_metrics_describe(struct buf *out);
 
 #endif

@@ -4,8 +4,8 @@
  *   /              the list of routes
  *   /metrics       OpenMetrics if the client accepts it, else Prometheus text 0.0.4
  *   /stats.json    the same figures as one JSON object
- *   /sessions      ?state=any|attached|detached|unmanaged &sort=unacked|age|sid &limit=N &format=text|json
- *                  one line per session; JSON also by `Accept: application/json`
+ *   /sessions      ?state=any|attached|detached|unmanaged &jid=JID &sort=unacked|oldest|slow|age|sid &offset=N
+ *                  &limit=N &format=text|json; one line per session; JSON also by `Accept: application/json`
  *   /sessions/SID  one session as JSON
  *   /healthz       200 while every worker's loop turns, else 503 with reasons; /livez is the same
  *   /readyz        200 if clients may be sent here, else 503 with reasons */
@@ -20,8 +20,10 @@ struct buf;
 
 enum stats_state { STATS_ANY, STATS_ATTACHED, STATS_DETACHED, STATS_UNMANAGED };
 enum stats_sort {
-    STATS_BY_UNACKED, /* most stanzas first */
-    STATS_BY_AGE,     /* oldest first */
+    STATS_BY_UNACKED,  /* most stanzas first */
+    STATS_BY_OLDEST,   /* whose oldest unacked stanza waits longest first */
+    STATS_BY_ACK_TIME, /* slowest first */
+    STATS_BY_AGE,      /* oldest first */
     STATS_BY_SID,
 };
 
@@ -30,7 +32,9 @@ enum stats_sort {
 struct stats_query {
     enum stats_state state;
     enum stats_sort sort;
-    size_t limit; /* sessions at most, over all workers */
+    const char *jid; /* bare: all sessions of the account; full: that one; NULL: all. Valid during the call */
+    size_t offset;   /* so many are left out ahead */
+    size_t limit;    /* sessions at most, over all workers */
     bool json;
 };
 

@@ -16,6 +16,13 @@
 
 struct worker;
 
+enum drain_stage {
+    DRAIN_NONE,
+    DRAIN_GRACE,   /* /readyz fails; clients are still let in */
+    DRAIN_CUTTING, /* none is; those who are here are sent away */
+    DRAIN_OVER,
+};
+
 /* What all workers of a node share. */
 struct proxy_node {
     struct config *config; /* in force; main thread only */
@@ -28,12 +35,19 @@ struct proxy_node {
     struct upstreams *upstreams;
     struct pacing pacing;
     _Atomic int64_t memory;
-    _Atomic bool draining;
+    struct {
+        _Atomic int stage;     /* enum drain_stage */
+        _Atomic int64_t until; /* monotonic: the latest end */
+    } drain;
     _Atomic int64_t certificate_expiry; /* seconds since 1970, 0 = no certificate */
-    _Atomic size_t memory_limit, connections_limit;
+    struct {                            /* in force: for the figures */
+        _Atomic size_t memory, connections, connections_per_ip, sessions_per_account, queue_stanzas, queue_bytes;
+    } limits;
     _Atomic bool confirm_none;
     struct tls_tickets *tickets;
-    struct counters *counters; /* what no worker counts; written by the stats port's thread */
+    struct counters *counters; /* of the main thread */
+    struct inbox *inbox;       /* of the main thread; its owner is for node_orders.h */
+    usec started;              /* monotonic */
     char *name;
     char secret[32]; /* for tags */
 };
@@ -59,9 +73,9 @@ void worker_reload(struct worker *w, const struct config *config, struct tls_con
                    struct tls_context *upstream);
 /* Of the first one: a check of the upstreams may be due. */
 void worker_check_upstreams(struct worker *w);
-void worker_close_listeners(struct worker *w);
-/* Cuts so many client legs, those without a client to notice first: detached sessions need nothing, idle legs come
- * next. */
+/* No new connections, and no streams on those that have not begun one. */
+void worker_refuse(struct worker *w);
+/* Cuts so many client legs, those that have been silent for a while first. Detached sessions have none to cut. */
 void worker_shed(struct worker *w, size_t legs);
 /* Ends all sessions and the loop, when what was written has left, within a few seconds. */
 void worker_stop(struct worker *w);
@@ -71,6 +85,8 @@ struct counters *worker_counters(struct worker *w);
 struct inbox *worker_inbox(struct worker *w);
 /* Sessions now; any thread, approximate. */
 size_t worker_sessions(const struct worker *w);
+/* Client connections, likewise. */
+size_t worker_clients(const struct worker *w);
 
 /* On the worker's thread: */
 struct context *worker_context(struct worker *w);

@@ -84,6 +84,13 @@ struct context_ops {
 
 #define PREVID_SIZE 64
 
+/* One stanza of a turn in each direction, for the relay time. The worker observes it when the turn's bytes have left:
+ * one look at the clock in a turn, however many stanzas passed. */
+struct relay_sample {
+    bool taken;
+    usec waited; /* before this turn began */
+};
+
 struct context {
     const struct context_ops *ops;
     const struct settings *settings; /* may be replaced between turns; old ones stay valid */
@@ -112,6 +119,7 @@ struct context {
         struct bucket bucket;
         uint64_t left_out;
     } talk; /* of context_may_tell */
+    struct relay_sample relay[2];
 };
 
 /* An object that is freed at the end of the turn. */
@@ -131,6 +139,13 @@ static inline void context_bury(struct context *cx, struct grave *g, void (*free
 /* Whether there is to be a line in the log about somebody who has not logged in: anybody can cause those, and in
  * numbers that would fill a disk. What is left out is told as a number. */
 bool context_may_tell(struct context *cx);
+/* A stanza is on its way out: METRIC_relay_up or METRIC_relay_down. */
+static inline void context_relayed(struct context *cx, enum metric direction, usec waited)
+{
+    struct relay_sample *sample = &cx->relay[direction - METRIC_relay_up];
+    if (!sample->taken)
+        *sample = (struct relay_sample){true, waited};
+}
 /* Bytes held for sessions went up or down. */
 static inline void context_memory(struct context *cx, int64_t n)
 {

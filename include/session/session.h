@@ -81,10 +81,28 @@ struct session_info {
     usec age, since_attach;             /* since bind; since it was attached or detached last */
     size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
     uint64_t received, sent, resumes;
-    usec oldest_unacked; /* age, 0 when none */
-    bool resuming;       /* detached, and a client asks to be attached */
+    usec oldest_unacked, oldest_unconfirmed; /* ages, 0 when none */
+    usec ack_time;                           /* how long the client's last answer to an <r/> took; 0 = none yet */
+    bool resumable, resuming;                /* was granted resumption; a client asks to resume it right now */
+    bool available, inactive;                /* the client's last broadcast presence; XEP-0352 */
+    usec max, expires_in;                    /* resumption window; what is left of it, -1 unless detached */
+    uint64_t safe, told, acked;              /* of `received`: what h may tell, and has told; of `sent`: acked */
+    size_t parked_bytes, handed;             /* handed: mail written to a client without stream management */
+    uint64_t stanzas_up, stanzas_down;       /* in all, also without stream management */
+    usec barrier;                            /* since when a barrier is under way, -1 = none is */
+    usec full;                               /* detached, and the queue full: since when, -1 = not */
+    unsigned long long client_bytes_in, client_bytes_out, upstream_bytes_in, upstream_bytes_out;
+    size_t client_buffered, upstream_buffered; /* written, and not yet taken by the kernel */
+    usec client_silent, upstream_silent;       /* since its last byte */
+    bool client_stopped, upstream_stopped;     /* reading from it is stopped */
+    bool upstream;                             /* there is an upstream leg */
 };
 void session_info(const struct session *s, struct session_info *out);
+/* Ages of the oldest stanza in either queue, 0 when there is none. Cheap: it is asked of all sessions at once. */
+void session_ages(const struct session *s, usec *unacked_r, usec *unconfirmed_r);
+
+/* The operator's word: cuts the client's connection; the session stays if it can be resumed. False: it has none. */
+bool session_disconnect(struct session *s);
 
 /* The sessions of one worker, by sid. */
 struct registry *registry_new(void);

@@ -18,10 +18,11 @@ void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombst
  * message does not fit, the oldest of the same account make room; they count as overflown. */
 #define MAILBOX_MESSAGES 10000
 #define MAILBOX_BYTES    ((size_t)32 * 1024 * 1024)
+#define TOMBSTONES_MAX   200000 /* the oldest make room */
 void memory_store_set_limit(struct memory_store *m, size_t bytes);
 
-/* Drops what is past its time; any thread, now and then. expired_r: how many messages of each box ended so. */
-void memory_store_sweep(struct memory_store *m, usec wall, size_t expired_r[BOXES]);
+/* Drops what is past its time; any thread, now and then. */
+void memory_store_sweep(struct memory_store *m, usec wall);
 
 /* store.file: all that is in it, over a clean stop. NULL, or an error to tell (free it).
  * Save writes anew beside the file and then takes its name, readable for the owner alone. */
@@ -30,8 +31,14 @@ char *memory_store_save(struct memory_store *m, const char *path);
  * that is damaged is an error, and stays as it was; nothing of it is taken. */
 char *memory_store_load(struct memory_store *m, const char *path);
 
+/* Taken at one moment. Of each box, always: put + loaded = what is in it + done + expired + overflown + purged. */
 struct memory_store_figures {
-    size_t messages, outbox, bytes, doubled, overflown, tombstones, sessions;
+    size_t messages, outbox, bytes, tombstones, sessions;
+    struct {
+        size_t put, loaded; /* came in: from sessions, from the file */
+        size_t done, expired, overflown, purged;
+        size_t doubled; /* put although they were there */
+    } box[BOXES];
 };
 struct memory_store_figures memory_store_figures(struct memory_store *m);
 

@@ -32,6 +32,13 @@ enum store_box {
 typedef void store_mail_fn(void *ctx, struct entry *first, size_t n);
 typedef void store_tombstone_fn(void *ctx, const struct tombstone *t); /* NULL: none, or of another account */
 
+/* What was removed of an account. */
+struct store_purged {
+    size_t messages, bytes, tombstones; /* of both boxes */
+    size_t lent; /* messages that are on their way right now: they are removed when they have arrived, or come back */
+};
+typedef void store_purge_fn(void *ctx, const struct store_purged *p);
+
 struct store_ops {
     /* Keeps a message in a box of an account. e->origin names where it first came from ("SID/NUMBER"): an entry that
      * is there already under that origin is not doubled but becomes free to be taken again. Takes e over. */
@@ -51,6 +58,8 @@ struct store_ops {
     void (*session_put)(struct store *s, const char *sid, struct slice record);
     /* Hands out one that was kept, until there are none; record is the caller's to free. */
     bool (*session_take)(struct store *s, char sid_r[SID_SIZE], struct buf *record_r);
+    /* Removes all that is kept for an account: messages, which count as purged, and tombstones. */
+    void (*purge)(struct store *s, struct slice account, store_purge_fn *done, void *ctx);
 };
 
 struct store {

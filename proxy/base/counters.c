@@ -11,7 +11,7 @@
 /* The table of the header as data. */
 
 #define FAMILY_ENUM_(name, type, help) FAMILY_##name,
-#define FAMILY_ROW_(name, type, help) {#name, METRIC_##type, help},
+#define FAMILY_ROW_(name, type, help)  {#name, METRIC_##type, help},
 
 enum family_id { METRIC_FAMILIES(FAMILY_ENUM_) FAMILIES };
 
@@ -21,10 +21,10 @@ static const struct family {
     const char *help;
 } families[FAMILIES] = {METRIC_FAMILIES(FAMILY_ROW_)};
 
-#define METRIC_ROW_(id, family, labels) {FAMILY_##family, labels},
-#define CLOSE_CLIENT_ROW_(upper, lower) {FAMILY_legs_closed, "leg=\"client\",reason=\"" #lower "\""},
+#define METRIC_ROW_(id, family, labels)   {FAMILY_##family, labels},
+#define CLOSE_CLIENT_ROW_(upper, lower)   {FAMILY_legs_closed, "leg=\"client\",reason=\"" #lower "\""},
 #define CLOSE_UPSTREAM_ROW_(upper, lower) {FAMILY_legs_closed, "leg=\"upstream\",reason=\"" #lower "\""},
-#define CLOSE_SESSION_ROW_(upper, lower) {FAMILY_sessions_ended, "reason=\"" #lower "\""},
+#define CLOSE_SESSION_ROW_(upper, lower)  {FAMILY_sessions_ended, "reason=\"" #lower "\""},
 
 static const struct row {
     enum family_id family;
@@ -35,17 +35,17 @@ static const struct row {
 #define CLOSE_NAME_(upper, lower) #lower,
 static const char *const close_reason_names[CLOSE_REASON_COUNT] = {CLOSE_REASONS(CLOSE_NAME_)};
 
-static const char *const type_names[] = {"counter", "gauge", "histogram", "info"};
+static const char *const type_names[] = {"counter", "gauge", "gauge", "histogram", "info"};
 
 /* Bounds as numbers to compare with and as OpenMetrics wants them written (canonical floats). */
 static const struct bound {
     usec at_most;
     const char *seconds;
 } bounds[METRIC_BUCKETS] = {
-    {100, "0.0001"},       {250, "0.00025"},      {500, "0.0005"},        {1000, "0.001"},       {2500, "0.0025"},
-    {5000, "0.005"},       {10000, "0.01"},       {25000, "0.025"},       {50000, "0.05"},       {100000, "0.1"},
-    {250000, "0.25"},      {500000, "0.5"},       {1 * USEC_S, "1.0"},    {2500000, "2.5"},      {5 * USEC_S, "5.0"},
-    {10 * USEC_S, "10.0"}, {30 * USEC_S, "30.0"}, {60 * USEC_S, "60.0"},  {INT64_MAX, "+Inf"},
+    {100, "0.0001"},       {250, "0.00025"},      {500, "0.0005"},       {1000, "0.001"},     {2500, "0.0025"},
+    {5000, "0.005"},       {10000, "0.01"},       {25000, "0.025"},      {50000, "0.05"},     {100000, "0.1"},
+    {250000, "0.25"},      {500000, "0.5"},       {1 * USEC_S, "1.0"},   {2500000, "2.5"},    {5 * USEC_S, "5.0"},
+    {10 * USEC_S, "10.0"}, {30 * USEC_S, "30.0"}, {60 * USEC_S, "60.0"}, {INT64_MAX, "+Inf"},
 };
 
 /* There is no count of its own: it is the sum of the buckets, so that a reader who comes between two stores still sees
@@ -115,6 +115,24 @@ void count_observe(struct counters *c, enum metric m, usec value)
         b++;
     add(&h->in_bucket[b], 1);
     add(&h->sum, value);
+}
+
+static void copy(_Atomic int64_t *to, const _Atomic int64_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&to[i], peek(&from[i]), memory_order_relaxed);
+}
+
+void counters_copy(struct counters *to, const struct counters *from)
+{
+    copy(to->value, from->value, METRICS);
+    for (int m = 0; m < METRICS; m++) {
+        if (!is_histogram((enum metric)m))
+            continue;
+        const struct histogram *h = &from->histograms[from->histogram_of[m]];
+        copy(to->histograms[to->histogram_of[m]].in_bucket, h->in_bucket, METRIC_BUCKETS);
+        copy(&to->histograms[to->histogram_of[m]].sum, &h->sum, 1);
+    }
 }
 
 /* A histogram as it is read: summed over the workers. */
@@ -193,6 +211,15 @@ static void expose_histogram(struct buf *out, struct counters *const *c, size_t 
     buf_printf(out, "%" PRId64 "\n", h.count);
 }
 
+/* A value as it is shown. */
+static void add_value(struct buf *out, enum metric m, int64_t value)
+{
+    if (families[rows[m].family].type == METRIC_TIME)
+        buf_printf(out, "%lld.%06lld", (long long)value / USEC_S, (long long)value % USEC_S);
+    else
+        buf_printf(out, "%" PRId64, value);
+}
+
 static void expose_row(struct buf *out, struct counters *const *c, size_t n, enum metric m)
 {
     enum metric_type type = families[rows[m].family].type;
@@ -201,7 +228,8 @@ static void expose_row(struct buf *out, struct counters *const *c, size_t n, enu
         return;
     }
     add_sample_name(out, m, type == METRIC_COUNTER ? "_total" : "");
-    buf_printf(out, "%" PRId64 "\n", counters_sum(c, n, m));
+    add_value(out, m, counters_sum(c, n, m));
+    BUF_LIT(out, "\n");
 }
 
 void counters_expose(struct buf *out, struct counters *const *c, size_t n)
@@ -238,7 +266,8 @@ void counters_expose_json(struct buf *out, struct counters *const *c, size_t n)
         buf_printf(out, "%s\"%s", comma, families[rows[m].family].name);
         if (*rows[m].labels)
             add_json_labels(out, rows[m].labels);
-        buf_printf(out, "\":%" PRId64, counters_sum(c, n, (enum metric)m));
+        BUF_LIT(out, "\":");
+        add_value(out, (enum metric)m, counters_sum(c, n, (enum metric)m));
         comma = ",";
     }
 }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#define TIMER_BUDGET 1000    /* timers of one turn, so that a storm of them does not keep sockets waiting */
-#define SPARE_BUFS 64        /* kept for reuse */
+#define TIMER_BUDGET  1000   /* timers of one turn, so that a storm of them does not keep sockets waiting */
+#define SPARE_BUFS    64     /* kept for reuse */
 #define SPARE_BUF_MAX 65536u /* larger ones go back to the system */
 
 struct loop {
@@ -27,6 +27,8 @@ struct loop {
 
     void (*turn_end)(void *ctx);
     void *turn_end_ctx;
+    void (*turn_done)(void *ctx);
+    void *turn_done_ctx;
     void (*woken)(void *ctx);
     void *woken_ctx;
 
@@ -100,6 +102,8 @@ static void end_turn(struct loop *l)
         if (l->last_turn > l->longest_turn)
             l->longest_turn = l->last_turn;
         l->in_turn = false;
+        if (l->turn_done)
+            l->turn_done(l->turn_done_ctx);
     }
 }
 
@@ -220,6 +224,12 @@ void loop_on_turn_end(struct loop *l, void (*turn_end)(void *ctx), void *ctx)
 {
     l->turn_end = turn_end;
     l->turn_end_ctx = ctx;
+}
+
+void loop_on_turn_done(struct loop *l, void (*turn_done)(void *ctx), void *ctx)
+{
+    l->turn_done = turn_done;
+    l->turn_done_ctx = ctx;
 }
 
 void loop_on_wake(struct loop *l, void (*woken)(void *ctx), void *ctx)

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 struct unit {
     const char *name;
@@ -36,6 +37,16 @@ static bool set_text(struct config *config, const struct config_row *row, const 
     release_text(config, row);
     *(char **)config_field(config, row) = is_none(text) ? NULL : mem_strdup(text);
     return true;
+}
+
+static bool set_socket(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    if (strlen(text) >= sizeof((struct sockaddr_un *)0)->sun_path) {
+        buf_printf(reason, "\"%s\" is too long for a socket; take a path of less than %zu bytes", text,
+                   sizeof((struct sockaddr_un *)0)->sun_path);
+        return false;
+    }
+    return set_text(config, row, text, reason);
 }
 
 static bool set_node(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
@@ -537,6 +548,17 @@ static bool set_bool(struct config *config, const struct config_row *row, const 
     return false;
 }
 
+static bool set_mode(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    size_t n = strlen(text);
+    if (n < 3 || n > 4 || strspn(text, "01234567") != n || (n == 4 && *text != '0')) {
+        buf_printf(reason, "\"%s\" are no permissions; write them in octal, e.g. 0600 or 0660", text);
+        return false;
+    }
+    *(unsigned *)config_field(config, row) = (unsigned)strtoul(text, NULL, 8);
+    return true;
+}
+
 /* Keys that have no field yet. */
 static bool set_later(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
 {
@@ -549,6 +571,8 @@ static bool set_later(struct config *config, const struct config_row *row, const
 
 const struct config_type config_text = {"text", set_text, release_text};
 const struct config_type config_file = {"file", set_text, release_text};
+const struct config_type config_socket = {"file", set_socket, release_text};
+const struct config_type config_mode = {"mode", set_mode, NULL};
 const struct config_type config_node = {"name", set_node, release_text};
 const struct config_type config_location = {"host:port", set_location, release_text};
 const struct config_type config_domains = {"list of domains", set_domains, release_list};

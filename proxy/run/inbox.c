@@ -12,13 +12,14 @@ struct message {
 struct inbox {
     pthread_mutex_t lock;
     struct list messages;
-    struct loop *loop;
+    void (*wake)(void *ctx);
+    void *wake_ctx;
     void *owner;
     bool closed;
 };
 
 /* Takes all at once, so that the lock is not held while they run. */
-static void run_all(struct inbox *i)
+void inbox_run(struct inbox *i)
 {
     struct list taken;
     list_init(&taken);
@@ -39,16 +40,28 @@ static void run_all(struct inbox *i)
 
 static void on_wake(void *ctx)
 {
-    run_all(ctx);
+    inbox_run(ctx);
 }
 
-struct inbox *inbox_new(struct loop *loop, void *owner)
+static void wake_loop(void *ctx)
+{
+    loop_wake(ctx);
+}
+
+struct inbox *inbox_new_woken(void (*wake)(void *ctx), void *ctx, void *owner)
 {
     struct inbox *i = MEM_NEW(struct inbox);
     pthread_mutex_init(&i->lock, NULL);
     list_init(&i->messages);
-    i->loop = loop;
+    i->wake = wake;
+    i->wake_ctx = ctx;
     i->owner = owner;
+    return i;
+}
+
+struct inbox *inbox_new(struct loop *loop, void *owner)
+{
+    struct inbox *i = inbox_new_woken(wake_loop, loop, owner);
     loop_on_wake(loop, on_wake, i);
     return i;
 }
@@ -58,7 +71,7 @@ void inbox_close(struct inbox *i)
     pthread_mutex_lock(&i->lock);
     i->closed = true;
     pthread_mutex_unlock(&i->lock);
-    run_all(i);
+    inbox_run(i);
 }
 
 void inbox_free(struct inbox *i)
@@ -76,7 +89,7 @@ bool inbox_post(struct inbox *i, void (*run)(void *owner, void *arg), void *arg)
     bool open = !i->closed;
     if (open) {
         list_append(&i->messages, &m->link);
-        loop_wake(i->loop); /* under the lock: the loop lives at least until the inbox is closed */
+        i->wake(i->wake_ctx); /* under the lock: the loop lives at least until the inbox is closed */
     }
     pthread_mutex_unlock(&i->lock);
     if (!open)

@@ -4,14 +4,19 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "certificate_watch.h"
+#include "config_row.h"
+#include "drain.h"
 #include "net/listener.h"
 #include "net/tls_tickets.h"
+#include "node_control.h"
+#include "node_orders.h"
 #include "node_stats.h"
 #include "ports.h"
 #include "run/systemd.h"
 #include "run/worker.h"
 #include "session/session.h"
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +25,7 @@
 #include <time.h>
 
 #define LOGIN_GUARD_PLACES (32 << 10) /* 1 MiB */
+#define WAKE_SIGNAL        SIGUSR1    /* of our own, to the main thread */
 #define TICK_MS            100        /* how often the main thread looks around while nothing is signalled */
 #define TICKET_KEY_AGE     (12 * 3600 * USEC_S) /* of the key that seals; it opens for as long once more */
 
@@ -33,6 +39,9 @@ struct running {
     usec fed;     /* the watchdog */
     usec rotated; /* the ticket keys */
     struct certificate_watch *certificates;
+    struct drain drain;
+    struct stats_http *control; /* NULL: no control socket */
+    pthread_t thread;           /* the main one */
 };
 
 static usec mono_now(void)
@@ -145,6 +154,23 @@ static bool start_stats(struct running *r)
     return true;
 }
 
+static bool start_control(struct running *r)
+{
+    const char *path = r->node.config->listen.control;
+    if (!path)
+        return true;
+    struct stats_source source = node_stats_source(&r->node);
+    struct control_actions actions = node_control_actions(&r->node);
+    char *error = NULL;
+    r->control = control_http_start(path, r->node.config->listen.control_mode, &source, &actions, &error);
+    if (!r->control) {
+        tell(r->node.config, "listen", "control", error);
+        return false;
+    }
+    LOG(LOG_INFO, "control socket", LF("path", path));
+    return true;
+}
+
 /* A session takes two descriptors. As many as the system lets us have. */
 static void raise_descriptors(void)
 {
@@ -160,8 +186,12 @@ static void raise_descriptors(void)
 static void note_config(struct proxy_node *node, struct config *config)
 {
     node->config = config;
-    node->memory_limit = config->settings.limits.memory;
-    node->connections_limit = config->settings.limits.connections;
+    node->limits.memory = config->settings.limits.memory;
+    node->limits.connections = config->settings.limits.connections;
+    node->limits.connections_per_ip = config->settings.limits.connections_per_ip;
+    node->limits.sessions_per_account = config->settings.sm.sessions_per_account;
+    node->limits.queue_stanzas = config->settings.sm.queue_stanzas;
+    node->limits.queue_bytes = config->settings.sm.queue_bytes;
     node->confirm_none = config->settings.sm.confirm == CONFIRM_NONE;
     if (node->confirm_none)
         LOG(LOG_WARN,
@@ -220,11 +250,21 @@ static void check_upstreams(void *ctx)
     worker_check_upstreams(node->workers[0]);
 }
 
+/* A message for the main thread has come: next_signal() returns. */
+static void wake_main(void *ctx)
+{
+    struct running *r = ctx;
+    pthread_kill(r->thread, WAKE_SIGNAL);
+}
+
 static bool start(struct running *r)
 {
     struct proxy_node *node = &r->node;
     const struct config *config = node->config;
     raise_descriptors();
+    r->thread = pthread_self();
+    node->inbox = inbox_new_woken(wake_main, r, r);
+    node->started = mono_now();
     random_bytes(node->secret, sizeof node->secret);
     node->owner = owner_new();
     node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
@@ -242,7 +282,7 @@ static bool start(struct running *r)
     note_certificates(r, config, worker_tls_server(node->workers[0]));
     if (!add_ports(r, config->listen.starttls, "starttls", false) || !add_ports(r, config->listen.tls, "tls", true))
         return false;
-    if (!start_stats(r))
+    if (!start_stats(r) || !start_control(r))
         return false;
     thaw_sessions(node);
     for (unsigned i = 0; i < node->worker_count; i++)
@@ -256,14 +296,6 @@ static void each_worker(struct proxy_node *node, void (*tell_worker)(struct work
 {
     for (unsigned i = 0; i < node->worker_count; i++)
         tell_worker(node->workers[i]);
-}
-
-static size_t sum(const struct proxy_node *node, size_t (*of)(const struct worker *w))
-{
-    size_t n = 0;
-    for (unsigned i = 0; i < node->worker_count; i++)
-        n += of(node->workers[i]);
-    return n;
 }
 
 /* New TLS contexts for all workers, or none: a bad certificate changes nothing. */
@@ -291,44 +323,76 @@ static bool reload_workers(struct running *r, const struct config *config, char 
     return good;
 }
 
-static void log_problems(struct config_problems *problems)
+static void log_problems(const struct config_problems *problems)
 {
     for (size_t i = 0; i < problems->n; i++)
         LOG(problems->list[i].warning ? LOG_WARN : LOG_ERROR, "configuration", LF("detail", problems->list[i].text));
-    config_problems_free(problems);
 }
 
-static void reload(struct running *r)
+/* What is in force from here on; workers may still look at the settings of the old one. */
+static void take_config(struct running *r, struct config *config)
+{
+    r->old = mem_realloc(r->old, (r->old_count + 1) * sizeof *r->old);
+    r->old[r->old_count++] = r->node.config;
+    note_config(&r->node, config);
+    memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
+    memory_store_set_limit(r->node.store, config->settings.limits.memory);
+    log_configure(config->log.level, config->log.format);
+}
+
+static bool try_reload(struct running *r, struct config_problems *problems)
 {
     struct config *config;
-    struct config_problems problems = {0};
     char *error = NULL;
-    systemd_notify_reloading();
-    bool good = config_reload(r->node.config, &config, &problems);
-    struct tls_tickets *tickets = good ? tls_tickets_new(config->tls.ticket_key_file, &error) : NULL;
+    bool good = config_reload(r->node.config, &config, problems);
+    if (!good)
+        return false;
+    config_check_tls(config, problems);
+    struct tls_tickets *tickets = problems->errors ? NULL : tls_tickets_new(config->tls.ticket_key_file, &error);
     good = tickets && reload_workers(r, config, &error);
-    if (error)
-        config_check_tls(config, &problems); /* tells all mistakes, with their places */
-    free(error);
-    log_problems(&problems);
     if (good) {
         tls_tickets_replace(r->node.tickets, tickets);
+        take_config(r, config);
     } else {
         tls_tickets_free(tickets);
         config_free(config);
     }
-    if (good) {
-        r->old = mem_realloc(r->old, (r->old_count + 1) * sizeof *r->old);
-        r->old[r->old_count++] = r->node.config;
-        note_config(&r->node, config);
-        memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
-        memory_store_set_limit(r->node.store, config->settings.limits.memory);
-        log_configure(config->log.level, config->log.format);
+    if (error)
+        config_problem_add(problems, false, "%s", error);
+    free(error);
+    return good;
+}
+
+bool node_reload(void *running, struct config_problems *problems)
+{
+    struct running *r = running;
+    bool stopping = atomic_load(&r->node.drain.stage) != DRAIN_NONE;
+    if (!stopping)
+        systemd_notify_reloading();
+    bool good = try_reload(r, problems);
+    count(r->node.counters, good ? METRIC_reloads_ok : METRIC_reloads_failed);
+    log_problems(problems);
+    if (good)
         LOG(LOG_INFO, "configuration reloaded");
-    } else {
+    else
         LOG(LOG_ERROR, "reload failed, nothing has changed");
-    }
-    systemd_notify_ready(good ? "reloaded" : "running; the last reload failed, see the log");
+    if (!stopping)
+        systemd_notify_ready(good ? "reloaded" : "running; the last reload failed, see the log");
+    return good;
+}
+
+void node_drain(void *running)
+{
+    struct running *r = running;
+    if (atomic_load(&r->node.drain.stage) == DRAIN_NONE)
+        drain_begin(&r->drain, &r->node, mono_now());
+}
+
+static void reload(struct running *r)
+{
+    struct config_problems problems = {0};
+    node_reload(r, &problems);
+    config_problems_free(&problems);
 }
 
 static void housekeeping(struct running *r)
@@ -363,64 +427,25 @@ static bool is_stop(int signal)
     return signal == SIGTERM || signal == SIGINT;
 }
 
-static bool run_until_stop(struct running *r, const sigset_t *set)
+/* Until it is drained, or told to stop for the second time. */
+static void run_until_end(struct running *r, const sigset_t *set)
 {
-    for (;;) {
+    do {
         int signal = next_signal(set);
+        if (is_stop(signal) && atomic_load(&r->node.drain.stage) != DRAIN_NONE) {
+            LOG(LOG_WARN, "told to stop again: stopping now", LF_INT("clients", admission_count(r->node.admission)));
+            return;
+        }
         if (is_stop(signal))
-            return true;
-        if (signal == SIGHUP)
+            node_drain(r);
+        else if (signal == SIGHUP)
             reload(r);
+        inbox_run(r->node.inbox);
         housekeeping(r);
-    }
+    } while (!drain_step(&r->drain, &r->node, mono_now()));
 }
 
 /* ---- the end ---- */
-
-/* Waits until `until`, or for a second signal: then false. */
-static bool linger(struct running *r, const sigset_t *set, usec until)
-{
-    while (mono_now() < until) {
-        if (is_stop(next_signal(set)))
-            return false;
-        housekeeping(r);
-    }
-    return true;
-}
-
-/* Clients leave at proxy.drain_rate, so that the nodes that they go to, and the legacy server, are not overrun. */
-static void shed_all(struct running *r, const sigset_t *set, usec until)
-{
-    struct proxy_node *node = &r->node;
-    double due = 0, told = 0;
-    for (size_t left; (left = admission_count(node->admission)) > 0 && mono_now() < until;) {
-        due += (double)node->config->proxy.drain_rate * TICK_MS / 1000 / node->worker_count;
-        size_t now = (size_t)(due - told);
-        told += (double)now;
-        for (unsigned i = 0; now && i < node->worker_count; i++)
-            worker_shed(node->workers[i], now);
-        if (is_stop(next_signal(set)))
-            return;
-        housekeeping(r);
-    }
-}
-
-static void drain(struct running *r, const sigset_t *set)
-{
-    struct proxy_node *node = &r->node;
-    const struct config *config = node->config;
-    usec until = mono_now() + config->proxy.drain;
-    atomic_store(&node->draining, true);
-    systemd_notify_stopping("draining");
-    LOG(LOG_INFO, "draining", LF_INT("clients", admission_count(node->admission)),
-        LF_INT("sessions", sum(node, worker_sessions)), LF_INT("grace_ms", config->proxy.drain_grace / USEC_MS),
-        LF_INT("rate", config->proxy.drain_rate));
-    if (!linger(r, set, mono_now() + config->proxy.drain_grace))
-        return;
-    each_worker(node, worker_close_listeners);
-    shed_all(r, set, until);
-    LOG(LOG_INFO, "drained", LF_INT("clients_left", admission_count(node->admission)));
-}
 
 /* What the mailboxes hold, by now also what sessions had not delivered. */
 static void save(struct proxy_node *node)
@@ -438,11 +463,20 @@ static void save(struct proxy_node *node)
     free(error);
 }
 
+/* The control socket first: whoever waits for an answer gets one before the main thread hears nothing any more. */
+static void stop_http(struct running *r)
+{
+    if (r->node.inbox)
+        inbox_close(r->node.inbox);
+    stats_http_stop(r->control);
+    for (struct stats_http **h = r->stats; h && *h; h++)
+        stats_http_stop(*h);
+}
+
 static void stop(struct running *r)
 {
     struct proxy_node *node = &r->node;
-    for (struct stats_http **h = r->stats; h && *h; h++)
-        stats_http_stop(*h);
+    stop_http(r);
     each_worker(node, worker_stop);
     each_worker(node, worker_join);
     each_worker(node, worker_free);
@@ -459,6 +493,7 @@ static void free_all(struct running *r)
     owner_free(node->owner);
     admission_free(node->admission);
     login_guard_free(node->login_guard);
+    inbox_free(node->inbox);
     counters_free(node->counters);
     free(node->workers);
     free(node->name);
@@ -474,8 +509,7 @@ static void free_all(struct running *r)
 /* A start that failed: no worker runs yet. What was read from the store's file goes back there. */
 static void abandon(struct running *r)
 {
-    for (struct stats_http **h = r->stats; h && *h; h++)
-        stats_http_stop(*h);
+    stop_http(r);
     struct memory_store_figures kept = memory_store_figures(r->node.store);
     if (kept.messages || kept.outbox || kept.sessions || kept.tombstones)
         save(&r->node);
@@ -494,6 +528,7 @@ int node_run(int argc, char **argv, struct config *config)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, WAKE_SIGNAL);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     note_config(&r.node, config);
@@ -505,8 +540,7 @@ int node_run(int argc, char **argv, struct config *config)
         LF_INT("workers", r.node.worker_count), LF("upstream", r.node.config->settings.upstream),
         LF("store", "memory"));
     systemd_notify_ready("running");
-    if (run_until_stop(&r, &set))
-        drain(&r, &set);
+    run_until_end(&r, &set);
     stop(&r);
     free_all(&r);
     return 0;

@@ -1,17 +1,21 @@
 #include "node_stats.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "question.h"
 #include "run/process_metrics.h"
 #include "run/upstream_metrics.h"
 #include "run/versions.h"
 #include "session/session.h"
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define STUCK_AFTER (5 * USEC_S) /* a loop turns once a second */
-#define ANSWER_TIME 1            /* seconds that workers get to tell of their sessions */
+#define ANSWER_TIME                                                                                                    \
+    (500 * USEC_MS) /* that workers get to hand over their figures: a scrape is not to wait for long                   \
+                     */
 
 static usec mono_now(void)
 {
@@ -44,7 +48,7 @@ static bool ready(void *ctx, struct buf *reasons)
 {
     struct proxy_node *node = ctx;
     bool good = node_is_alive(node, reasons);
-    if (atomic_load(&node->draining)) {
+    if (atomic_load(&node->drain.stage) != DRAIN_NONE) {
         BUF_LIT(reasons, "draining\n");
         good = false;
     }
@@ -53,280 +57,200 @@ static bool ready(void *ctx, struct buf *reasons)
 
 /* ---- figures ---- */
 
-/* What no worker counts goes into an array of the node's own; its only writer is the HTTP thread. */
-static void take_node_figures(struct proxy_node *node)
+/* Each worker copies its counters on its own thread, between two events: within one worker they then agree with each
+ * other, and as a session stays on its worker, what was received adds up with what became of it, whatever goes on
+ * meanwhile. The store tells all its figures at one moment too. Only between these parts there is time: a message that
+ * one worker has just given to the store may be counted here and not yet there. */
+struct figures {
+    struct question question;
+    struct counters **of;  /* of each worker, then the node's own; NULL while a worker has not answered */
+    struct counters *seen; /* what is only known now: gauges, ages, limits, what others count */
+    unsigned workers;
+    usec oldest_unacked, oldest_unconfirmed;
+};
+
+static void figures_free(struct question *q)
+{
+    struct figures *f = CONTAINER_OF(q, struct figures, question);
+    for (unsigned i = 0; i < f->workers; i++)
+        counters_free(f->of[i]);
+    counters_free(f->seen);
+    free(f->of);
+    free(f);
+}
+
+struct ages {
+    usec unacked, unconfirmed;
+};
+
+static bool look_at_ages(void *ctx, struct session *s)
+{
+    struct ages *oldest = ctx;
+    usec unacked, unconfirmed;
+    session_ages(s, &unacked, &unconfirmed);
+    if (unacked > oldest->unacked)
+        oldest->unacked = unacked;
+    if (unconfirmed > oldest->unconfirmed)
+        oldest->unconfirmed = unconfirmed;
+    return true;
+}
+
+static void hand_over(void *owner, void *arg)
+{
+    struct context *cx = worker_context(owner);
+    struct figures *f = arg;
+    struct ages oldest = {0};
+    struct counters *copy = counters_new();
+    counters_copy(copy, cx->counters);
+    registry_each(cx->registry, look_at_ages, &oldest);
+    pthread_mutex_lock(&f->question.lock);
+    if (f->of[cx->worker])
+        counters_free(copy); /* too late: what is there is being shown */
+    else
+        f->of[cx->worker] = copy;
+    if (oldest.unacked > f->oldest_unacked)
+        f->oldest_unacked = oldest.unacked;
+    if (oldest.unconfirmed > f->oldest_unconfirmed)
+        f->oldest_unconfirmed = oldest.unconfirmed;
+    pthread_mutex_unlock(&f->question.lock);
+    question_answer(&f->question);
+}
+
+/* A worker that is late, or has stopped, is read as it is: figures that may not add up are better than none. */
+static void read_the_late(struct figures *f, struct proxy_node *node)
+{
+    int64_t late = 0;
+    pthread_mutex_lock(&f->question.lock);
+    for (unsigned i = 0; i < f->workers; i++) {
+        if (f->of[i])
+            continue;
+        late++;
+        struct counters *copy = counters_new();
+        counters_copy(copy, worker_counters(node->workers[i]));
+        f->of[i] = copy;
+    }
+    pthread_mutex_unlock(&f->question.lock);
+    count_set(f->seen, METRIC_workers_late, late);
+}
+
+static void take_store(struct counters *c, struct proxy_node *node)
 {
     struct memory_store_figures mail = memory_store_figures(node->store);
-    struct counters *c = node->counters;
     count_set(c, METRIC_mailbox_messages, (int64_t)mail.messages);
     count_set(c, METRIC_outbox_messages, (int64_t)mail.outbox);
     count_set(c, METRIC_mailbox_bytes, (int64_t)mail.bytes);
-    count_set(c, METRIC_mailbox_doubled, (int64_t)mail.doubled);
-    count_set(c, METRIC_mailbox_overflown, (int64_t)mail.overflown);
+    count_set(c, METRIC_mailbox_doubled, (int64_t)mail.box[BOX_MAIL].doubled);
+    count_set(c, METRIC_mailbox_kept, (int64_t)mail.box[BOX_MAIL].put);
+    count_set(c, METRIC_mailbox_delivered, (int64_t)mail.box[BOX_MAIL].done);
+    count_set(c, METRIC_mailbox_expired, (int64_t)mail.box[BOX_MAIL].expired);
+    count_set(c, METRIC_mailbox_overflown, (int64_t)mail.box[BOX_MAIL].overflown);
+    count_set(c, METRIC_mailbox_purged, (int64_t)mail.box[BOX_MAIL].purged);
+    count_set(c, METRIC_outbox_kept, (int64_t)mail.box[BOX_OUT].put);
+    count_set(c, METRIC_outbox_sent, (int64_t)mail.box[BOX_OUT].done);
+    count_set(c, METRIC_outbox_expired, (int64_t)mail.box[BOX_OUT].expired);
+    count_set(c, METRIC_outbox_overflown, (int64_t)mail.box[BOX_OUT].overflown);
+    count_set(c, METRIC_outbox_purged, (int64_t)mail.box[BOX_OUT].purged);
     count_set(c, METRIC_tombstones, (int64_t)mail.tombstones);
-    count_set(c, METRIC_memory_bytes, atomic_load(&node->memory));
-    count_set(c, METRIC_memory_limit_bytes, (int64_t)atomic_load(&node->memory_limit));
-    count_set(c, METRIC_connections_limit, (int64_t)atomic_load(&node->connections_limit));
-    count_set(c, METRIC_upstream_up, !atomic_load(&upstreams_service(node->upstreams)->down));
-    count_set(c, METRIC_promise_weak, atomic_load(&node->confirm_none) || upstreams_any_unordered(node->upstreams));
-    count_set(c, METRIC_draining, atomic_load(&node->draining));
-    count_set(c, METRIC_certificate_expiry_timestamp_seconds, atomic_load(&node->certificate_expiry));
+    count_set(c, METRIC_mailbox_messages_limit, MAILBOX_MESSAGES);
+    count_set(c, METRIC_mailbox_limit_bytes, MAILBOX_BYTES);
+    count_set(c, METRIC_tombstones_limit, TOMBSTONES_MAX);
 }
 
-/* Those of the workers and of the node itself; free() it. */
-static struct counters **all_counters(struct proxy_node *node)
+static void take_limits(struct counters *c, struct proxy_node *node)
 {
-    struct counters **c = mem_alloc((node->worker_count + 1) * sizeof *c);
+    count_set(c, METRIC_memory_limit_bytes, (int64_t)atomic_load(&node->limits.memory));
+    count_set(c, METRIC_connections_limit, (int64_t)atomic_load(&node->limits.connections));
+    count_set(c, METRIC_connections_per_ip_limit, (int64_t)atomic_load(&node->limits.connections_per_ip));
+    count_set(c, METRIC_sessions_per_account_limit, (int64_t)atomic_load(&node->limits.sessions_per_account));
+    count_set(c, METRIC_queue_stanzas_limit, (int64_t)atomic_load(&node->limits.queue_stanzas));
+    count_set(c, METRIC_queue_limit_bytes, (int64_t)atomic_load(&node->limits.queue_bytes));
+}
+
+/* What no worker counts. */
+static void take_node_figures(struct counters *c, struct proxy_node *node)
+{
+    take_store(c, node);
+    take_limits(c, node);
+    count_set(c, METRIC_memory_bytes, atomic_load(&node->memory));
+    count_set(c, METRIC_upstream_up, !atomic_load(&upstreams_service(node->upstreams)->down));
+    count_set(c, METRIC_promise_weak, atomic_load(&node->confirm_none) || upstreams_any_unordered(node->upstreams));
+    count_set(c, METRIC_draining, atomic_load(&node->drain.stage) != DRAIN_NONE);
+    count_set(c, METRIC_certificate_expiry_timestamp_seconds, atomic_load(&node->certificate_expiry));
+    count_set(c, METRIC_workers, node->worker_count);
+    count_set(c, METRIC_log_lines_dropped, (int64_t)log_dropped());
+}
+
+/* question_release() it. */
+static struct figures *take_figures(struct proxy_node *node)
+{
+    struct figures *f = MEM_NEW(struct figures);
+    question_init(&f->question, figures_free);
+    f->workers = node->worker_count;
+    f->of = mem_zalloc((node->worker_count + 2) * sizeof(struct counters *));
+    f->of[node->worker_count] = node->counters;
+    f->of[node->worker_count + 1] = f->seen = counters_new();
     for (unsigned i = 0; i < node->worker_count; i++)
-        c[i] = worker_counters(node->workers[i]);
-    c[node->worker_count] = node->counters;
-    return c;
+        question_post(&f->question, worker_inbox(node->workers[i]), hand_over);
+    question_wait(&f->question, ANSWER_TIME);
+    read_the_late(f, node);
+    take_node_figures(f->seen, node);
+    pthread_mutex_lock(&f->question.lock);
+    count_set(f->seen, METRIC_unacked_oldest, f->oldest_unacked);
+    count_set(f->seen, METRIC_unconfirmed_oldest, f->oldest_unconfirmed);
+    pthread_mutex_unlock(&f->question.lock);
+    return f;
 }
 
 static void metrics(void *ctx, struct buf *out)
 {
     struct proxy_node *node = ctx;
-    struct counters **c = all_counters(node);
+    struct figures *f = take_figures(node);
     struct build_versions versions = {HOLDFAST_VERSION, versions_openssl(), versions_expat()};
-    take_node_figures(node);
-    counters_expose(out, c, node->worker_count + 1);
+    counters_expose(out, f->of, f->workers + 2);
     upstream_metrics_expose(node->upstreams, out);
     process_metrics_expose(out, &versions);
-    free(c);
+    question_release(&f->question);
+}
+
+static void tell_drain(struct buf *out, const struct proxy_node *node)
+{
+    static const char *const stage[] = {"none", "grace", "cutting", "over"};
+    enum drain_stage now = (enum drain_stage)atomic_load(&node->drain.stage);
+    usec left = atomic_load(&node->drain.until) - mono_now();
+    buf_printf(out, ",\"drain\":\"%s\"", stage[now]);
+    if (now != DRAIN_NONE)
+        buf_printf(out, ",\"drain_seconds_left\":%.1f", left > 0 ? (double)left / 1e6 : 0.);
+}
+
+static void tell_state(struct buf *out, struct proxy_node *node)
+{
+    struct buf reasons = {0};
+    bool good = ready(node, &reasons);
+    if (reasons.n)
+        reasons.n--; /* the last line's end */
+    BUF_LIT(out, ",\"node\":");
+    json_quote(out, slice_str(node->name));
+    buf_printf(out, ",\"pid\":%d", (int)getpid());
+    buf_printf(out, ",\"version\":\"%s\",\"uptime_seconds\":%.1f,\"ready\":%s,\"reasons\":", HOLDFAST_VERSION,
+               (double)(mono_now() - node->started) / 1e6, good ? "true" : "false");
+    json_quote(out, buf_slice(&reasons));
+    buf_printf(out, ",\"clients\":%zu", admission_count(node->admission));
+    tell_drain(out, node);
+    buf_free(&reasons);
 }
 
 static void figures(void *ctx, struct buf *out)
 {
     struct proxy_node *node = ctx;
-    struct counters **c = all_counters(node);
-    take_node_figures(node);
-    counters_expose_json(out, c, node->worker_count + 1);
-    free(c);
-    buf_printf(out, ",\"node\":\"%s\",\"version\":\"%s\",\"workers\":%u", node->name, HOLDFAST_VERSION,
-               node->worker_count);
+    struct figures *f = take_figures(node);
+    counters_expose_json(out, f->of, f->workers + 2);
+    tell_state(out, node);
     BUF_LIT(out, ",");
     upstream_metrics_json(node->upstreams, out);
-}
-
-/* ---- sessions: each worker writes down its own, the HTTP thread waits ---- */
-
-struct row {
-    struct session_info info;
-    char *jid, *peer, *transport;
-};
-
-/* Shared by the HTTP thread and the workers; freed by the last of them. */
-struct gathering {
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    unsigned refs, missing;
-    enum stats_state state;
-    char sid[SID_SIZE]; /* "" = all */
-    struct row *rows;
-    size_t n, cap;
-};
-
-static void release(struct gathering *g)
-{
-    pthread_mutex_lock(&g->lock);
-    bool last = --g->refs == 0;
-    pthread_mutex_unlock(&g->lock);
-    if (!last)
-        return;
-    for (size_t i = 0; i < g->n; i++) {
-        free(g->rows[i].jid);
-        free(g->rows[i].peer);
-        free(g->rows[i].transport);
-    }
-    free(g->rows);
-    pthread_mutex_destroy(&g->lock);
-    pthread_cond_destroy(&g->done);
-    free(g);
-}
-
-static bool wanted(const struct gathering *g, const struct session_info *info)
-{
-    if (g->sid[0])
-        return strcmp(g->sid, info->sid) == 0;
-    switch (g->state) {
-    case STATS_ANY:
-        return true;
-    case STATS_ATTACHED:
-        return info->state == SESSION_ATTACHED;
-    case STATS_DETACHED:
-        return info->state == SESSION_DETACHED;
-    case STATS_UNMANAGED:
-        return info->state == SESSION_UNMANAGED;
-    }
-    return false;
-}
-
-static bool add_row(void *ctx, struct session *s)
-{
-    struct gathering *g = ctx;
-    struct row row = {0};
-    session_info(s, &row.info);
-    if (!wanted(g, &row.info))
-        return true;
-    row.jid = mem_strdup(row.info.jid);
-    row.peer = mem_strdup(row.info.peer);
-    row.transport = mem_strdup(row.info.transport);
-    if (g->n == g->cap) {
-        g->cap = g->cap ? g->cap * 2 : 64;
-        g->rows = mem_realloc(g->rows, g->cap * sizeof *g->rows);
-    }
-    g->rows[g->n++] = row;
-    return true;
-}
-
-static void gather(void *owner, void *arg)
-{
-    struct worker *w = owner;
-    struct gathering *g = arg;
-    pthread_mutex_lock(&g->lock);
-    registry_each(worker_context(w)->registry, add_row, g);
-    if (--g->missing == 0)
-        pthread_cond_signal(&g->done);
-    pthread_mutex_unlock(&g->lock);
-    release(g);
-}
-
-/* NULL if the workers did not answer in time. */
-static struct gathering *gather_sessions(struct proxy_node *node, enum stats_state state, struct slice sid)
-{
-    struct gathering *g = MEM_NEW(struct gathering);
-    struct timespec until;
-    pthread_mutex_init(&g->lock, NULL);
-    pthread_cond_init(&g->done, NULL);
-    g->state = state;
-    if (sid.n)
-        memcpy(g->sid, sid.p, sid.n < SID_SIZE ? sid.n : SID_SIZE - 1);
-    g->refs = 1 + node->worker_count;
-    g->missing = node->worker_count;
-    for (unsigned i = 0; i < node->worker_count; i++) {
-        if (!inbox_post(worker_inbox(node->workers[i]), gather, g)) {
-            pthread_mutex_lock(&g->lock);
-            g->missing--;
-            g->refs--;
-            pthread_mutex_unlock(&g->lock);
-        }
-    }
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ANSWER_TIME;
-    pthread_mutex_lock(&g->lock);
-    int late = 0;
-    while (g->missing && !late)
-        late = pthread_cond_timedwait(&g->done, &g->lock, &until);
-    bool complete = g->missing == 0;
-    pthread_mutex_unlock(&g->lock);
-    if (complete)
-        return g;
-    release(g);
-    return NULL;
-}
-
-static int by_unacked(const void *a, const void *b)
-{
-    const struct row *x = a, *y = b;
-    return (x->info.unacked < y->info.unacked) - (x->info.unacked > y->info.unacked);
-}
-
-static int by_age(const void *a, const void *b)
-{
-    const struct row *x = a, *y = b;
-    return (x->info.age < y->info.age) - (x->info.age > y->info.age);
-}
-
-static int by_sid(const void *a, const void *b)
-{
-    const struct row *x = a, *y = b;
-    return strcmp(x->info.sid, y->info.sid);
-}
-
-static void json_text(struct buf *out, const char *name, const char *text)
-{
-    buf_printf(out, ",\"%s\":", name);
-    if (!text) {
-        BUF_LIT(out, "null");
-        return;
-    }
-    BUF_LIT(out, "\"");
-    for (const char *p = text; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            buf_printf(out, "\\%c", *p);
-        else if ((unsigned char)*p < 0x20)
-            buf_printf(out, "\\u%04x", (unsigned char)*p);
-        else
-            buf_append(out, p, 1);
-    }
-    BUF_LIT(out, "\"");
-}
-
-static void row_json(struct buf *out, const struct row *r)
-{
-    const struct session_info *i = &r->info;
-    buf_printf(out, "{\"sid\":\"%s\",\"state\":\"%s\"", i->sid, session_state_name(i->state));
-    json_text(out, "jid", r->jid);
-    json_text(out, "peer", r->peer);
-    json_text(out, "transport", r->transport);
-    buf_printf(out,
-               ",\"age_seconds\":%.3f,\"state_seconds\":%.3f,\"unacked\":%zu,\"unacked_bytes\":%zu,"
-               "\"oldest_unacked_seconds\":%.3f,\"unconfirmed\":%zu,\"unconfirmed_bytes\":%zu,\"parked\":%zu,"
-               "\"received\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"resumes\":%" PRIu64 "}",
-               (double)i->age / 1e6, (double)i->since_attach / 1e6, i->unacked, i->unacked_bytes,
-               (double)i->oldest_unacked / 1e6, i->unconfirmed, i->unconfirmed_bytes, i->parked, i->received, i->sent,
-               i->resumes);
-}
-
-static void row_text(struct buf *out, const struct row *r)
-{
-    const struct session_info *i = &r->info;
-    buf_printf(out, "%-32s %-9s %8lld %7zu %9zu %11zu %6zu %7" PRIu64 " %-4s %-24s %s\n", i->sid,
-               session_state_name(i->state), (long long)(i->age / USEC_S), i->unacked, i->unacked_bytes, i->unconfirmed,
-               i->parked, i->resumes, r->transport ? r->transport : "-", r->peer ? r->peer : "-",
-               r->jid ? r->jid : "-");
-}
-
-static bool sessions(void *ctx, const struct stats_query *q, struct buf *out)
-{
-    static int (*const order[])(const void *, const void *) = {
-        [STATS_BY_UNACKED] = by_unacked, [STATS_BY_AGE] = by_age, [STATS_BY_SID] = by_sid};
-    struct gathering *g = gather_sessions(ctx, q->state, SLICE_NONE);
-    if (!g)
-        return false;
-    if (g->n)
-        qsort(g->rows, g->n, sizeof *g->rows, order[q->sort]);
-    if (q->json)
-        BUF_LIT(out, "[");
-    else
-        BUF_LIT(out,
-                "SID                              STATE          AGE UNACKED     BYTES UNCONFIRMED PARKED RESUMES VIA  "
-                "PEER                     JID\n");
-    for (size_t i = 0; i < g->n && i < q->limit; i++) {
-        if (q->json && i)
-            BUF_LIT(out, ",\n");
-        (q->json ? row_json : row_text)(out, &g->rows[i]);
-    }
-    if (q->json)
-        BUF_LIT(out, "]\n");
-    release(g);
-    return true;
-}
-
-static bool session(void *ctx, struct slice sid, struct buf *out)
-{
-    if (sid.n != SID_SIZE - 1)
-        return true;
-    struct gathering *g = gather_sessions(ctx, STATS_ANY, sid);
-    if (!g)
-        return false;
-    if (g->n)
-        row_json(out, &g->rows[0]);
-    release(g);
-    return true;
+    question_release(&f->question);
 }
 
 struct stats_source node_stats_source(struct proxy_node *node)
 {
-    return (struct stats_source){node, ready, alive, metrics, figures, sessions, session};
+    return (struct stats_source){node, ready, alive, metrics, figures, node_list_sessions, node_tell_session};
 }

@@ -10,4 +10,8 @@ struct stats_source node_stats_source(struct proxy_node *node);
 /* Whether each worker's loop turned lately; else reasons, one per line. */
 bool node_is_alive(struct proxy_node *node, struct buf *reasons);
 
+/* node_sessions.c: the parts of the source that list sessions; ctx is the node. */
+bool node_list_sessions(void *ctx, const struct stats_query *q, struct buf *out);
+bool node_tell_session(void *ctx, struct slice sid, struct buf *out);
+
 #endif

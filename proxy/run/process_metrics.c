@@ -14,6 +14,28 @@ struct process_stat {
     long resident_pages;
 };
 
+enum figure { CPU, RESIDENT, VIRTUAL, START, OPEN_FDS, MAX_FDS, BUILD, FIGURES };
+
+static const struct {
+    const char *name, *help;
+    enum metric_type type;
+    const char *shown; /* with suffix and labels, for people */
+} families[FIGURES] = {
+    [CPU] = {"process_cpu_seconds", "User and system time spent", METRIC_COUNTER, "process_cpu_seconds_total"},
+    [RESIDENT] = {"process_resident_memory_bytes", "Memory that is resident", METRIC_GAUGE, NULL},
+    [VIRTUAL] = {"process_virtual_memory_bytes", "Address space in use", METRIC_GAUGE, NULL},
+    [START] = {"process_start_time_seconds", "Start of the process since 1970", METRIC_GAUGE, NULL},
+    [OPEN_FDS] = {"process_open_fds", "Descriptors that are open", METRIC_GAUGE, NULL},
+    [MAX_FDS] = {"process_max_fds", "Descriptors that may be open", METRIC_GAUGE, NULL},
+    [BUILD] = {"holdfast_build", "Versions of the program and of its libraries", METRIC_INFO,
+               "holdfast_build_info{version,openssl,expat}"},
+};
+
+static void add_header(struct buf *out, enum figure f)
+{
+    counters_add_header(out, families[f].name, families[f].type, families[f].help);
+}
+
 static bool read_stat(struct process_stat *s)
 {
     char text[2048];
@@ -25,11 +47,11 @@ static bool read_stat(struct process_stat *s)
     text[n] = '\0';
     /* the second field is the program's name in parentheses and may itself hold blanks and parentheses */
     const char *behind_name = strrchr(text, ')');
-    return behind_name && sscanf(behind_name + 1,
-                                 " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d"
-                                 " %llu %lu %ld",
-                                 &s->user_ticks, &s->system_ticks, &s->start_ticks, &s->virtual_bytes,
-                                 &s->resident_pages) == 5;
+    return behind_name &&
+           sscanf(behind_name + 1,
+                  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d"
+                  " %llu %lu %ld",
+                  &s->user_ticks, &s->system_ticks, &s->start_ticks, &s->virtual_bytes, &s->resident_pages) == 5;
 }
 
 /* Seconds since 1970 at which the machine booted; 0 if unknown. */
@@ -65,14 +87,14 @@ static void expose_stat(struct buf *out)
     double ticks = (double)sysconf(_SC_CLK_TCK);
     if (!read_stat(&s))
         return;
-    counters_add_header(out, "process_cpu_seconds", METRIC_COUNTER, "User and system time spent");
+    add_header(out, CPU);
     buf_printf(out, "process_cpu_seconds_total %.2f\n", (double)(s.user_ticks + s.system_ticks) / ticks);
-    counters_add_header(out, "process_resident_memory_bytes", METRIC_GAUGE, "Memory that is resident");
+    add_header(out, RESIDENT);
     buf_printf(out, "process_resident_memory_bytes %lld\n", (long long)s.resident_pages * sysconf(_SC_PAGESIZE));
-    counters_add_header(out, "process_virtual_memory_bytes", METRIC_GAUGE, "Address space in use");
+    add_header(out, VIRTUAL);
     buf_printf(out, "process_virtual_memory_bytes %lu\n", s.virtual_bytes);
     if (boot) {
-        counters_add_header(out, "process_start_time_seconds", METRIC_GAUGE, "Start of the process since 1970");
+        add_header(out, START);
         buf_printf(out, "process_start_time_seconds %.2f\n", (double)boot + (double)s.start_ticks / ticks);
     }
 }
@@ -82,11 +104,11 @@ static void expose_descriptors(struct buf *out)
     long open_now = count_descriptors();
     struct rlimit limit;
     if (open_now >= 0) {
-        counters_add_header(out, "process_open_fds", METRIC_GAUGE, "Descriptors that are open");
+        add_header(out, OPEN_FDS);
         buf_printf(out, "process_open_fds %ld\n", open_now);
     }
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        counters_add_header(out, "process_max_fds", METRIC_GAUGE, "Descriptors that may be open");
+        add_header(out, MAX_FDS);
         buf_printf(out, "process_max_fds %llu\n", (unsigned long long)limit.rlim_cur);
     }
 }
@@ -108,7 +130,7 @@ static void add_label(struct buf *out, const char *name, const char *value)
 
 static void expose_build(struct buf *out, const struct build_versions *versions)
 {
-    counters_add_header(out, "holdfast_build", METRIC_INFO, "Versions of the program and of its libraries");
+    add_header(out, BUILD);
     BUF_LIT(out, "holdfast_build_info{");
     add_label(out, "version", versions->holdfast);
     BUF_LIT(out, ",");
@@ -123,4 +145,11 @@ void process_metrics_expose(struct buf *out, const struct build_versions *versio
     expose_stat(out);
     expose_descriptors(out);
     expose_build(out, versions);
+}
+
+void process_metrics_describe(struct buf *out)
+{
+    for (int f = 0; f < FIGURES; f++)
+        counters_add_description(out, families[f].shown ? families[f].shown : families[f].name, families[f].type,
+                              families[f].help);
 }

@@ -49,10 +49,11 @@ struct worker {
     struct health *health;        /* of worker 0 */
     struct upstream_names *names; /* of worker 0 */
     struct timer beat;
+    usec beat_due;
     usec swept;
     usec stop_by; /* stopping: the latest end; 0 = running */
     _Atomic int64_t last_turn;
-    _Atomic size_t sessions;
+    _Atomic size_t sessions, clients;
 };
 
 static struct worker *self(struct context *cx)
@@ -131,14 +132,16 @@ static void sid_of(struct context *cx, struct slice previd, char sid[SID_SIZE])
 static void client_arrives(void *owner, void *arg)
 {
     struct worker *w = owner;
+    w->clients++;
     client_leg_arrive(arg, &w->cx);
 }
 
 static void move(struct context *cx, struct client_leg *leg, int worker)
 {
     struct worker *target = self(cx)->node->workers[worker];
+    self(cx)->clients--;
     if (!inbox_post(target->inbox, client_arrives, leg)) /* that worker has stopped: so will this one, now */
-        client_leg_arrive(leg, cx);
+        client_arrives(self(cx), leg);
 }
 
 static void evict(void *owner, void *arg)
@@ -182,6 +185,7 @@ static void post_mail(struct context *cx, const char *sid, int worker)
 
 static void client_left(struct context *cx, const char *peer)
 {
+    self(cx)->clients--;
     admission_leave(self(cx)->node->admission, peer);
 }
 
@@ -257,10 +261,12 @@ struct arrival {
 static void begin_client(struct worker *w, const struct arrival *a, const struct endpoints *told)
 {
     char peer[ENDPOINT_TEXT];
-    if (admit(w, endpoint_text(told->source.family ? &told->source : &a->peer, peer)))
-        client_leg_new(&w->cx, tcp_accept(w->loop, a->fd, a->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
-    else
+    if (!admit(w, endpoint_text(told->source.family ? &told->source : &a->peer, peer))) {
         close(a->fd);
+        return;
+    }
+    w->clients++;
+    client_leg_new(&w->cx, tcp_accept(w->loop, a->fd, a->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
 }
 
 static void count_header(struct worker *w, enum proxied_result result)
@@ -417,17 +423,28 @@ static bool end_now(void *ctx, struct session *s)
     return true;
 }
 
+static void arm_beat(struct worker *w, usec after)
+{
+    w->beat_due = w->cx.clock->mono + after;
+    timers_arm(w->cx.timers, &w->beat, w->beat_due);
+}
+
+static void observe_lag(struct worker *w)
+{
+    struct clock now;
+    clock_read(&now);
+    count_observe(w->cx.counters, METRIC_loop_lag, now.mono - w->beat_due);
+}
+
 static void on_beat(void *ctx)
 {
     struct worker *w = ctx;
     usec now = w->cx.clock->mono;
+    observe_lag(w);
     count_exhausted(w);
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
-        size_t expired[BOXES];
-        memory_store_sweep(w->node->store, w->cx.clock->wall, expired);
-        count_add(w->cx.counters, METRIC_mailbox_expired, (int64_t)expired[BOX_MAIL]);
-        count_add(w->cx.counters, METRIC_outbox_expired, (int64_t)expired[BOX_OUT]);
+        memory_store_sweep(w->node->store, w->cx.clock->wall);
     }
     bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings) && registry_count(w->cx.registry) == 0;
     if (w->stop_by && (now >= w->stop_by || quiet)) {
@@ -436,7 +453,7 @@ static void on_beat(void *ctx)
         loop_stop(w->loop);
         return;
     }
-    timers_arm(w->cx.timers, &w->beat, now + (w->stop_by ? BEAT / 50 : BEAT));
+    arm_beat(w, w->stop_by ? BEAT / 50 : BEAT);
 }
 
 static void on_turn_end(void *ctx)
@@ -445,7 +462,20 @@ static void on_turn_end(void *ctx)
     context_turn_end(&w->cx);
     atomic_store_explicit(&w->last_turn, w->cx.clock->mono, memory_order_relaxed);
     atomic_store_explicit(&w->sessions, registry_count(w->cx.registry), memory_order_relaxed);
-    count_observe(w->cx.counters, METRIC_turn_time, loop_last_turn(w->loop));
+}
+
+/* What was written in this turn has left. */
+static void on_turn_done(void *ctx)
+{
+    struct worker *w = ctx;
+    usec took = loop_last_turn(w->loop);
+    count_observe(w->cx.counters, METRIC_turn_time, took);
+    for (int i = 0; i < 2; i++) {
+        struct relay_sample *sample = &w->cx.relay[i];
+        if (sample->taken)
+            count_observe(w->cx.counters, (enum metric)(METRIC_relay_up + i), sample->waited + took);
+        sample->taken = false;
+    }
 }
 
 /* ---- the upstreams, on worker 0 ---- */
@@ -489,7 +519,7 @@ static void *run(void *arg)
     char name[16];
     snprintf(name, sizeof name, "worker %u", w->index);
     pthread_setname_np(pthread_self(), name);
-    timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT);
+    arm_beat(w, BEAT);
     if (w->index == 0)
         begin_upstreams(w, w->config);
     loop_run(w->loop);
@@ -552,6 +582,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.loop = w->loop;
     atomic_store(&w->last_turn, w->cx.clock->mono);
     loop_on_turn_end(w->loop, on_turn_end, w);
+    loop_on_turn_done(w->loop, on_turn_done, w);
     return w;
 }
 
@@ -641,15 +672,22 @@ void worker_check_upstreams(struct worker *w)
     inbox_post(w->inbox, do_check_upstreams, NULL);
 }
 
-static void do_close_listeners(void *owner, void *arg)
+static void do_refuse(void *owner, void *arg)
 {
+    struct worker *w = owner;
     (void)arg;
-    close_ports(owner);
+    close_ports(w);
+    LIST_FOREACH_SAFE(it, next, &w->cx.clients)
+    {
+        struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
+        if (c->phase <= CLIENT_OPENING)
+            client_leg_fail(c, CLOSE_DRAIN, STREAM_SYSTEM_SHUTDOWN, NULL, NULL);
+    }
 }
 
-void worker_close_listeners(struct worker *w)
+void worker_refuse(struct worker *w)
 {
-    inbox_post(w->inbox, do_close_listeners, NULL);
+    inbox_post(w->inbox, do_refuse, NULL);
 }
 
 static void cut(struct client_leg *c)
@@ -714,7 +752,7 @@ static void do_stop(void *owner, void *arg)
     proxied_drop(w->proxied);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
-    timers_arm(w->cx.timers, &w->beat, w->cx.clock->mono + BEAT / 50);
+    arm_beat(w, BEAT / 50);
 }
 
 void worker_stop(struct worker *w)
@@ -740,6 +778,11 @@ struct inbox *worker_inbox(struct worker *w)
 size_t worker_sessions(const struct worker *w)
 {
     return atomic_load(&w->sessions);
+}
+
+size_t worker_clients(const struct worker *w)
+{
+    return atomic_load(&w->clients);
 }
 
 struct context *worker_context(struct worker *w)

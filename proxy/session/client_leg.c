@@ -24,6 +24,8 @@ void client_set_phase(struct client_leg *c, enum client_phase phase)
 {
     LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->sid), LF("from", client_phase_name(c->phase)),
         LF("to", client_phase_name(phase)));
+    if (phase == CLIENT_BOUND)
+        count_add(c->leg.cx->counters, METRIC_connections_logging_in, -1);
     c->phase = phase;
 }
 
@@ -98,6 +100,8 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
         LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
             LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
             LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+    if (c->phase < CLIENT_BOUND)
+        count_add(cx->counters, METRIC_connections_logging_in, -1);
     client_set_phase(c, CLIENT_CLOSED);
     count_connection(c, -c->presented);
     count(cx->counters, metric_close_client(reason));
@@ -454,6 +458,7 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     leg_stop(&c->leg, STOP_TURN);
     list_init(&c->in_deferred);
     list_append(&cx->clients, &c->in_clients);
+    count(cx->counters, METRIC_connections_logging_in);
     timers_arm(cx->timers, &c->timer, c->born + cx->settings->limits.login_timeout);
     LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", t->peer));
     return c;
@@ -513,6 +518,7 @@ void client_leg_leave(struct client_leg *c)
     timers_cancel(c->leg.cx->timers, &c->timer);
     rate_leave(c);
     count_connection(c, -c->presented);
+    count_add(c->leg.cx->counters, METRIC_connections_logging_in, -1);
     list_remove(&c->in_clients);
     if (c->login->up)
         upstream_leg_leave(c->login->up);
@@ -527,6 +533,7 @@ void client_leg_arrive(struct client_leg *c, struct context *cx)
         upstream_leg_arrive(c->login->up, cx);
     list_append(&cx->clients, &c->in_clients);
     count_connection(c, c->presented);
+    count(cx->counters, METRIC_connections_logging_in);
     c->login->moved = true;
     timers_arm(cx->timers, &c->timer, cx->clock->mono + cx->settings->limits.login_timeout);
     resumption_here(c);

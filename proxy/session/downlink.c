@@ -16,11 +16,13 @@ static bool is_managed(const struct session *s)
 
 void downlink_count(struct context *cx, const struct element *e)
 {
-    static const enum metric by_kind[] = {[ELEMENT_MESSAGE] = METRIC_stanzas_down_message,
-                                          [ELEMENT_PRESENCE] = METRIC_stanzas_down_presence,
-                                          [ELEMENT_IQ] = METRIC_stanzas_down_iq};
-    count(cx->counters, by_kind[e->kind]);
-    count_add(cx->counters, METRIC_stanza_bytes_down, (int64_t)e->bytes.n);
+    static const struct {
+        enum metric stanzas, bytes;
+    } by_kind[] = {[ELEMENT_MESSAGE] = {METRIC_stanzas_down_message, METRIC_stanza_bytes_down_message},
+                   [ELEMENT_PRESENCE] = {METRIC_stanzas_down_presence, METRIC_stanza_bytes_down_presence},
+                   [ELEMENT_IQ] = {METRIC_stanzas_down_iq, METRIC_stanza_bytes_down_iq}};
+    count(cx->counters, by_kind[e->kind].stanzas);
+    count_add(cx->counters, by_kind[e->kind].bytes, (int64_t)e->bytes.n);
 }
 
 /* ---- limits ---- */
@@ -101,6 +103,7 @@ static void relay(struct session *s, const struct element *e)
     if (!s->client)
         return;
     count(s->cx->counters, METRIC_down_relayed);
+    context_relayed(s->cx, METRIC_relay_down, 0);
     leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
     if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_upstream);
@@ -198,8 +201,10 @@ void downlink_ack(struct session *s, const struct element *e)
         fail_too_high(s, h);
         return;
     }
-    if (s->out.asking)
-        count_observe(s->cx->counters, METRIC_ack_round_trip, now - s->out.asked_time);
+    if (s->out.asking) {
+        s->ack_time = now - s->out.asked_time;
+        count_observe(s->cx->counters, METRIC_ack_round_trip, s->ack_time);
+    }
     downlink_release(s, upto);
     sm_out_answered(&s->out, now, s->cx->settings->sm.request_delay, s->cx->settings->sm.ack_timeout);
 }
@@ -231,6 +236,14 @@ static void write_entry(struct session *s, const struct entry *e)
     leg_write(&s->client->leg, downlink_stamped(s, e));
 }
 
+/* What came before its client did waited for that one, not for us. */
+static void note_relayed(struct session *s, const struct entry *e)
+{
+    usec waited = s->cx->clock->wall - e->arrived;
+    if (!e->stamp && waited <= s->cx->clock->mono - s->changed)
+        context_relayed(s->cx, METRIC_relay_down, waited);
+}
+
 static void write_waiting(struct session *s)
 {
     for (struct entry *e; (e = sm_out_next(&s->out)) != NULL;) {
@@ -238,6 +251,7 @@ static void write_waiting(struct session *s)
             return; /* goes on when drained */
         if (e->number <= s->replay_upto)
             count(s->cx->counters, METRIC_stanzas_replayed);
+        note_relayed(s, e);
         write_entry(s, e);
         sm_out_wrote(&s->out, s->cx->clock->mono);
     }

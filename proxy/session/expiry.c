@@ -50,9 +50,17 @@ static void discard(struct fate *f, struct entry *e)
     entry_free(e);
 }
 
+static void purge(struct fate *f, struct entry *e)
+{
+    count(f->cx->counters, METRIC_down_purged);
+    entry_free(e);
+}
+
 void fate_meet(struct fate *f, struct entry *e)
 {
-    if (e->class == CLASS_KEEP && f->account.n)
+    if (e->class == CLASS_KEEP && f->purge && !e->origin) /* what the mailbox lent is purged there */
+        purge(f, e);
+    else if (e->class == CLASS_KEEP && f->account.n)
         to_mailbox(f, e);
     else if (e->class == CLASS_IQ_REQUEST)
         bounce(f, e);
@@ -93,9 +101,9 @@ static void delivered(struct session *s, struct entry *e)
     entry_free(e);
 }
 
-static void spill_downlink(struct session *s)
+static void spill_downlink(struct session *s, enum close_reason reason)
 {
-    struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account};
+    struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED};
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->receipted)
@@ -162,7 +170,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
         count(s->cx->counters, METRIC_barriers_lost);
     mail_settle(s, reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0);
     receipts_end(s, reason);
-    spill_downlink(s);
+    spill_downlink(s, reason);
     parking_discard_all(s);
     drop_uplink(s);
     spill_lingering(s);

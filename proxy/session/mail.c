@@ -105,7 +105,6 @@ bool mail_before_presence(struct session *s, const struct element *e)
 static void take_out(struct session *s, const struct entry *e)
 {
     s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(e->origin));
-    count(s->cx->counters, METRIC_mailbox_delivered);
 }
 
 void mail_delivered(struct session *s, const struct entry *e)

@@ -55,7 +55,6 @@ void outbox_confirmed(struct session *s, uint64_t upto)
 {
     for (struct entry *e; (e = queue_take(&s->posted, upto));) {
         s->cx->store->ops->box_done(s->cx->store, BOX_OUT, s->account, slice_str(e->origin));
-        count(s->cx->counters, METRIC_outbox_sent);
         entry_free(e);
     }
 }
@@ -64,7 +63,6 @@ void outbox_keep(struct session *s, struct entry *e)
 {
     free(e->origin);
     e->origin = mem_printf("%s/up/%" PRIu64, s->sid, e->number);
-    count(s->cx->counters, METRIC_outbox_kept);
     put_back(s->cx, s->account, e);
 }
 

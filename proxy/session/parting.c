@@ -101,13 +101,16 @@ static void on_ended(void *ctx, enum close_reason reason, const char *detail)
 
 static const struct upstream_events events = {on_header, on_element, on_drained, on_ended};
 
-void parting_begin(struct session *s, struct client_leg *c)
+void parting_begin(struct session *s, struct client_leg *c, enum close_reason reason)
 {
     struct parting *p = MEM_NEW(struct parting);
     p->cx = s->cx;
     p->up = s->up;
     p->account = mem_dup(s->account);
-    p->fate = (struct fate){.cx = s->cx, .account = slice_str(p->account), .last_number = s->out.queue.last_number};
+    p->fate = (struct fate){.cx = s->cx,
+                            .account = slice_str(p->account),
+                            .last_number = s->out.queue.last_number,
+                            .purge = reason == CLOSE_PURGED};
     memcpy(p->fate.sid, s->sid, SID_SIZE);
     p->timer = (struct timer){.fire = on_timer, .ctx = p};
     s->up = NULL;

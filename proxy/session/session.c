@@ -486,7 +486,7 @@ static void part(struct session *s, enum close_reason reason, enum client_goodby
     if (c)
         c->session = NULL;
     if (s->up)
-        parting_begin(s, wait ? c : NULL);
+        parting_begin(s, wait ? c : NULL, reason);
     if (c && !wait)
         client_leg_close(c, reason == CLOSE_CLIENT_END ? CLOSE_CLIENT_END : CLOSE_SESSION_END, goodbye);
     if (next)
@@ -601,17 +601,57 @@ void session_turn(struct session *s)
         timers_arm_by(s->cx->timers, &s->timer, at);
 }
 
+bool session_disconnect(struct session *s)
+{
+    if (!s->client)
+        return false;
+    client_leg_close(s->client, CLOSE_ADMIN, GOODBYE_CUT);
+    return true;
+}
+
+static usec age_of_first(const struct session *s, const struct queue *q)
+{
+    return q->first ? s->cx->clock->wall - q->first->arrived : 0;
+}
+
+void session_ages(const struct session *s, usec *unacked_r, usec *unconfirmed_r)
+{
+    *unacked_r = age_of_first(s, &s->out.queue);
+    *unconfirmed_r = age_of_first(s, &s->unconfirmed);
+}
+
+/* What its client has to do with it. */
+static void client_info(const struct session *s, struct session_info *out)
+{
+    const struct leg *leg = &s->client->leg;
+    out->peer = leg->transport->peer;
+    out->transport = leg->transport->kind == TRANSPORT_KIND_TLS ? "tls" : "tcp";
+    out->client_bytes_in = leg->bytes_in;
+    out->client_bytes_out = leg->bytes_out;
+    out->client_buffered = transport_buffered(leg->transport);
+    out->client_silent = s->cx->clock->mono - leg->last_input;
+    out->client_stopped = leg->stopped != 0;
+}
+
+static void upstream_info(const struct session *s, struct session_info *out)
+{
+    const struct leg *leg = &s->up->leg;
+    out->upstream = true;
+    out->upstream_bytes_in = leg->bytes_in;
+    out->upstream_bytes_out = leg->bytes_out;
+    out->upstream_buffered = leg->transport ? transport_buffered(leg->transport) : 0;
+    out->upstream_silent = s->cx->clock->mono - leg->last_input;
+    out->upstream_stopped = leg->stopped != 0;
+}
+
 void session_info(const struct session *s, struct session_info *out)
 {
     usec now = s->cx->clock->mono;
     *out = (struct session_info){
         .state = s->state,
         .jid = s->jid,
-        .peer = s->client ? s->client->leg.transport->peer : NULL,
-        .transport = s->client ? (s->client->leg.transport->kind == TRANSPORT_KIND_TLS ? "tls" : "tcp") : NULL,
         .age = now - s->born,
         .since_attach = now - s->changed,
-        .resuming = s->resuming != NULL,
         .unacked = s->out.queue.count,
         .unacked_bytes = s->out.queue.bytes,
         .unconfirmed = s->unconfirmed.count,
@@ -620,7 +660,27 @@ void session_info(const struct session *s, struct session_info *out)
         .received = s->in.received,
         .sent = s->out.written,
         .resumes = s->resumes,
-        .oldest_unacked = s->out.queue.first ? s->cx->clock->wall - s->out.queue.first->arrived : 0,
+        .ack_time = s->ack_time,
+        .resumable = s->resumable,
+        .resuming = s->resuming != NULL,
+        .available = s->told.available,
+        .inactive = s->told.csi_inactive,
+        .max = s->max,
+        .expires_in = s->state == SESSION_DETACHED ? s->changed + s->max - now : -1,
+        .safe = s->in.safe,
+        .told = s->in.told,
+        .acked = s->out.acked,
+        .parked_bytes = s->parked_bytes,
+        .handed = s->handed.count,
+        .stanzas_up = s->stanzas_up,
+        .stanzas_down = s->stanzas_down,
+        .barrier = s->barrier.open ? now - s->barrier.sent : -1,
+        .full = s->full_since ? now - s->full_since : -1,
     };
+    session_ages(s, &out->oldest_unacked, &out->oldest_unconfirmed);
     memcpy(out->sid, s->sid, SID_SIZE);
+    if (s->client)
+        client_info(s, out);
+    if (s->up)
+        upstream_info(s, out);
 }

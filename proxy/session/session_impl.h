@@ -80,6 +80,7 @@ struct session {
 
     usec born, changed;             /* bind; last attach or detach */
     unsigned long long request_end; /* leg.bytes_out behind the open <r/> */
+    usec ack_time;                  /* how long the client's last answer to an <r/> took; 0 = none yet */
     usec request_left;              /* when that was found to have left the socket's buffer; 0 = not yet */
     usec full_since;                /* detached, and the queue full: since when; 0 = not */
     usec ending_by;                 /* ENDING: the latest end */
@@ -204,6 +205,7 @@ struct fate {
     struct upstream_leg *up; /* to answer senders on; NULL: they get no answer */
     struct slice account;    /* empty: has no mailbox */
     uint64_t last_number;
+    bool purge; /* nothing of it goes to the mailbox: the account is being purged */
     char sid[SID_SIZE];
 };
 void fate_meet(struct fate *f, struct entry *e); /* takes it over */
@@ -212,7 +214,7 @@ void expiry_forget(struct session *s);           /* as if they had never been th
 void expiry_spill(struct session *s, enum close_reason reason);
 /* parting.c */
 /* Takes the upstream leg over, and the client leg (or NULL) that is to be closed when the server has ended. */
-void parting_begin(struct session *s, struct client_leg *c);
+void parting_begin(struct session *s, struct client_leg *c, enum close_reason reason);
 /* mail.c */
 bool mail_before_presence(struct session *s, const struct element *e); /* true: the presence is held */
 /* Another session of the account may be able to deliver what was put into the mailbox. */

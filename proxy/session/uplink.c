@@ -44,11 +44,13 @@ static bool is_managed(const struct session *s)
 
 static void count_stanza(struct session *s, const struct element *e)
 {
-    static const enum metric by_kind[] = {[ELEMENT_MESSAGE] = METRIC_stanzas_up_message,
-                                          [ELEMENT_PRESENCE] = METRIC_stanzas_up_presence,
-                                          [ELEMENT_IQ] = METRIC_stanzas_up_iq};
-    count(s->cx->counters, by_kind[e->kind]);
-    count_add(s->cx->counters, METRIC_stanza_bytes_up, (int64_t)e->bytes.n);
+    static const struct {
+        enum metric stanzas, bytes;
+    } by_kind[] = {[ELEMENT_MESSAGE] = {METRIC_stanzas_up_message, METRIC_stanza_bytes_up_message},
+                   [ELEMENT_PRESENCE] = {METRIC_stanzas_up_presence, METRIC_stanza_bytes_up_presence},
+                   [ELEMENT_IQ] = {METRIC_stanzas_up_iq, METRIC_stanza_bytes_up_iq}};
+    count(s->cx->counters, by_kind[e->kind].stanzas);
+    count_add(s->cx->counters, by_kind[e->kind].bytes, (int64_t)e->bytes.n);
 }
 
 /* A node that is full stops a client that adds to it, but not one that has nothing here: what it says next may be what
@@ -142,6 +144,8 @@ void session_from_client(struct session *s, const struct element *e)
         if (s->told.available && !was && s->up && mail_before_presence(s, e))
             return;
     }
+    if (s->up && !swallowed)
+        context_relayed(s->cx, METRIC_relay_up, 0);
     if (!swallowed)
         uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
     /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */

@@ -6,8 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define TOMBSTONES 200000 /* the oldest make room */
-
 struct kept {
     struct list link;
     struct buf record;
@@ -19,6 +17,7 @@ struct mail {
     struct mailbox *box;
     struct entry *entry;
     bool lent;
+    bool doomed; /* lent when its account was purged: it goes when it comes back */
 };
 
 struct mailbox {
@@ -46,7 +45,8 @@ struct memory_store {
     struct list sessions; /* of struct kept */
     size_t session_count;
     usec mailbox_ttl, tombstone_ttl;
-    size_t messages[BOXES], bytes, limit, doubled, overflown;
+    size_t messages[BOXES], bytes, limit;
+    struct memory_store_figures figures; /* .box alone; the rest is counted when asked for */
     _Atomic int64_t *memory;
 };
 
@@ -93,6 +93,21 @@ static void mail_free(struct memory_store *m, struct mail *mail)
     free(mail);
 }
 
+static void drop_if_empty(struct memory_store *m, struct mailbox *box)
+{
+    if (list_is_empty(&box->mails)) {
+        map_remove(m->boxes[box->kind], slice_str(box->account));
+        mailbox_free(box);
+    }
+}
+
+static void mail_end(struct memory_store *m, struct mail *mail)
+{
+    struct mailbox *box = mail->box;
+    mail_free(m, mail);
+    drop_if_empty(m, box);
+}
+
 static bool is_over(const struct memory_store *m, const struct mailbox *box)
 {
     return box->count > MAILBOX_MESSAGES || box->bytes > MAILBOX_BYTES || (m->limit && m->bytes > m->limit);
@@ -103,7 +118,7 @@ static void make_room(struct memory_store *m, struct mailbox *box)
 {
     while (box->count > 1 && is_over(m, box)) {
         mail_free(m, CONTAINER_OF(list_first(&box->mails), struct mail, link));
-        m->overflown++;
+        m->figures.box[box->kind].overflown++;
     }
 }
 
@@ -113,10 +128,15 @@ static void box_put(struct store *s, enum store_box kind, struct slice account, 
     pthread_mutex_lock(&m->lock);
     struct mail *mail = map_get(m->mails, slice_str(e->origin));
     if (mail) {
-        m->doubled += !mail->lent;
+        m->figures.box[mail->box->kind].doubled += !mail->lent;
         mail->lent = false;
         entry_free(e);
+        if (mail->doomed) {
+            m->figures.box[mail->box->kind].purged++;
+            mail_end(m, mail);
+        }
     } else {
+        m->figures.box[kind].put++;
         mail = MEM_NEW(struct mail);
         mail->entry = e;
         e->next = NULL;
@@ -160,23 +180,14 @@ static void box_take(struct store *s, enum store_box kind, struct slice account,
     done(ctx, first, n);
 }
 
-static void drop_if_empty(struct memory_store *m, struct mailbox *box)
-{
-    if (list_is_empty(&box->mails)) {
-        map_remove(m->boxes[box->kind], slice_str(box->account));
-        mailbox_free(box);
-    }
-}
-
 static void box_done(struct store *s, enum store_box kind, struct slice account, struct slice origin)
 {
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
     struct mail *mail = map_get(m->mails, origin);
-    struct mailbox *box = map_get(m->boxes[kind], account);
-    if (mail && box) {
-        mail_free(m, mail);
-        drop_if_empty(m, box);
+    if (mail && mail->box->kind == kind && slice_eq_str(account, mail->box->account)) {
+        m->figures.box[kind].done++;
+        mail_end(m, mail);
     }
     pthread_mutex_unlock(&m->lock);
 }
@@ -211,7 +222,7 @@ void memory_store_bury(struct memory_store *m, const char *sid, const struct tom
         grave_free(m, old);
     map_put(m->graves, slice_str(sid), g);
     list_append(&m->graves_by_age, &g->link);
-    if (map_count(m->graves) > TOMBSTONES) /* a login in a loop must not fill the memory */
+    if (map_count(m->graves) > TOMBSTONES_MAX) /* a login in a loop must not fill the memory */
         grave_free(m, CONTAINER_OF(list_first(&m->graves_by_age), struct grave, link));
     pthread_mutex_unlock(&m->lock);
 }
@@ -273,6 +284,46 @@ static bool session_take(struct store *s, char sid_r[SID_SIZE], struct buf *reco
     return true;
 }
 
+static void purge_mailbox(struct memory_store *m, struct mailbox *box, struct store_purged *purged)
+{
+    LIST_FOREACH_SAFE(it, next, &box->mails)
+    {
+        struct mail *mail = CONTAINER_OF(it, struct mail, link);
+        if (mail->lent) {
+            mail->doomed = true;
+            purged->lent++;
+            continue;
+        }
+        purged->messages++;
+        purged->bytes += mail->entry->n;
+        m->figures.box[box->kind].purged++;
+        mail_free(m, mail);
+    }
+    drop_if_empty(m, box);
+}
+
+static void purge(struct store *s, struct slice account, store_purge_fn *done, void *ctx)
+{
+    struct memory_store *m = self(s);
+    struct store_purged purged = {0};
+    pthread_mutex_lock(&m->lock);
+    for (int kind = 0; kind < BOXES; kind++) {
+        struct mailbox *box = map_get(m->boxes[kind], account);
+        if (box)
+            purge_mailbox(m, box, &purged);
+    }
+    LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
+    {
+        struct grave *g = CONTAINER_OF(it, struct grave, link);
+        if (g->account && slice_eq_str(account, g->account)) {
+            grave_free(m, g);
+            purged.tombstones++;
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    done(ctx, &purged);
+}
+
 static const struct store_ops memory_ops = {
     .box_put = box_put,
     .box_take = box_take,
@@ -281,6 +332,7 @@ static const struct store_ops memory_ops = {
     .tombstone_get = tombstone_get,
     .session_put = session_put,
     .session_take = session_take,
+    .purge = purge,
 };
 
 struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory)
@@ -322,7 +374,6 @@ void memory_store_set_ttls(struct memory_store *m, usec mailbox_ttl, usec tombst
 struct sweep {
     struct memory_store *m;
     usec before;
-    size_t *dropped; /* by box */
 };
 
 static bool sweep_mailbox(void *ctx, struct slice key, void *value)
@@ -335,18 +386,17 @@ static bool sweep_mailbox(void *ctx, struct slice key, void *value)
         struct mail *mail = CONTAINER_OF(it, struct mail, link);
         if (!mail->lent && mail->entry->arrived < sweep->before) {
             mail_free(sweep->m, mail);
-            sweep->dropped[box->kind]++;
+            sweep->m->figures.box[box->kind].expired++;
         }
     }
     drop_if_empty(sweep->m, box);
     return true;
 }
 
-void memory_store_sweep(struct memory_store *m, usec wall, size_t expired_r[BOXES])
+void memory_store_sweep(struct memory_store *m, usec wall)
 {
-    memset(expired_r, 0, BOXES * sizeof *expired_r);
     pthread_mutex_lock(&m->lock);
-    struct sweep sweep = {.m = m, .before = wall - m->mailbox_ttl, .dropped = expired_r};
+    struct sweep sweep = {.m = m, .before = wall - m->mailbox_ttl};
     for (int kind = 0; kind < BOXES; kind++)
         map_each(m->boxes[kind], sweep_mailbox, &sweep);
     for (struct list *it; (it = list_first(&m->graves_by_age));) {
@@ -396,15 +446,24 @@ void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, 
 struct memory_store_figures memory_store_figures(struct memory_store *m)
 {
     pthread_mutex_lock(&m->lock);
-    struct memory_store_figures f = {.messages = m->messages[BOX_MAIL],
-                                     .outbox = m->messages[BOX_OUT],
-                                     .bytes = m->bytes,
-                                     .doubled = m->doubled,
-                                     .overflown = m->overflown,
-                                     .tombstones = map_count(m->graves),
-                                     .sessions = m->session_count};
+    struct memory_store_figures f = m->figures;
+    f.messages = m->messages[BOX_MAIL];
+    f.outbox = m->messages[BOX_OUT];
+    f.bytes = m->bytes;
+    f.tombstones = map_count(m->graves);
+    f.sessions = m->session_count;
     pthread_mutex_unlock(&m->lock);
     return f;
+}
+
+void memory_store_loaded(struct memory_store *m)
+{
+    pthread_mutex_lock(&m->lock);
+    for (int kind = 0; kind < BOXES; kind++) {
+        m->figures.box[kind].loaded += m->figures.box[kind].put;
+        m->figures.box[kind].put = 0;
+    }
+    pthread_mutex_unlock(&m->lock);
 }
 
 static bool free_mailbox(void *ctx, struct slice key, void *value)

@@ -250,6 +250,7 @@ char *memory_store_load(struct memory_store *m, const char *path)
             mem_printf("%s: damaged, or not a file of this store; move it away (byte %zu)", path, in.n - look.rest.n);
     if (!error && in.n) {
         load_all(&real);
+        memory_store_loaded(m);
         if (unlink(path) != 0)
             error = failure(path, "cannot be removed");
     }

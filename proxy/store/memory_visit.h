@@ -13,6 +13,8 @@ struct memory_visitor {
 /* All messages, in order within each box, then all sessions, then all tombstones, the oldest first; under the store's
  * lock. */
 void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, void *ctx);
+/* What was put so far came from a file. */
+void memory_store_loaded(struct memory_store *m);
 void memory_store_bury(struct memory_store *m, const char *sid, const struct tombstone *t, usec until);
 
 #endif

@@ -618,6 +618,7 @@ static inline void world_check_books(struct world *w)
         METRIC_connections_tcp,     METRIC_connections_tls,   METRIC_sessions_attached, METRIC_sessions_detached,
         METRIC_sessions_unmanaged,  METRIC_unacked_stanzas,   METRIC_unacked_bytes,     METRIC_parked_stanzas,
         METRIC_unconfirmed_stanzas, METRIC_unconfirmed_bytes, METRIC_mailbox_lent,
+        METRIC_connections_logging_in,
     };
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         if (world_sum(w, zero[i]) != 0)
@@ -625,9 +626,11 @@ static inline void world_check_books(struct world *w)
     struct memory_store_figures mail = memory_store_figures(w->memory_store);
     assert_int_equal(w->memory, (int64_t)mail.bytes);
     assert_int_equal(w->client_legs, 0);
-    assert_int_equal(world_sum(w, METRIC_down_mailbox), world_sum(w, METRIC_mailbox_delivered) +
-                                                            world_sum(w, METRIC_mailbox_expired) +
-                                                            (int64_t)(mail.messages + mail.overflown));
+    assert_int_equal(world_sum(w, METRIC_down_mailbox), mail.box[BOX_MAIL].put);
+    for (int i = 0; i < BOXES; i++)
+        assert_int_equal(mail.box[i].put + mail.box[i].loaded,
+                         (i == BOX_MAIL ? mail.messages : mail.outbox) + mail.box[i].done + mail.box[i].expired +
+                             mail.box[i].overflown + mail.box[i].purged);
 }
 
 static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_t n)
@@ -649,7 +652,8 @@ static inline void world_check_fates(struct world *w)
     down += WORLD_SUM(w, METRIC_stanzas_injected, METRIC_restored_down);
     int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_kept, METRIC_down_relayed, METRIC_down_mailbox, METRIC_down_bounced,
                               METRIC_down_swallowed, METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
-                              METRIC_down_discarded_groupchat, METRIC_down_discarded_iq, METRIC_down_discarded_message);
+                              METRIC_down_discarded_groupchat, METRIC_down_discarded_iq, METRIC_down_discarded_message,
+                              METRIC_down_purged);
     int64_t here = WORLD_SUM(w, METRIC_unacked_stanzas, METRIC_parked_stanzas) - world_sum(w, METRIC_mailbox_lent);
     assert_int_equal(down, fates + here);
     int64_t up = WORLD_SUM(w, METRIC_stanzas_up_message, METRIC_stanzas_up_presence, METRIC_stanzas_up_iq, METRIC_restored_up);

@@ -268,6 +268,41 @@ static void check_refuses_bad_texts(void **state)
     assert_right(SLICE_LIT("# TYPE a counter\na_total{b=\"x\\\"\\\\\"} 1e+06\n# EOF\n"), FORM_OPENMETRICS);
 }
 
+static void times_are_kept_in_microseconds_and_shown_in_seconds(void **state)
+{
+    struct counters **c = *state;
+    count_set(c[0], METRIC_unacked_oldest, 12 * USEC_S + 34);
+    char *text = exposed(c);
+    assert_has(text, "# TYPE holdfast_unacked_oldest_seconds gauge\n# UNIT holdfast_unacked_oldest_seconds seconds\n");
+    assert_has(text, "\nholdfast_unacked_oldest_seconds 12.000034\n");
+    free(text);
+    struct buf json = {0};
+    counters_expose_json(&json, c, WORKERS);
+    text = buf_steal(&json);
+    assert_has(text, ",\"unacked_oldest_seconds\":12.000034,");
+    free(text);
+}
+
+static void a_copy_has_all_of_it(void **state)
+{
+    struct counters **c = *state, *copy = counters_new();
+    count_add(c[0], METRIC_acks_sent, 7);
+    count_add(c[0], METRIC_sessions_attached, -2);
+    count_observe(c[0], METRIC_barrier_lag, 1500);
+    count_observe(c[0], METRIC_loop_lag, 70 * USEC_S);
+    count_add(copy, METRIC_acks_received, 5); /* what it had is gone */
+    counters_copy(copy, c[0]);
+    struct buf was = {0}, is = {0};
+    counters_expose(&was, c, 1);
+    counters_expose(&is, &copy, 1);
+    assert_true(slice_eq(buf_slice(&was), buf_slice(&is)));
+    count(c[0], METRIC_acks_sent);
+    assert_int_equal(counters_sum(&copy, 1, METRIC_acks_sent), 7);
+    buf_free(&was);
+    buf_free(&is);
+    counters_free(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +315,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_has_quoted_labels_and_no_histograms, make_workers, free_workers),
         cmocka_unit_test_setup_teardown(description_has_a_line_for_each_family, make_workers, free_workers),
         cmocka_unit_test_setup_teardown(readers_need_no_locks, make_workers, free_workers),
+        cmocka_unit_test_setup_teardown(times_are_kept_in_microseconds_and_shown_in_seconds, make_workers, free_workers),
+        cmocka_unit_test_setup_teardown(a_copy_has_all_of_it, make_workers, free_workers),
         cmocka_unit_test(check_refuses_bad_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

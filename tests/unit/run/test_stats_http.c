@@ -24,6 +24,7 @@
 struct world {
     struct counters *counters;
     atomic_bool draining, stuck, workers_late;
+    char asked_jid[64];
     struct stats_query asked; /* by the last request for sessions; read when that was answered */
     pthread_mutex_t lock;
     struct stats_http *http;
@@ -91,6 +92,7 @@ static bool source_sessions(void *ctx, const struct stats_query *q, struct buf *
     buf_clear(out);
     pthread_mutex_lock(&w->lock);
     w->asked = *q;
+    snprintf(w->asked_jid, sizeof w->asked_jid, "%s", q->jid ? q->jid : "");
     pthread_mutex_unlock(&w->lock);
     if (q->json)
         BUF_LIT(out, "[{\"sid\":\"s1\"}]");
@@ -323,8 +325,8 @@ static void sessions_come_as_text_or_json(void **state)
         struct reply r = ask_with(*state, "GET", rows[i].target, rows[i].headers);
         assert_int_equal(r.status, 200);
         assert_header(&r, rows[i].json ? "Content-Type: application/json" : "Content-Type: text/plain; charset=utf-8");
-        assert_string_equal(r.body, rows[i].json ? "[{\"sid\":\"s1\"}]\n"
-                                                 : "sid state    unacked\ns1  attached       3\n");
+        assert_string_equal(r.body,
+                            rows[i].json ? "[{\"sid\":\"s1\"}]\n" : "sid state    unacked\ns1  attached       3\n");
         reply_free(&r);
     }
 }
@@ -335,11 +337,13 @@ static void session_query_is_parsed(void **state)
         const char *target;
         struct stats_query q;
     } rows[] = {
-        {"/sessions", {STATS_ANY, STATS_BY_UNACKED, STATS_DEFAULT_LIMIT, false}},
-        {"/sessions?state=any&sort=unacked", {STATS_ANY, STATS_BY_UNACKED, STATS_DEFAULT_LIMIT, false}},
-        {"/sessions?state=detached&sort=age&limit=5", {STATS_DETACHED, STATS_BY_AGE, 5, false}},
-        {"/sessions?limit=0&sort=sid&state=attached", {STATS_ATTACHED, STATS_BY_SID, 0, false}},
-        {"/sessions?format=json&state=unmanaged&other=1&limit=9", {STATS_UNMANAGED, STATS_BY_UNACKED, 9, true}},
+        {"/sessions", {.limit = STATS_DEFAULT_LIMIT}},
+        {"/sessions?state=any&sort=unacked", {.limit = STATS_DEFAULT_LIMIT}},
+        {"/sessions?state=detached&sort=age&limit=5", {STATS_DETACHED, STATS_BY_AGE, .limit = 5}},
+        {"/sessions?limit=0&sort=sid&state=attached", {STATS_ATTACHED, STATS_BY_SID, .limit = 0}},
+        {"/sessions?format=json&state=unmanaged&other=1&limit=9", {STATS_UNMANAGED, .limit = 9, .json = true}},
+        {"/sessions?sort=oldest&offset=20&limit=10", {.sort = STATS_BY_OLDEST, .offset = 20, .limit = 10}},
+        {"/sessions?sort=slow&jid=a%40b/c%26d", {.sort = STATS_BY_ACK_TIME, .jid = "a@b/c&d", .limit = 1000}},
     };
     struct world *w = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -351,6 +355,8 @@ static void session_query_is_parsed(void **state)
         assert_int_equal(asked.state, rows[i].q.state);
         assert_int_equal(asked.sort, rows[i].q.sort);
         assert_int_equal(asked.limit, rows[i].q.limit);
+        assert_int_equal(asked.offset, rows[i].q.offset);
+        assert_string_equal(asked.jid ? w->asked_jid : "none", rows[i].q.jid ? rows[i].q.jid : "none");
         assert_int_equal(asked.json, rows[i].q.json);
         reply_free(&r);
     }
@@ -359,10 +365,11 @@ static void session_query_is_parsed(void **state)
 static void bad_session_query_is_explained(void **state)
 {
     expect(*state, "/sessions?state=gone", 400, "state must be one of: any attached detached unmanaged\n");
-    expect(*state, "/sessions?sort=", 400, "sort must be one of: unacked age sid\n");
+    expect(*state, "/sessions?sort=", 400, "sort must be one of: unacked oldest slow age sid\n");
     expect(*state, "/sessions?format=xml", 400, "format must be one of: text json\n");
     expect(*state, "/sessions?limit=-1", 400, "limit must be a number\n");
     expect(*state, "/sessions?limit=", 400, "limit must be a number\n");
+    expect(*state, "/sessions?offset=x", 400, "offset must be a number\n");
     expect(*state, "/sessions?limit=99999999999999999999", 400, "limit must be a number\n");
 }
 
@@ -433,6 +440,20 @@ static void other_methods_are_refused(void **state)
     reply_free(&r);
 }
 
+static void the_stats_port_never_acts(void **state)
+{
+    static const char *const orders[] = {"/drain", "/reload", "/purge?jid=a@b", "/sessions/s1/disconnect?end=yes"};
+    static const char *const methods[] = {"POST", "GET", "PUT"};
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        for (size_t m = 0; m < sizeof methods / sizeof methods[0]; m++) {
+            struct reply r = ask_with(*state, methods[m], orders[i], "");
+            assert_int_equal(r.status, 403);
+            assert_body_has(&r, "holdfastctl");
+            reply_free(&r);
+        }
+    }
+}
+
 static void unknown_path_gets_the_routes(void **state)
 {
     static const char *const targets[] = {"/nowhere", "/metrics/", "/sessions/", "/Metrics", "//"};
@@ -480,7 +501,7 @@ struct asker {
     int right;
 };
 
-#define ASKERS 8
+#define ASKERS    8
 #define QUESTIONS 20
 
 /* Without cmocka's assertions: they belong to the main thread. */
@@ -627,6 +648,7 @@ int main(void)
         T(probes_tell_reasons),
         T(head_has_the_headers_of_get),
         T(other_methods_are_refused),
+        T(the_stats_port_never_acts),
         T(unknown_path_gets_the_routes),
         T(huge_request_is_refused),
         T(connection_is_kept_for_the_next_request),

@@ -88,12 +88,13 @@ static void assert_taken(struct taken taken, const char *wanted)
     buf_free(&got);
 }
 
+/* How many messages that ends. */
 static size_t swept(struct fixture *f, usec wall)
 {
-    size_t expired[BOXES];
-    memory_store_sweep(f->m, wall, expired);
-    assert_int_equal(expired[BOX_OUT], 0);
-    return expired[BOX_MAIL];
+    size_t before = memory_store_figures(f->m).box[BOX_MAIL].expired;
+    memory_store_sweep(f->m, wall);
+    assert_int_equal(memory_store_figures(f->m).box[BOX_OUT].expired, 0);
+    return memory_store_figures(f->m).box[BOX_MAIL].expired - before;
 }
 
 static void assert_figures(struct fixture *f, size_t messages, size_t bytes, size_t doubled, size_t tombstones)
@@ -101,9 +102,13 @@ static void assert_figures(struct fixture *f, size_t messages, size_t bytes, siz
     struct memory_store_figures is = memory_store_figures(f->m);
     assert_int_equal(is.messages, messages);
     assert_int_equal(is.bytes, bytes);
-    assert_int_equal(is.doubled, doubled);
+    assert_int_equal(is.box[BOX_MAIL].doubled, doubled);
     assert_int_equal(is.tombstones, tombstones);
     assert_int_equal(f->memory, bytes);
+    for (int i = 0; i < BOXES; i++)
+        assert_int_equal(is.box[i].put + is.box[i].loaded,
+                         (i == BOX_MAIL ? is.messages : is.outbox) + is.box[i].done + is.box[i].expired +
+                             is.box[i].overflown + is.box[i].purged);
 }
 
 /* ---- mailboxes ---- */
@@ -273,6 +278,73 @@ static void test_tombstones_end(void **state)
     assert_false(dig(f, a, "romeo@example.org", NULL).known);
 }
 
+/* ---- purge ---- */
+
+static void on_purged(void *ctx, const struct store_purged *purged)
+{
+    *(struct store_purged *)ctx = *purged;
+}
+
+static struct store_purged purge(struct fixture *f, struct slice account)
+{
+    struct store_purged purged = {.messages = 99};
+    f->s->ops->purge(f->s, account, on_purged, &purged);
+    return purged;
+}
+
+static void test_purge_takes_all_of_one_account(void **state)
+{
+    struct fixture *f = *state;
+    char a[SID_SIZE], b[SID_SIZE];
+    put(f, romeo, "one", "s/1");
+    put(f, romeo, "two", "s/2");
+    put(f, juliet, "three", "s/3");
+    f->s->ops->tombstone_put(f->s, sid_of(a, 'a'), &(struct tombstone){"romeo@example.org", "p", 7, "expired"});
+    f->s->ops->tombstone_put(f->s, sid_of(b, 'b'), &(struct tombstone){"juliet@example.org", "p", 8, "expired"});
+    struct store_purged purged = purge(f, romeo);
+    assert_int_equal(purged.messages, 2);
+    assert_int_equal(purged.bytes, 6);
+    assert_int_equal(purged.tombstones, 1);
+    assert_int_equal(purged.lent, 0);
+    assert_int_equal(memory_store_figures(f->m).box[BOX_MAIL].purged, 2);
+    assert_false(dig(f, a, "romeo@example.org", NULL).known);
+    assert_true(dig(f, b, "juliet@example.org", NULL).known);
+    assert_taken(take(f, romeo), "");
+    assert_taken(take(f, juliet), "three s/3;");
+    purged = purge(f, romeo);
+    assert_int_equal(purged.messages + purged.bytes + purged.tombstones + purged.lent, 0);
+}
+
+/* What a client is getting this moment is its own: it goes when the client has it, or gives it back. */
+static void test_purge_of_what_is_lent(void **state)
+{
+    struct fixture *f = *state;
+    put(f, romeo, "one", "s/1");
+    put(f, romeo, "two", "s/2");
+    assert_taken(take(f, romeo), "one s/1;two s/2;");
+    put(f, romeo, "three", "s/3");
+    struct store_purged purged = purge(f, romeo);
+    assert_int_equal(purged.messages, 1);
+    assert_int_equal(purged.lent, 2);
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s/1"));
+    put(f, romeo, "two", "s/2");
+    struct memory_store_figures is = memory_store_figures(f->m);
+    assert_int_equal(is.box[BOX_MAIL].done, 1);
+    assert_int_equal(is.box[BOX_MAIL].purged, 2);
+    assert_figures(f, 0, 0, 0, 0);
+    assert_taken(take(f, romeo), "");
+}
+
+static void test_only_the_account_itself_ends_its_messages(void **state)
+{
+    struct fixture *f = *state;
+    put(f, romeo, "one", "s/1");
+    f->s->ops->box_done(f->s, BOX_MAIL, juliet, SLICE_LIT("s/1"));
+    f->s->ops->box_done(f->s, BOX_MAIL, romeo, SLICE_LIT("s/2"));
+    assert_int_equal(memory_store_figures(f->m).box[BOX_MAIL].done, 0);
+    assert_taken(take(f, romeo), "one s/1;");
+}
+
 /* ---- two threads ---- */
 
 #define ROUNDS 300
@@ -339,7 +411,7 @@ static void test_threads(void **state)
     size_t left = memory_store_figures(f->m).messages;
     assert_int_equal(left, 2 * ROUNDS / 3);
     assert_int_equal(w[0].done + w[1].done, 2 * ROUNDS - left);
-    assert_int_equal(memory_store_figures(f->m).doubled, 0);
+    assert_int_equal(memory_store_figures(f->m).box[BOX_MAIL].doubled, 0);
 }
 
 int main(void)
@@ -348,7 +420,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lending), TEST(test_doubles),    TEST(test_what_an_entry_keeps),
         TEST(test_sweep),   TEST(test_tombstones), TEST(test_tombstones_end),
-        TEST(test_threads),
+        TEST(test_threads), TEST(test_purge_takes_all_of_one_account),
+        TEST(test_purge_of_what_is_lent), TEST(test_only_the_account_itself_ends_its_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
