@@ -31,6 +31,10 @@ IMPURE_SRC := $(foreach l,$(IMPURE_LAYERS),$(wildcard proxy/$l/*.c))
 PURE_OBJ := $(PURE_SRC:%.c=$(BUILD)/%.o)
 IMPURE_OBJ := $(IMPURE_SRC:%.c=$(BUILD)/%.o)
 MAIN_OBJ := $(BUILD)/proxy/main.o
+# holdfastctl talks to the control socket: of the layers it needs the base alone.
+CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard proxy/ctl/*.c) $(wildcard proxy/base/*.c))
+LIBS_CTL := -ljansson
+PROGRAMS := $(BUILD)/holdfast $(BUILD)/holdfastctl
 
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
@@ -40,11 +44,15 @@ SIM_SRC := $(wildcard tests/sim/*.c)
 V ?=
 Q := $(if $(V),,@)
 
-all: $(BUILD)/holdfast
+all: $(PROGRAMS)
 
 $(BUILD)/holdfast: $(MAIN_OBJ) $(PURE_OBJ) $(IMPURE_OBJ)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/holdfastctl: $(CTL_OBJ)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CTL)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -103,7 +111,7 @@ JOBS ?= 4
 export PYTHONDONTWRITEBYTECODE := 1
 RUN_UNIT = $(PYTHON) tests/run_unit.py --seconds $(LIMIT) --under "$(UNDER)"
 
-build: $(BUILD)/holdfast $(UNIT_BIN) $(SIM_BIN)
+build: $(PROGRAMS) $(UNIT_BIN) $(SIM_BIN)
 
 unit: $(UNIT_BIN)
 	@$(RUN_UNIT) $^
@@ -111,8 +119,8 @@ unit: $(UNIT_BIN)
 sim: $(SIM_BIN)
 	@$(RUN_UNIT) $^
 
-e2e: $(BUILD)/holdfast
-	@HOLDFAST_BIN=$(abspath $<) $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
+e2e: $(PROGRAMS)
+	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
 fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
 	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
@@ -158,7 +166,7 @@ check-full:
 	@$(PYTHON) tests/check.py $(CHECK) $(CHECK_E2E) $(CHECK_FULL)
 
 help:
-	@echo "make             builds $(BUILD)/holdfast (SANITIZER=address or thread: into build-address, build-thread)"
+	@echo "make             builds $(BUILD)/holdfast and holdfastctl (SANITIZER=address or thread: into build-address, build-thread)"
 	@echo "make deps        installs what building and testing need (Debian packages, npm)"
 	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222; without them in front of a"
 	@echo "                 Prosody that it starts, with two accounts"
@@ -171,7 +179,7 @@ help:
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
-	@echo "make install     installs program, service, man pages and, if there is none, a sample configuration: PREFIX,"
+	@echo "make install     installs programs, service, man pages and, if there is none, a sample configuration: PREFIX,"
 	@echo "                 SYSCONFDIR, DESTDIR;  make uninstall: removes all of it but the configuration"
 	@echo "V=1              shows whole commands"
 	@echo "make clean       removes what was built"
@@ -188,7 +196,7 @@ demo: deps $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) tests/e2e/demo.py
 .PHONY: demo
 
-# Program, service, man pages, and a sample configuration where there is none. DESTDIR is put ahead of all paths.
+# Programs, service, man pages, and a sample configuration where there is none. DESTDIR is put ahead of all paths.
 PREFIX := /usr/local
 SYSCONFDIR := /etc
 SBINDIR = $(PREFIX)/sbin
@@ -196,17 +204,21 @@ MANDIR = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
 CONFIG = $(SYSCONFDIR)/holdfast/holdfast.conf
 UNITS = holdfast.service holdfast.socket holdfast-tls.socket
-INSTALLED = $(SBINDIR)/holdfast $(addprefix $(UNITDIR)/,$(UNITS)) $(MANDIR)/man8/holdfast.8 $(MANDIR)/man5/holdfast.conf.5
+INSTALLED = $(SBINDIR)/holdfast $(SBINDIR)/holdfastctl $(addprefix $(UNITDIR)/,$(UNITS)) \
+    $(MANDIR)/man8/holdfast.8 $(MANDIR)/man8/holdfastctl.8 $(MANDIR)/man5/holdfast.conf.5
 # $(call install_text,FILE,TARGET): texts are written for the default paths, and get those of this installation.
 install_text = set -o pipefail; echo "install $(DESTDIR)$2"; \
     sed 's|/usr/local/sbin/|$(SBINDIR)/|g; s|/etc/holdfast/|$(SYSCONFDIR)/holdfast/|g' $1 | \
     install -D -m 644 /dev/stdin $(DESTDIR)$2
 
-install: $(BUILD)/holdfast
-	@echo "install $(DESTDIR)$(SBINDIR)/holdfast"
-	@install -D -m 755 $< $(DESTDIR)$(SBINDIR)/holdfast
+install: $(PROGRAMS)
+	@for program in $(PROGRAMS); do \
+	    echo "install $(DESTDIR)$(SBINDIR)/$${program##*/}"; \
+	    install -D -m 755 $$program $(DESTDIR)$(SBINDIR)/$${program##*/} || exit 1; \
+	done
 	@$(foreach unit,$(UNITS),$(call install_text,deploy/$(unit),$(UNITDIR)/$(unit)) &&) true
 	@$(call install_text,deploy/man/holdfast.8,$(MANDIR)/man8/holdfast.8)
+	@$(call install_text,deploy/man/holdfastctl.8,$(MANDIR)/man8/holdfastctl.8)
 	@$(call install_text,deploy/man/holdfast.conf.5,$(MANDIR)/man5/holdfast.conf.5)
 	@[ -e $(DESTDIR)$(CONFIG) ] || { $(call install_text,deploy/holdfast.conf,$(CONFIG)); }
 

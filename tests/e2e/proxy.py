@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -54,6 +55,7 @@ class Proxy:
             "listen.starttls": f"{self.host}:{self.port}",
             "listen.tls": f"{self.host}:{self.tls_port}",
             "listen.stats": f"{self.host}:{self.stats_port}",
+            "listen.control": self.directory / "control",
             "tls.certificate": certificate,
             "tls.key": key,
             "tls.required": "no",
@@ -173,6 +175,32 @@ class Proxy:
             return error.code, error.read().decode()
         except OSError as error:
             return 0, str(error)
+
+    def ctl(self, *arguments, check=True, timeout=90):
+        """Runs holdfastctl at this proxy; what it printed. With check=False (status, stdout, stderr)."""
+        run = subprocess.run(self.ctl_command(*arguments), capture_output=True, text=True, timeout=timeout,
+                             stdin=subprocess.DEVNULL, env=self.ctl_environment())
+        assert not SANITIZER_REPORT.search(run.stderr), run.stderr
+        if check:
+            assert (run.returncode, run.stderr) == (0, ""), (run.returncode, run.stdout, run.stderr)
+            return run.stdout
+        return run.returncode, run.stdout, run.stderr
+
+    def control(self, target, method="GET"):
+        """(status, body) of a request to the control socket, without holdfastctl."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(60)
+            sock.connect(str(self.directory / "control"))
+            sock.sendall(f"{method} {target} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+            head, _, body = b"".join(iter(lambda: sock.recv(65536), b"")).decode().partition("\r\n\r\n")
+        return int(head.split()[1]), body
+
+    def ctl_command(self, *arguments):
+        return [str(self._binary.with_name("holdfastctl")), "-s", str(self.directory / "control"),
+                *map(str, arguments)]
+
+    def ctl_environment(self):
+        return {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
 
     def readyz(self):
         status, text = self.http("/readyz")

@@ -112,13 +112,7 @@ class StubSession:
                 self.sock.shutdown(socket.SHUT_WR)
             self.end("end")
         elif element.name == "auth":
-            _, user, password = base64.b64decode(element.text).decode().split("\0")
-            self.server.logins.append((user, password))
-            if password == "wrong":
-                self.send(f"<failure xmlns='{NS_SASL}'><not-authorized/></failure>")
-                return
-            self.user = user
-            self.send(f"<success xmlns='{NS_SASL}'/>")
+            self.log_in(element)
         elif element.has("bind", NS_BIND):
             self.bind(element)
         elif element.name == "message" and element.get("to") == self.jid:
@@ -127,6 +121,19 @@ class StubSession:
             self.ping(element)
         else:
             self.note(element)
+
+    def log_in(self, element):
+        try:
+            _, user, password = base64.b64decode(element.text).decode().split("\0")
+        except ValueError:
+            self.send(f"<failure xmlns='{NS_SASL}'><malformed-request/></failure>")
+            return
+        self.server.logins.append((user, password))
+        if password == "wrong":
+            self.send(f"<failure xmlns='{NS_SASL}'><not-authorized/></failure>")
+            return
+        self.user = user
+        self.send(f"<success xmlns='{NS_SASL}'/>")
 
     def bind(self, element):
         asked = element.find("resource")

@@ -44,7 +44,7 @@ def clean_environment():
 
 def make(*arguments):
     """With the binary under test as it is: -o keeps make from building it anew."""
-    command = ["make", "--no-print-directory", "-C", ROOT, "-o", BINARY, f"BUILD={BINARY.parent}", *arguments]
+    command = ["make", "--no-print-directory", "-C", ROOT, "-o", BINARY, "-o", BINARY.with_name("holdfastctl"), f"BUILD={BINARY.parent}", *arguments]
     run = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=clean_environment())
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -58,10 +58,12 @@ def files_below(root):
 CONFIGURATION = "/etc/holdfast/holdfast.conf"
 INSTALLED = {
     "/usr/local/sbin/holdfast": "0o755",
+    "/usr/local/sbin/holdfastctl": "0o755",
     "/usr/local/lib/systemd/system/holdfast.service": "0o644",
     "/usr/local/lib/systemd/system/holdfast.socket": "0o644",
     "/usr/local/lib/systemd/system/holdfast-tls.socket": "0o644",
     "/usr/local/share/man/man8/holdfast.8": "0o644",
+    "/usr/local/share/man/man8/holdfastctl.8": "0o644",
     "/usr/local/share/man/man5/holdfast.conf.5": "0o644",
     CONFIGURATION: "0o644",
 }
@@ -74,6 +76,10 @@ def test_install_and_uninstall(tmp_path):
                          timeout=SECONDS, env=clean_environment())
     assert run.returncode == 0 and re.fullmatch(r"holdfast \d+\.\d+\.\d+\n", run.stdout)
 
+    run = subprocess.run([f"{tmp_path}/usr/local/sbin/holdfastctl", "-V"], capture_output=True, text=True,
+                         timeout=SECONDS, env=clean_environment())
+    assert run.returncode == 0 and re.fullmatch(r"holdfastctl \d+\.\d+\.\d+\n", run.stdout)
+
     make("uninstall", f"DESTDIR={tmp_path}")
     assert files_below(tmp_path) == {CONFIGURATION: "0o644"}
 
@@ -84,6 +90,7 @@ def test_files_of_default_paths_are_installed_as_they_are(tmp_path):
                               ("lib/systemd/system/holdfast.socket", UNIT.with_suffix(".socket")),
                               ("lib/systemd/system/holdfast-tls.socket", UNIT.with_name("holdfast-tls.socket")),
                               ("share/man/man8/holdfast.8", ROOT / "deploy" / "man" / "holdfast.8"),
+                              ("share/man/man8/holdfastctl.8", ROOT / "deploy" / "man" / "holdfastctl.8"),
                               ("share/man/man5/holdfast.conf.5", ROOT / "deploy" / "man" / "holdfast.conf.5"),
                               (f"../..{CONFIGURATION}", ROOT / "deploy" / "holdfast.conf")):
         assert (tmp_path / "usr" / "local" / installed).read_text() == source.read_text()
@@ -92,13 +99,14 @@ def test_files_of_default_paths_are_installed_as_they_are(tmp_path):
 def test_other_paths_are_filled_in(tmp_path):
     make("install", f"DESTDIR={tmp_path}", "PREFIX=/opt/holdfast", "SYSCONFDIR=/srv/etc")
     assert set(files_below(tmp_path)) == {
-        "/opt/holdfast/sbin/holdfast", "/opt/holdfast/lib/systemd/system/holdfast.service",
-        "/opt/holdfast/lib/systemd/system/holdfast.socket", "/opt/holdfast/lib/systemd/system/holdfast-tls.socket",
+        "/opt/holdfast/sbin/holdfast", "/opt/holdfast/sbin/holdfastctl", "/opt/holdfast/share/man/man8/holdfastctl.8",
+        "/opt/holdfast/lib/systemd/system/holdfast.service", "/opt/holdfast/lib/systemd/system/holdfast.socket",
+        "/opt/holdfast/lib/systemd/system/holdfast-tls.socket",
         "/opt/holdfast/share/man/man8/holdfast.8", "/opt/holdfast/share/man/man5/holdfast.conf.5",
         "/srv/etc/holdfast/holdfast.conf"}
     unit = (tmp_path / "opt/holdfast/lib/systemd/system/holdfast.service").read_text()
     assert "\nExecStart=/opt/holdfast/sbin/holdfast -c /srv/etc/holdfast/holdfast.conf\n" in unit
-    for path in files_below(tmp_path).keys() - {"/opt/holdfast/sbin/holdfast"}:
+    for path in files_below(tmp_path).keys() - {"/opt/holdfast/sbin/holdfast", "/opt/holdfast/sbin/holdfastctl"}:
         text = (tmp_path / path[1:]).read_text()
         assert "/usr/local" not in text and not re.search(r"(?<!/srv)/etc/holdfast", text)
 

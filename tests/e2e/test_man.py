@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("HOLDFAST_BIN") or ROOT / "build" / "holdfast").resolve()
 MAN = ROOT / "deploy" / "man"
-PROGRAM, CONFIGURATION = MAN / "holdfast.8", MAN / "holdfast.conf.5"
+PROGRAM, CONFIGURATION, CONTROL = MAN / "holdfast.8", MAN / "holdfast.conf.5", MAN / "holdfastctl.8"
 SECONDS = 30
 MACRO = re.compile(r"(?:^|(?<= ))(?:Cm|No|Ar|Pa|Dv|Ev) ")
 
@@ -98,7 +98,43 @@ def test_signals_are_those_of_the_binary():
     assert shown == {f"SIG{name}" for name in told}
 
 
-@pytest.mark.parametrize("page", [PROGRAM, CONFIGURATION], ids=lambda page: page.name)
+def ctl_usage():
+    run = subprocess.run([BINARY.with_name("holdfastctl"), "--help"], capture_output=True, text=True, timeout=SECONDS,
+                         check=True)
+    return run.stdout
+
+
+def test_commands_and_options_are_those_of_holdfastctl():
+    usage = ctl_usage()
+    known = set(re.findall(r"(?:^ +|, |\[)(--?[a-zA-Z][a-z-]*)", usage, re.M))
+    text = part(CONTROL, "DESCRIPTION")
+    shown = {f"-{option}" for head in re.findall(r"^\.It Fl (.*)", text, re.M)
+             for option in re.findall(r"(?:^|Fl )(-?[a-zA-Z][a-z-]*)", head)}
+    assert len(known) >= 10 and shown == known
+    commands = re.findall(r"^  ([a-z]+) ", usage, re.M)
+    assert len(commands) == 6
+    assert re.findall(r"^\.It Cm ([a-z]+)", text, re.M) == commands
+
+
+def test_orders_are_those_of_the_control_socket():
+    source = (ROOT / "proxy" / "run" / "control_http.c").read_text()
+    taken = {head + ("SID" + tail if tail else "")
+             for head, tail in re.findall(r'^    \{"(/[a-z/]*)", (?:NULL|"(/[a-z]*)"), order_', source, re.M)}
+    assert len(taken) == 4
+    assert set(re.findall(r"^\.It Pa (/\S*)", part(CONTROL, "Without this program"), re.M)) == taken
+    assert taken <= set(re.findall(r"(/[\w/]+)", (ROOT / "README.md").read_text()))
+
+
+def test_the_default_socket_is_the_same_everywhere():
+    path, = set(re.findall(r"else (/\S+)$", ctl_usage(), re.M))
+    for text in (CONTROL.read_text(), (ROOT / "README.md").read_text(),
+                 (ROOT / "deploy" / "holdfast.conf").read_text()):
+        assert path in text
+    folder = pathlib.Path(path).parent
+    assert f"RuntimeDirectory={folder.name}\n" in (ROOT / "deploy" / "holdfast.service").read_text()
+
+
+@pytest.mark.parametrize("page", [PROGRAM, CONFIGURATION, CONTROL], ids=lambda page: page.name)
 def test_form_is_right(page):
     """mandoc's word where it is installed, else that of groff. That a page is not installed yet is no fault."""
     if shutil.which("mandoc"):

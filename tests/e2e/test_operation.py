@@ -1,12 +1,16 @@
 """What an operator does to a running proxy: reload, drain, stop; and what he sees of it."""
 
+import fcntl
 import json
+import os
+import re
 import signal
 import ssl
+import time
 
 import pytest
-from raw import Closed, RawClient
-from scene import assert_sums, eventually, scene  # noqa: F401  (a fixture)
+from raw import Closed, RawClient, WireError
+from scene import assert_sums, eventually, scene, stub, stub_scene  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.servers("prosody")
 
@@ -74,6 +78,77 @@ def test_term_drains(scene):
     assert s.proxy.wait() == 0
     with pytest.raises((Closed, OSError)):
         s.connect().open_stream()
+
+
+def test_clients_leave_at_the_drains_rate_the_silent_first(stub_scene):
+    s = stub_scene(proxy_drain="60s", proxy_drain_grace="0s", proxy_drain_rate=4, proxy_workers=2, sums=False)
+    clients = [s.login(f"user{n}") for n in range(8)]
+    at_server = [s.legacy.session_of(client.jid) for client in clients]
+    began = time.monotonic()
+    s.proxy.signal(signal.SIGTERM)
+    for client in clients:
+        client.wait_closed()
+    took = time.monotonic() - began
+    assert took > 1.5, "eight of them, four in a second"
+    assert s.proxy.wait() == 0
+    assert {each.wait_ended() for each in at_server} == {"end"}
+    log = s.proxy.log()
+    assert re.search(r'msg="drain: no new clients from here on" clients=8 sessions=8', log)
+    assert len(re.findall(r'msg="client leg closed".* reason=drain', log)) == 8 and "clients_left=0" in log
+
+
+def test_who_was_silent_leaves_first(stub_scene):
+    s = stub_scene(proxy_drain="60s", proxy_drain_grace="11s", proxy_drain_rate=1, proxy_workers=1, sums=False)
+    talking, silent = s.login("talking"), s.login("silent")
+    s.proxy.signal(signal.SIGTERM)
+    while s.figure("draining") and not silent.closed:  # it speaks all the time; the other one for 10 s no more
+        talking.ping()
+        silent.is_open()
+    assert silent.closed and talking.is_open()
+    talking.wait_closed()
+    assert s.proxy.wait() == 0
+
+
+def test_no_stream_begins_behind_the_grace(stub_scene):
+    """A connection from before that begins its stream late is sent away as well, and nobody gets a new connection."""
+    s = stub_scene(proxy_drain="60s", proxy_drain_grace="1s", proxy_drain_rate=1, sums=False)
+    holding, waiting = s.login("holding"), s.connect()
+    s.login("another")
+    s.wait_figure(1, "connections_logging_in")
+    s.proxy.signal(signal.SIGTERM)
+    _, said = waiting.wait_closed()
+    assert [element.condition for element in said if element.name == "error"] == ["system-shutdown"]
+    assert s.proxy.running()
+    with pytest.raises((WireError, OSError)):
+        s.connect().open_stream()
+    holding.wait_closed()
+    s.proxy.signal(signal.SIGTERM)
+    assert s.proxy.wait() == 0
+
+
+def test_what_the_drain_has_no_time_for_is_cut_at_its_end(stub_scene):
+    s = stub_scene(proxy_drain="2s", proxy_drain_grace="0s", proxy_drain_rate=1, sums=False)
+    clients = [s.login(f"user{n}") for n in range(12)]
+    s.proxy.signal(signal.SIGTERM)
+    for client in clients:
+        client.wait_closed()
+    assert s.proxy.wait() == 0
+    log = s.proxy.log()
+    assert "proxy.drain is too short for all clients" in log and "needed_seconds=12" in log
+    assert int(re.search(r"clients_left=(\d+)", log)[1]) >= 8
+
+
+def test_hup_is_heard_while_it_drains(stub_scene):
+    s = stub_scene(proxy_drain="10m", proxy_drain_grace="10m", sums=False)
+    client = s.login()
+    s.proxy.signal(signal.SIGTERM)
+    eventually(lambda: not s.proxy.readyz()[0], "/readyz fails first")
+    reload(s, limits_connections=123)
+    assert s.figure("connections_limit") == 123
+    assert "draining" in s.proxy.readyz()[1] and client.is_open()
+    s.proxy.signal(signal.SIGINT)
+    client.wait_closed()
+    assert s.proxy.wait() == 0 and "stopping now" in s.proxy.log()
 
 
 def test_a_second_term_stops_now(scene):
@@ -169,6 +244,31 @@ def test_the_log_tells_the_session_and_no_secret(scene):
         assert any(event in line and sid in line for line in log.splitlines()), event
     for secret in (password, client.sm_id, s.text(1), s.text(2)):
         assert secret not in log
+
+
+def test_a_log_that_nobody_reads_stops_nobody(stub_scene, tmp_path):
+    s = stub_scene(log_level="debug")
+    s.proxy.stop()
+    regular, s.proxy.log_file = s.proxy.log_file, tmp_path / "pipe"
+    os.mkfifo(s.proxy.log_file)
+    reader = os.open(s.proxy.log_file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 16384)
+        s.proxy.start()
+        s.proxy.log_file = regular
+        for number in range(20):
+            assert s.login(f"user{number}").ping()["type"] == "result"
+        s.wait_figure(1, "log_lines_dropped_total")
+        text = os.read(reader, 65536).decode()
+        assert text.startswith("time=") and text.endswith("\n"), "what is written is whole lines"
+        before = s.figure("log_lines_dropped_total")
+        s.connect()
+        eventually(lambda: b"client accepted" in os.read(reader, 65536), "it goes on when there is room again")
+        assert s.figure("log_lines_dropped_total") == before
+        s.proxy.stop()
+    finally:
+        os.close(reader)
+    s.proxy.start()
 
 
 @pytest.mark.parametrize("address", ["[::1]:{port}", "*:{port}"])

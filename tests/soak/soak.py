@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from certs import Authority  # noqa: E402
 from proxy import Proxy  # noqa: E402
-from raw import Closed, RawClient, TimedOut, WireError  # noqa: E402
+from raw import Closed, RawClient, TimedOut, WireError, bind_iq, enable_tag  # noqa: E402
 from scene import assert_sums, eventually, figures, is_sanitized, resident  # noqa: E402
 from servers import KINDS  # noqa: E402
 
@@ -75,8 +75,8 @@ class Person(threading.Thread):
                 self.client.authenticate(self.user, self.password)
                 self.resume(old)
             else:
-                self.client.login(self.user, self.password, "device", sm=self.managed)
-                self.client.auto_ack = True
+                self.client.authenticate(self.user, self.password)
+                self.begin()
                 self.waiting = {}
                 self.stanza("<presence/>")
         except (*GONE, WireError) as error:
@@ -98,13 +98,27 @@ class Person(threading.Thread):
             return
         self.failed_resumes += 1
         self.client.clear_stream_management()
-        self.client.bind("device")
-        self.client.enable()
-        self.client.auto_ack = True
+        self.begin()
         texts, self.waiting = list(self.waiting.values()), {}
         self.stanza("<presence/>")
         for text in texts:
             self.say(text)
+
+    def begin(self):
+        """A new session. Messages may come ahead of the answers, when there was another one a moment ago."""
+        self.client.send(bind_iq("device"))
+        answer = self.client.wait_for(lambda element: element.get("id") == "bind" or self.note(element))
+        if answer["type"] != "result":
+            raise WireError(str(answer))
+        if self.managed:
+            self.client.send(enable_tag())
+            self.client.wait_for(lambda element: element.name == "enabled" or self.note(element))
+        self.client.auto_ack = True
+
+    def note(self, element):
+        body = element.find("body") if element.name == "message" and element.get("type") != "error" else None
+        if body is not None and body.text:
+            self.heard[body.text] = self.heard.get(body.text, 0) + 1
 
     def stanza(self, xml, text=None):
         if not self.managed:
@@ -125,9 +139,7 @@ class Person(threading.Thread):
 
     def hear(self, seconds):
         for element in self.client.read_all(seconds):
-            body = element.find("body") if element.name == "message" and element.get("type") != "error" else None
-            if body is not None and body.text:
-                self.heard[body.text] = self.heard.get(body.text, 0) + 1
+            self.note(element)
         self.note_acks()
         if self.client.closed:
             raise Closed(self.client.closed, "it was cut")
