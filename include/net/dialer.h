@@ -48,7 +48,8 @@ struct dial_target {
     size_t route_count;
     const struct dial_events *events; /* must outlive the transport */
     const char *no_route;             /* what `closed` tells if there is none */
-    struct slice head;       /* bytes that go ahead of all else, also of TLS; copied */
+    int proxy_header;        /* a PROXY protocol header of that version goes ahead of all else, also of TLS; 0 = none */
+    struct endpoints client; /* whom it tells of; an end that is none: of the connection itself */
 };
 
 /* A transport at once, not usable before `ready`; failures come as `closed` with TRANSPORT_REFUSED, TRANSPORT_TIMEOUT

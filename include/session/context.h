@@ -56,7 +56,7 @@ struct context_ops {
     /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
      * later (never before this returns). Once connected, its `server` is the struct upstream_facts of the server that
      * was chosen; NULL stands for those of the context. client: whose connection it is, for a server that wants to know
-     * (proxy.upstream_proxy_protocol); NULL = nobody's, our own. */
+     * (proxy.upstream_proxy_protocol); NULL = our own. */
     struct transport *(*dial)(struct context *cx, const char *domain, const struct endpoints *client);
     /* facts: those of the server, or of the context if none could be connected. */
     void (*upstream_noted)(struct context *cx, struct upstream_facts *facts, enum upstream_note note,

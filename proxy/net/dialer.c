@@ -1,5 +1,6 @@
 #include "net/dialer.h"
 #include "base/mem.h"
+#include "base/proxy_header.h"
 #include "net/address.h"
 #include "net/resolver.h"
 #include "tcp_private.h"
@@ -25,6 +26,8 @@ struct dial {
     struct transport *transport; /* NULL: abandoned */
     char *host, *tls_name;       /* host: NULL for routes */
     struct tls_context *tls;
+    int proxy_header; /* version, 0 = none */
+    struct endpoints client;
     bool resolving;
 
     struct dial_route *routes;
@@ -176,14 +179,28 @@ static bool is_connected_to_itself(int fd)
            memcmp(&here, &there, here_n) == 0;
 }
 
+/* A connection of our own is told as what it is: LOCAL and UNKNOWN would be the words for it, but ejabberd closes on
+ * them, and the specification advises against the latter. */
+static struct buf make_head(const struct dial *dial)
+{
+    struct endpoints here = address_ends(dial->fd), own = {here.destination, here.source};
+    bool told = dial->client.source.family && dial->client.destination.family;
+    struct buf head = {0};
+    if (dial->proxy_header)
+        proxy_header_write(&head, dial->proxy_header, told ? &dial->client : &own);
+    return head;
+}
+
 static void connected(struct dial *dial)
 {
     int fd = dial->fd;
+    struct buf head = make_head(dial);
     ev_io_stop(loop_ev(dial->dialer->loop), &dial->io);
     dial->fd = -1;
     if (dial->server)
         tcp_set_server(dial->transport, dial->server, dial->events->left);
-    tcp_dialled(dial->transport, fd, dial->tls, dial->tls_name, dial->deadline);
+    tcp_dialled(dial->transport, fd, buf_slice(&head), dial->tls, dial->tls_name, dial->deadline);
+    buf_free(&head);
     dial_free(dial);
 }
 
@@ -349,7 +366,7 @@ static void take_routes(struct dial *dial, const struct dial_target *target)
 struct transport *dialer_dial(struct dialer *d, const struct dial_target *target)
 {
     struct dial *dial = MEM_NEW(struct dial);
-    struct transport *t = tcp_dialling(d->loop, target->head, on_abandoned, dial);
+    struct transport *t = tcp_dialling(d->loop, on_abandoned, dial);
     if (target->host)
         snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
     *dial = (struct dial){
@@ -358,6 +375,8 @@ struct transport *dialer_dial(struct dialer *d, const struct dial_target *target
         .host = mem_strdup(target->host),
         .tls_name = mem_strdup(target->tls_name ? target->tls_name : target->host),
         .tls = tls_ref(target->tls),
+        .proxy_header = target->proxy_header,
+        .client = target->client,
         .fd = -1,
         .deadline = loop_clock(d->loop)->mono + target->timeout,
         .timer = {.fire = on_timer, .ctx = dial},

@@ -482,7 +482,6 @@ static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
 static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, usec deadline)
 {
     t->fd = fd;
-    t->late = t->out.n > t->clear; /* of the head its owner knows nothing */
     tcp_io_set_options(fd);
     if (tls) {
         tcp_begin_tls(t, tls, name, true, deadline);
@@ -505,11 +504,9 @@ struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, us
     return &t->base;
 }
 
-struct transport *tcp_dialling(struct loop *l, struct slice head, void (*abandoned)(void *ctx), void *ctx)
+struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
 {
     struct tcp *t = tcp_new(l, TCP_DIALLING);
-    t->clear = head.n;
-    op_write(&t->base, head.p, head.n);
     t->abandoned = abandoned;
     t->abandoned_ctx = ctx;
     return &t->base;
@@ -521,10 +518,24 @@ void tcp_set_server(struct transport *base, void *server, void (*left)(void *ser
     tcp_of(base)->left = left;
 }
 
-void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline)
+/* Before all that its owner has written already. */
+static void tcp_put_ahead(struct tcp *t, struct slice head)
+{
+    struct buf all = loop_take_buf(t->loop);
+    buf_add(&all, head);
+    buf_add(&all, buf_slice(&t->out));
+    loop_give_buf(t->loop, &t->out);
+    t->out = all;
+    t->clear = head.n;
+}
+
+void tcp_dialled(struct transport *base, int fd, struct slice head, struct tls_context *tls, const char *name,
+                 usec deadline)
 {
     struct endpoints ends = address_ends(fd);
     endpoint_text(&ends.source, base->peer);
+    if (head.n)
+        tcp_put_ahead(tcp_of(base), head);
     tcp_begin(tcp_of(base), fd, tls, name, deadline);
 }
 

@@ -106,13 +106,13 @@ void tcp_goodbye_read(struct tcp *t);
 void tcp_goodbye_end(struct loop_task *last);
 
 /* --- for the dialer --- */
-/* A transport without a socket; `abandoned` is called if the owner frees it while dialling. head: what goes ahead of
- * all else, also of a TLS handshake. */
-struct transport *tcp_dialling(struct loop *l, struct slice head, void (*abandoned)(void *ctx), void *ctx);
+/* A transport without a socket; `abandoned` is called if the owner frees it while dialling. */
+struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx);
 /* What it is going to be connected to; `left` is called when the owner frees the transport. */
 void tcp_set_server(struct transport *base, void *server, void (*left)(void *server));
-/* The socket is connected; with tls the handshake begins, until deadline. */
-void tcp_dialled(struct transport *base, int fd, struct tls_context *tls, const char *name, usec deadline);
+/* The socket is connected; with tls the handshake begins, until deadline. head goes ahead of all else. */
+void tcp_dialled(struct transport *base, int fd, struct slice head, struct tls_context *tls, const char *name,
+                 usec deadline);
 /* Dialling has failed; `closed` is called in the next turn. Takes over detail. */
 void tcp_dial_failed(struct transport *base, enum transport_end end, char *detail);
 

@@ -219,7 +219,8 @@ static bool set_addresses(struct config *config, const struct config_row *row, c
 
 static bool fits_source(const char *part, struct buf *reason)
 {
-    if (is_address(AF_INET, slice_str(part)) || is_address(AF_INET6, slice_str(part)))
+    struct slice host = slice_of(part, strlen(part));
+    if (is_address(AF_INET, host) || is_address(AF_INET6, host))
         return true;
     buf_printf(reason, "\"%s\" is not an address; write e.g. 192.0.2.10 or 2001:db8::10, without port and brackets",
                part);

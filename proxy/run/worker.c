@@ -66,11 +66,8 @@ static struct worker *self(struct context *cx)
 static struct transport *dial_routes(struct context *cx, const struct dial_route *routes, size_t n, const char *domain,
                                      const struct endpoints *client, const char *no_route)
 {
+    static const int version[] = {[PROXY_PROTOCOL_OFF] = 0, [PROXY_PROTOCOL_V1] = 1, [PROXY_PROTOCOL_V2] = 2};
     struct worker *w = self(cx);
-    enum proxy_protocol version = w->config->proxy.upstream_proxy_protocol;
-    struct buf head = {0};
-    if (version != PROXY_PROTOCOL_OFF)
-        proxy_header_write(&head, version == PROXY_PROTOCOL_V1 ? 1 : 2, client);
     struct dial_target target = {
         .tls = cx->settings->upstream_tls == UPSTREAM_TLS_DIRECT ? w->tls_upstream : NULL,
         .tls_name = domain,
@@ -79,11 +76,11 @@ static struct transport *dial_routes(struct context *cx, const struct dial_route
         .route_count = n,
         .events = upstreams_dial_events(),
         .no_route = no_route,
-        .head = buf_slice(&head),
+        .proxy_header = version[w->config->proxy.upstream_proxy_protocol],
     };
-    struct transport *t = dialer_dial(w->dialer, &target);
-    buf_free(&head);
-    return t;
+    if (client)
+        target.client = *client;
+    return dialer_dial(w->dialer, &target);
 }
 
 static struct transport *dial(struct context *cx, const char *domain, const struct endpoints *client)

@@ -162,7 +162,7 @@ def test_nothing_configured():
 def test_missing_certificate(conf, tmp_path):
     path = conf(LEAST + f"[tls]\ncertificate = {tmp_path}/none.pem\n")
     assert_refused(holdfast("-c", path),
-                   f"{path}:10: tls.certificate: cannot read {tmp_path}/none.pem: No such file or directory; name a PEM "
+                   f"{path}:10: tls.certificate: cannot read {tmp_path}/none.pem: No such file or directory; name a "
                    "file that this user may read")
 
 

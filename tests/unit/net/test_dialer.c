@@ -183,13 +183,19 @@ static void the_head_goes_first(void **state)
     struct fixture *f = *state;
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
     const struct dial_target target = {
-        .host = "127.0.0.1", .port = port, .timeout = TEST_TIMEOUT, .head = SLICE_LIT("PROXY UNKNOWN\r\n")};
+        .host = "127.0.0.1",
+        .port = port,
+        .timeout = TEST_TIMEOUT,
+        .proxy_header = 1,
+        .client = {endpoint_make(ENDPOINT_V4, (uint8_t[]){192, 0, 2, 1}, 1000),
+                   endpoint_make(ENDPOINT_V4, (uint8_t[]){192, 0, 2, 2}, 2000)},
+    };
     owner_take(&f->o, dialer_dial(f->d, &target));
     transport_write(f->o.t, slice_str("early"));
     run_until(f->l, owner_is_ready, &f->o);
     transport_write(f->o.t, slice_str("late"));
     run_turn(f->l);
-    assert_arrives(listening, "PROXY UNKNOWN\r\nearlylate", NULL);
+    assert_arrives(listening, "PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\nearlylate", NULL);
     close(listening);
 }
 
