@@ -102,6 +102,17 @@ $(FUZZ)/fuzz_dns: FUZZ_LIBS := -lcares
 $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
 	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(LIBS_PURE) $(FUZZ_LIBS) -lcmocka
 
+# The bench's own programs use nothing of the proxy but its buffers, lists and maps.
+BENCH_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/$1/*.c bench/common/*.c)) \
+    $(patsubst %,$(BUILD)/proxy/base/%.o,buf clock log map mem random)
+BENCH_BIN := $(BUILD)/bench/bench-load $(BUILD)/bench/bench-stub
+$(BUILD)/bench/%.o: CFLAGS += -Ibench
+$(BENCH_BIN):
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
+$(BUILD)/bench/bench-load: $(call BENCH_OBJ,load)
+$(BUILD)/bench/bench-stub: $(call BENCH_OBJ,stub)
+
 # Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
 PYTHON := /usr/bin/python3
 UNDER ?=
@@ -111,7 +122,7 @@ JOBS ?= 4
 export PYTHONDONTWRITEBYTECODE := 1
 RUN_UNIT = $(PYTHON) tests/run_unit.py --seconds $(LIMIT) --under "$(UNDER)"
 
-build: $(PROGRAMS) $(UNIT_BIN) $(SIM_BIN)
+build: $(PROGRAMS) $(UNIT_BIN) $(SIM_BIN) $(BENCH_BIN)
 
 unit: $(UNIT_BIN)
 	@$(RUN_UNIT) $^
@@ -151,7 +162,8 @@ CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: 
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
     "fuzz: fuzz SECONDS=60"
 CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address" \
-    "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24"
+    "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24" \
+    "bench, small: bench SANITIZER=address QUICK=1"
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
     "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
@@ -178,6 +190,8 @@ help:
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
+	@echo "make bench       what a message, a session, a login costs, beside HAProxy, Prosody, ejabberd; QUICK=1, ROWS=a,b"
+	@echo "make bench-profile  where the time goes: TOOL=perf or callgrind"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
 	@echo "make install     installs programs, service, man pages and, if there is none, a sample configuration: PREFIX,"
 	@echo "                 SYSCONFDIR, DESTDIR;  make uninstall: removes all of it but the configuration"
@@ -195,6 +209,14 @@ clean:
 demo: deps $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) tests/e2e/demo.py
 .PHONY: demo
+
+# What Holdfast costs; bench/README.md tells all, and keeps the last full run.
+BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) QUICK="$(QUICK)" ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" MS="$(MS)"
+bench: $(BUILD)/holdfast $(BENCH_BIN)
+	@$(BENCH_ENV) $(PYTHON) bench/bench.py
+bench-profile: $(BUILD)/holdfast $(BENCH_BIN)
+	@HOLDFAST_BIN=$(abspath $<) TOOL="$(TOOL)" $(PYTHON) bench/profile.py
+.PHONY: bench bench-profile
 
 # Programs, service, man pages, and a sample configuration where there is none. DESTDIR is put ahead of all paths.
 PREFIX := /usr/local

@@ -1,0 +1,94 @@
+#include "common/sockets.h"
+#include "load/commands.h"
+
+enum { SECONDS_MAX = 120 };
+
+/* Clients that log in, and how far that is. */
+struct logins {
+    unsigned next, end;
+    unsigned at_once;
+    unsigned started, before; /* `before`: the sum of finished() at the beginning */
+};
+
+static unsigned finished(const struct load *l)
+{
+    return l->ready + l->failed;
+}
+
+static bool logins_done(struct load *l)
+{
+    struct logins *job = l->command;
+    while (job->next < job->end && job->started - (finished(l) - job->before) < job->at_once) {
+        client_login(&l->clients[job->next++]);
+        job->started++;
+    }
+    return job->next == job->end && finished(l) - job->before == job->started;
+}
+
+/* Tells in which state the first client is that is still not there. */
+_Noreturn static void give_up(const struct load *l, unsigned first, unsigned count)
+{
+    unsigned missing = 0;
+    const struct client *stuck = NULL;
+    for (const struct client *c = &l->clients[first]; c < &l->clients[first + count]; c++)
+        if (c->state != CLIENT_READY && c->state != CLIENT_OFF && missing++ == 0)
+            stuck = c;
+    die("no end of the logins: %u missing; user%u in state %d, link in state %d", missing, stuck ? stuck->number : 0,
+        stuck ? stuck->state : 0, stuck ? stuck->link.state : 0);
+}
+
+static void log_in(struct load *l, unsigned first, unsigned count, unsigned at_once, struct sample *end)
+{
+    struct logins job = {.next = first, .end = first + count, .at_once = at_once, .before = finished(l)};
+    l->command = &job;
+    if (!commands_until(l, now_ns() + SECONDS_MAX * (uint64_t)NS, logins_done))
+        give_up(l, first, count);
+    l->command = NULL;
+    watch_sample(&l->watch, end);
+}
+
+void command_login(struct load *l, char **arguments, struct buf *out)
+{
+    unsigned first = commands_number(arguments[0]), count = commands_number(arguments[1]);
+    struct sample begin, end;
+    commands_need(l, first, count);
+    watch_sample(&l->watch, &begin);
+    log_in(l, first, count, commands_number(arguments[2]), &end);
+    report_number(out, "sessions", count);
+    report_costs(out, &l->watch, &begin, &end);
+}
+
+/* All connections break at the same moment, and all clients are back at once. */
+void command_storm(struct load *l, char **arguments, struct buf *out)
+{
+    unsigned first = commands_number(arguments[0]), count = commands_number(arguments[1]), resumed = l->resumed;
+    struct sample begin, end;
+    commands_need(l, first, count);
+    watch_sample(&l->watch, &begin);
+    for (unsigned i = first; i < first + count; i++)
+        client_cut(&l->clients[i]);
+    log_in(l, first, count, count, &end);
+    report_number(out, "sessions", count);
+    report_number(out, "resumed", l->resumed - resumed);
+    report_costs(out, &l->watch, &begin, &end);
+}
+
+static bool all_left(struct load *l)
+{
+    unsigned *target = l->command;
+    return l->left + l->failed >= *target;
+}
+
+void command_logout(struct load *l, char **arguments, struct buf *out)
+{
+    unsigned first = commands_number(arguments[0]), count = commands_number(arguments[1]);
+    unsigned target = l->left + l->failed + count;
+    commands_need(l, first, count);
+    for (unsigned i = first; i < first + count; i++)
+        client_logout(&l->clients[i]);
+    l->command = &target;
+    if (!commands_until(l, now_ns() + SECONDS_MAX * (uint64_t)NS, all_left))
+        die("no end of the logouts: %u missing", target - l->left - l->failed);
+    l->command = NULL;
+    report_number(out, "sessions", count);
+}

@@ -1,0 +1,300 @@
+"""What is measured: each target is a server that clients can log in to, alone or behind a proxy, in processes of its own
+on free ports of the loopback. And Load, the client of all of them."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from certs import Authority  # noqa: E402
+from proxy import BINARY, Proxy  # noqa: E402
+import servers  # noqa: E402
+
+PROGRAMS = BINARY.parent / "bench"
+DOMAIN = "localhost"
+START_SECONDS = 30
+ANSWER_SECONDS = 180
+CORES = sorted(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def on_core(core):
+    """Processes that are started meanwhile stay on that core: what is measured on the last, the rest on the first."""
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES)
+
+
+MEASURED, REST = CORES[-1], CORES[0]
+
+
+class Fault(Exception):
+    """A measurement that would not be one: something was lost, refused, or ended."""
+
+
+class Load:
+    """bench-load: `count` clients for a port. ask() sends a command and returns its answer; a loss or failure raises."""
+
+    def __init__(self, port, count, tls=True, managed=True, starttls=False, first=0):
+        command = [PROGRAMS / "bench-load", f"--port={port}", f"--domain={DOMAIN}", f"--clients={count}",
+                   f"--first-account={first}"]
+        command += ["--starttls" if starttls else "--tls"] if tls else []
+        command += ["--sm"] if managed else []
+        with on_core(REST):
+            self._child = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.count, self.sessions = count, 0
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    def tell(self, *words):
+        self._child.stdin.write(" ".join(map(str, words)) + "\n")
+        self._child.stdin.flush()
+
+    def answer(self, about="", attack=False):
+        line = self._child.stdout.readline()
+        if not line:
+            raise Fault(f"{about}: bench-load ended with {self._child.wait()}")
+        result = json.loads(line)
+        bad = {key: result[key] for key in ("failed", "misordered", "lost", "unacked") if result.get(key)}
+        if bad and not attack:
+            raise Fault(f"{about}: {bad}")
+        return result
+
+    def ask(self, *words):
+        self.tell(*words)
+        return self.answer(" ".join(map(str, words)))
+
+    def ensure(self, sessions, at_once=100):
+        """Logs in those that are missing of the first `sessions` clients."""
+        if sessions > self.sessions:
+            result = self.ask("login", self.sessions, sessions - self.sessions, at_once)
+            self.sessions = sessions
+            return result
+        return None
+
+    def close(self):
+        if self._child.stdin.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+            self._child.stdin.close()
+        self._child.stdout.close()
+        try:
+            self._child.wait(ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def wait_for_port(port, process):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if not process.alive() or time.monotonic() > deadline:
+            raise Fault(f"nobody listens on port {port}")
+        time.sleep(0.01)
+
+
+class Target:
+    """Subclasses say what runs. `measured` are the names of the processes whose cost counts."""
+
+    name = title = ""
+    tls = managed = True
+    measured = ()
+    most = 2000  # sessions; a real server has that many accounts
+
+    def __init__(self, under=None):
+        """`under` makes the command of the measured process run under another: valgrind."""
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"holdfast-bench-{self.name}-"))
+        self.authority = Authority(self.directory / "tls")
+        self.under, self.starttls_port = under or [], None
+        self.pids, self._closing = {}, contextlib.ExitStack()
+        self._closing.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._loads = []
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for load in self._loads:
+            load.close()  # before the server, or it would tell of lost connections
+        self._closing.close()
+
+    def load(self, count, first=0, starttls=False):
+        """Clients for this target, which watch its processes. Their accounts are userFIRST and so on."""
+        port = self.starttls_port if starttls else self.port
+        one = Load(port, count, self.tls, self.managed, starttls, first)
+        self._loads.append(one)
+        for name, pid in self.pids.items():
+            one.ask("watch", name, pid)
+        return one
+
+    def _run(self, name, command, core, env=None):
+        with on_core(core):
+            process = servers.Process(command, self.directory / f"{name}.log", self.directory, env)
+        self.pids[name] = process.pid
+        self._closing.callback(process.end, signal.SIGKILL)
+        return process
+
+    def _stub(self, core):
+        port, = servers.free_ports(1)
+        wait_for_port(port, self._run("stub", [PROGRAMS / "bench-stub", port, DOMAIN], core))
+        return port
+
+    def _holdfast(self, upstream):
+        """The defaults, but one worker; what would limit clients that share an address is off by default."""
+        settings = {"proxy.workers": 1, "log.level": "info", "tls.required": "yes"}
+        binary = None
+        if self.under:
+            binary = self.directory / "holdfast"
+            binary.write_text(f'#!/bin/sh\nexec {" ".join(self.under)} {BINARY} "$@"\n')
+            binary.chmod(0o755)
+        with on_core(MEASURED):
+            self.proxy = Proxy(upstream, self.authority, settings, binary=binary)
+            self._closing.callback(self.proxy.remove)
+            self.proxy.start()
+        self.pids["holdfast"] = self.proxy.pid
+        self._closing.callback(self.proxy.kill)
+        self.starttls_port = self.proxy.port
+        return self.proxy.tls_port
+
+
+class Stub(Target):
+    name, title = "stub", "stub in clear"
+    tls = managed = False
+    measured = ("stub",)
+    most = 9800
+
+    def start(self):
+        self.port = self._stub(MEASURED)
+
+
+class HAProxy(Target):
+    name, title = "haproxy", "HAProxy TLS"
+    managed = False
+    measured = ("haproxy",)
+    most = 9800
+
+    def start(self):
+        upstream = self._stub(REST)
+        _, _, both = self.authority.issue()
+        self.port, = servers.free_ports(1)
+        file = self.directory / "haproxy.cfg"
+        file.write_text(f"""global
+    nbthread 1
+    maxconn 9900
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+frontend clients
+    bind 127.0.0.1:{self.port} ssl crt {both} alpn xmpp-client
+    default_backend server
+backend server
+    server stub 127.0.0.1:{upstream}
+""")
+        self.process = self._run("haproxy", [*self.under, "haproxy", "-db", "-f", file], MEASURED)
+        wait_for_port(self.port, self.process)
+
+
+class Holdfast(Target):
+    name, title = "holdfast", "Holdfast"
+    measured = ("holdfast",)
+    most = 9800
+
+    def start(self):
+        self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}")
+
+
+class Legacy(Target):
+    """A real server. `modern` has stream management of its own and does TLS; the other is behind Holdfast."""
+
+    modern = True
+
+    def start(self):
+        with on_core(MEASURED):
+            accounts = [servers.Server.account(number) for number in range(self.most)]
+            self.server = self.make(directory=self.directory / "server", accounts=accounts, domain=DOMAIN)
+            self._closing.callback(self.server.remove)
+            self.server.start()
+        self.pids[self.make.kind], = self.server.pids
+        if self.modern:
+            self.port, self.starttls_port = self.server.tls_port, self.server.port
+        else:
+            self.port = self._holdfast(self.server.upstream)
+
+
+def amend(file, before, after, times=1):
+    """Adds what a file of deploy/legacy leaves out, some of it on purpose."""
+    text = file.read_text()
+    assert text.count(before) == times, (file, before)
+    file.write_text(text.replace(before, after))
+
+
+class ModernProsody(servers.Prosody):
+    def _prepare(self):
+        super()._prepare()
+        amend(self.directory / "prosody.cfg.lua", '"disco"; "roster";', '"disco"; "smacks"; "roster";')
+
+
+class QuietEjabberd(servers.Ejabberd):
+    """Erlang's schedulers spin for a while before they sleep, which would be counted as work. And five connections
+    waiting to be accepted are too few for many clients at once."""
+
+    def _prepare(self):
+        super()._prepare()
+        module = "    module: ejabberd_c2s\n"
+        amend(self.directory / "ejabberd.yml", module, module + "    backlog: 4096\n", times=2)
+
+    def _run(self, command, env=None):
+        super()._run(command, env | {"ERL_FLAGS": "+sbwt none +sbwtdcpu none +sbwtdio none"})
+
+
+class ModernEjabberd(QuietEjabberd):
+    def _prepare(self):
+        super()._prepare()
+        amend(self.directory / "ejabberd.yml", "\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n")
+
+
+class ProsodyAlone(Legacy):
+    name, title, make, measured = "prosody", "Prosody, smacks, TLS", ModernProsody, ("prosody",)
+
+
+class EjabberdAlone(Legacy):
+    name, title, make, measured = "ejabberd", "ejabberd, stream_mgmt, TLS", ModernEjabberd, ("ejabberd",)
+
+
+class ProsodyBehind(Legacy):
+    name, title, make = "prosody+holdfast", "Holdfast + Prosody in clear", servers.Prosody
+    modern, measured = False, ("holdfast", "prosody")
+
+
+class EjabberdBehind(Legacy):
+    name, title, make = "ejabberd+holdfast", "Holdfast + ejabberd in clear", QuietEjabberd
+    modern, measured = False, ("holdfast", "ejabberd")
+
+
+TARGETS = {one.name: one for one in (Stub, HAProxy, Holdfast, ProsodyAlone, ProsodyBehind, EjabberdAlone,
+                                     EjabberdBehind)}
