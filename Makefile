@@ -149,7 +149,7 @@ layers:
 	@$(PYTHON) tests/layers.py
 
 lint:
-	@$(PYTHON) tests/lint.py $(STD) -Wall -Wextra -Iinclude -DHOLDFAST_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
+	@$(PYTHON) tests/lint.py $(STD) -Wall -Wextra -Iinclude -Ibench -DHOLDFAST_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
 
 deps:
 	@tests/deps.sh

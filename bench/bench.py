@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,15 +31,16 @@ class Sizes:
     def __init__(self, quick):
         self.quick = quick
         self.rounds = int(os.environ.get("ROUNDS") or (1 if quick else 5))
-        self.ms = int(os.environ.get("MS") or (150 if quick else 800))
+        self.few = min(self.rounds, 3)  # where the median is taken, and a round is long
+        self.ms = int(os.environ.get("MS") or (150 if quick else 600))
         self.warm, self.gap = (50, 0.05) if quick else (200, 0.5)
-        self.logins, self.storm = (20, 50) if quick else (300, 1000)
+        self.logins, self.storm = (20, 50) if quick else (200, 1000)
         self.most = 100 if quick else 9800  # sessions of the proxies
         self.legacy = 120 if quick else 2000  # and of the real servers
         many = 60 if quick else 1000
         self.pairs = ((1, 100, 1), (50, 100, 1), (50, 1000, 1), (50, 100, 16), (many, 100, 1))
         self.flat = (5, 50) if quick else (10, 100, 1000, 4900)
-        self.rate, self.open_ms = 1000, 300 if quick else 3000
+        self.rate, self.open_ms = 1000, 300 if quick else 2000
         self.quiet_rate, self.quiet_ms = 500, 200 if quick else 2000
         self.counted_ms, self.counted_rounds = (300, 1) if quick else (3000, 3)
 
@@ -49,10 +51,10 @@ class Bench:
         self.raw, self.company = [], []
         self.passed, self.failed = [], []
 
-    def rounds(self, group, loads, words):
+    def rounds(self, group, loads, words, rounds=None):
         """The answers of each target, from interleaved rounds: what else the machine does meets all of them alike."""
         answers = {name: [] for name in loads}
-        for turn in range(self.sizes.rounds):
+        for turn in range(rounds or self.sizes.rounds):
             for name, load in loads.items():
                 answer = load.ask(*words)
                 answers[name].append(answer)
@@ -154,7 +156,7 @@ def latency(bench, targets, loads):
     for load in loads.values():
         load.ensure(100)
     with bench.watching(targets, loads):
-        answers = bench.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms))
+        answers = bench.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms), sizes.few)
     for key, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
         bench.results.add(f"latency at {sizes.rate:,} messages a second, µs", label,
                           median_of(answers, lambda one, key=key: one[key]))
@@ -166,7 +168,7 @@ def storm(bench, targets, loads):
     for load in loads.values():
         load.ensure(count)
     with bench.watching(targets, loads):
-        answers = bench.rounds("storm", loads, ("storm", 0, count))
+        answers = bench.rounds("storm", loads, ("storm", 0, count), bench.sizes.few)
     for name, several in answers.items():
         if TARGETS[name].managed and any(answer["resumed"] != count for answer in several):
             raise Fault(f"{name}: not all sessions were resumed: {several}")
@@ -198,7 +200,7 @@ def flat(bench):
             for load in loads.values():
                 load.ensure(2 * size)
             with bench.watching(targets, loads):
-                answers = bench.rounds("flat", loads, ("pairs", size, 100, 1, 3 * sizes.warm, 2 * sizes.ms))
+                answers = bench.rounds("flat", loads, ("pairs", size, 100, 1, 3 * sizes.warm, sizes.ms))
             bench.costs("µs a message, all sessions busy", f"{2 * size:,} sessions", answers, "messages", 1e3)
 
 
@@ -274,7 +276,7 @@ def neighbours(bench):
             load.ensure(2)
         ask = ("open", 1, 100, sizes.quiet_rate, 2 * sizes.warm, sizes.quiet_ms)
         account = 10
-        for _ in range(max(1, sizes.rounds - 2)):
+        for _ in range(sizes.few):
             for name, target in targets.items():
                 delays.setdefault((rest, name), []).append(quiet[name].ask(*ask)["p99"])
                 for label, begin in ATTACKS:
@@ -381,6 +383,7 @@ def main():
     unknown = set(wanted) - set(every)
     if unknown:
         sys.exit(f"no such rows: {' '.join(unknown)}; there are {' '.join(every)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     bench = Bench(Sizes(quick))
     Legacy.most = bench.sizes.legacy

@@ -1,4 +1,4 @@
-"""clang-tidy (its checks are in .clang-tidy) and cppcheck over the proxy's sources; any finding fails.
+"""clang-tidy (its checks are in .clang-tidy) and cppcheck over the sources of the proxy and the bench; any finding fails.
 
     lint.py COMPILER-FLAG ..."""
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDERS = ("proxy", "bench")
 
 
 def run(command):
@@ -18,12 +19,12 @@ def run(command):
 
 def main(flags):
     jobs = os.cpu_count() or 2
-    files = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "proxy").rglob("*.c"))
+    files = sorted(str(file.relative_to(ROOT)) for folder in FOLDERS for file in (ROOT / folder).rglob("*.c"))
     defines = [flag for flag in flags if flag.startswith(("-I", "-D"))]
     # cppcheck 2.10 does not know __VA_OPT__, and takes int times int64_t for unsigned.
     commands = [["cppcheck", "--quiet", "--std=c11", "--language=c", "--enable=warning,portability,performance",
                  "--inline-suppr", "--error-exitcode=1", "--suppress=signConversion", f"-j{jobs}", *defines,
-                 "-D__VA_OPT__(...)=", "proxy"]]
+                 "-D__VA_OPT__(...)=", *FOLDERS]]
     commands += [["clang-tidy", "--quiet", file, "--", *flags] for file in files]
     faults = 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:

@@ -68,7 +68,7 @@ static void run_line(struct load *l, char *line)
     while (name && count < ARGUMENTS_MAX && (arguments[count] = strtok_r(NULL, " \n", &rest)))
         count++;
     for (unsigned i = 0; name && i < sizeof(commands) / sizeof(*commands); i++) {
-        if (strcmp(name, commands[i].name) || count != commands[i].count)
+        if (strcmp(name, commands[i].name) != 0 || count != commands[i].count)
             continue;
         struct buf out = {0};
         unsigned failed = l->failed, misordered = l->misordered;

@@ -65,6 +65,8 @@ static struct traffic begin_traffic(struct load *l, char **arguments,
 {
     struct traffic t = {.clients = 2 * commands_number(arguments[0]), .body = commands_number(arguments[1])};
     commands_need(l, 0, t.clients);
+    if (t.clients == 0)
+        die("no pairs");
     for (unsigned i = 0; i < t.clients; i++)
         if (l->clients[i].state != CLIENT_READY)
             die("user%u is not logged in", i);
@@ -106,7 +108,7 @@ void command_pairs(struct load *l, char **arguments, struct buf *out)
     struct traffic t = begin_traffic(l, arguments, answer);
     unsigned in_flight = commands_number(arguments[2]);
     struct sample begin, end;
-    l->command = &t;
+    l->command = &t; // cppcheck-suppress autoVariables ; end_traffic takes it back
     t.answering = true;
     for (unsigned k = 0; k < in_flight; k++)
         for (unsigned i = 0; i < t.clients; i += 2)
@@ -130,8 +132,8 @@ void command_open(struct load *l, char **arguments, struct buf *out)
     uint64_t gap = NS / commands_number(arguments[2]), due = now_ns();
     uint64_t warm = due + commands_number(arguments[3]) * (uint64_t)NS_PER_MS;
     uint64_t until = warm + commands_number(arguments[4]) * (uint64_t)NS_PER_MS;
-    struct sample begin, end;
-    l->command = &t;
+    struct sample begin = {0}, end;
+    l->command = &t; // cppcheck-suppress autoVariables ; end_traffic takes it back
     t.sampled_from = warm;
     bool sampling = false;
     uint64_t before = 0;
@@ -143,7 +145,7 @@ void command_open(struct load *l, char **arguments, struct buf *out)
         }
         while (now_ns() < due)
             load_turn(l, due);
-        send_to_peer(l, &l->clients[2 * (t.sent % (t.clients / 2))], due);
+        send_to_peer(l, &l->clients[2 * t.sent % t.clients], due);
     }
     watch_sample(&l->watch, &end);
     report_number(out, "messages", (double)(t.received - before));

@@ -86,10 +86,11 @@ uint64_t watch_memory(const struct watch *w, unsigned i)
     unsigned long long kib = 0;
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", w->processes[i].pid);
     FILE *file = fopen(path, "re");
-    if (!file)
-        die("%s: %m", path);
-    while (fgets(line, sizeof(line), file) && sscanf(line, "Rss: %llu", &kib) != 1)
+    while (file && fgets(line, sizeof(line), file) && sscanf(line, "Rss: %llu", &kib) != 1)
         ;
-    fclose(file);
+    if (file)
+        fclose(file);
+    else
+        die("%s: %m", path);
     return kib * 1024;
 }

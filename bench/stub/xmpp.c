@@ -25,7 +25,7 @@ static void on_header(struct peer *p, struct slice header)
 /* What stands between the tags of an element without children. */
 static struct slice text_of(struct slice element)
 {
-    const char *begin = memchr(element.p, '>', element.n);
+    const char *begin = element.n ? memchr(element.p, '>', element.n) : NULL;
     if (!begin)
         return SLICE_NONE;
     const char *end = memchr(begin, '<', (size_t)(element.p + element.n - begin));
