@@ -211,7 +211,7 @@ demo: deps $(BUILD)/holdfast
 .PHONY: demo
 
 # What Holdfast costs; bench/README.md tells all, and keeps the last full run.
-BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) QUICK="$(QUICK)" ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" MS="$(MS)"
+BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) QUICK="$(QUICK)" ROWS="$(ROWS)" REPEAT="$(REPEAT)" MS="$(MS)"
 bench: $(BUILD)/holdfast $(BENCH_BIN)
 	@$(BENCH_ENV) $(PYTHON) bench/bench.py
 bench-profile: $(BUILD)/holdfast $(BENCH_BIN)

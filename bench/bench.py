@@ -1,5 +1,5 @@
 """`make bench`: what Holdfast costs, beside HAProxy, Prosody and ejabberd in the same run. README.md says what is measured
-and how. Environment: ROWS picks some (comma separated), ROUNDS, MS (of one measurement), QUICK=1 for small sizes.
+and how. Environment: ROWS picks some (comma separated), REPEAT, MS (of one measurement), QUICK=1 for small sizes.
 
 Ends with a line `N passed, N failed`, counting rows: one fails in which a message was lost, doubled, out of order or never
 acked, a session was refused, or a process ended. Times are never judged."""
@@ -30,7 +30,7 @@ class Sizes:
 
     def __init__(self, quick):
         self.quick = quick
-        self.rounds = int(os.environ.get("ROUNDS") or (1 if quick else 5))
+        self.rounds = int(os.environ.get("REPEAT") or (1 if quick else 5))
         self.few = min(self.rounds, 3)  # where the median is taken, and a round is long
         self.ms = int(os.environ.get("MS") or (150 if quick else 600))
         self.warm, self.gap = (50, 0.05) if quick else (200, 0.5)
