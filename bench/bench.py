@@ -363,6 +363,8 @@ def goals(results):
         own, other = ratio("processor time, µs a message, all sessions busy", sessions[-1], sessions[0])
         rows.append((f"a message with {sessions[-1]} against {sessions[0]}", "grows as HAProxy's, 10 % more at most",
                      f"{own:.2f} × (HAProxy {other:.2f} ×)", own <= 1.1 * other))
+    if not rows:
+        return "(none of the rows that the goals are about)"
     lines = ["| goal | wanted | measured | |", "| --- | --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} | {'met' if met else '**not met**'} |" for a, b, c, met in rows])
 

@@ -1,7 +1,7 @@
 #include "common/sockets.h"
 #include "load/commands.h"
 
-enum { SECONDS_MAX = 120 };
+enum { SECONDS_MAX = 600 };
 
 /* Clients that log in, and how far that is. */
 struct logins {

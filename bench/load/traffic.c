@@ -2,7 +2,7 @@
 #include "load/commands.h"
 #include <stdlib.h>
 
-enum { DRAIN_SECONDS = 30, WINDOW_SECONDS = 30 };
+enum { DRAIN_SECONDS = 120, WINDOW_SECONDS = 60 };
 
 /* Clients 2i and 2i + 1 talk to each other. */
 struct traffic {
