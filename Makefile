@@ -104,7 +104,7 @@ $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
 
 # The bench's own programs use nothing of the proxy but its buffers, lists and maps.
 BENCH_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/$1/*.c bench/common/*.c)) \
-    $(patsubst %,$(BUILD)/proxy/base/%.o,buf clock log map mem random)
+    $(patsubst %.c,$(BUILD)/%.o,$(wildcard proxy/base/*.c))
 BENCH_BIN := $(BUILD)/bench/bench-load $(BUILD)/bench/bench-stub
 $(BUILD)/bench/%.o: CFLAGS += -Ibench
 $(BENCH_BIN):
