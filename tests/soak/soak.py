@@ -38,6 +38,7 @@ class Person(threading.Thread):
         self.soak, self.number, self.managed = soak, number, managed
         self.user, self.password = soak.kind.account(number)
         self.chance = random.Random(soak.seed * 1000 + number)
+        self.busy = threading.Lock()   # one thread at a time has the client
         self.client = None
         self.spoken = 0
         self.heard = {}            # text of a message -> how often
@@ -51,7 +52,7 @@ class Person(threading.Thread):
         try:
             while not self.soak.over.is_set():
                 self.soak.going.wait()
-                with contextlib.suppress(*GONE):
+                with self.busy, contextlib.suppress(*GONE):
                     self.meet()
                 if self.soak.going.is_set():
                     time.sleep(self.chance.choice([0, 0.1, 1, 3]) * self.chance.random())
@@ -256,7 +257,8 @@ class Soak:
     def go_home(self):
         def home(person):
             try:
-                person.go_home()
+                with person.busy:
+                    person.go_home()
             except BaseException as fault:
                 person.fault = fault
         ways = [threading.Thread(target=home, args=[person]) for person in self.people]
