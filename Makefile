@@ -127,6 +127,8 @@ build: $(PROGRAMS) $(UNIT_BIN) $(SIM_BIN) $(BENCH_BIN)
 unit: $(UNIT_BIN)
 	@$(RUN_UNIT) $^
 
+# The limit is for what hangs: simulations take some 20 s of processor time, sanitized.
+sim: LIMIT = 400
 sim: $(SIM_BIN)
 	@$(RUN_UNIT) $^
 

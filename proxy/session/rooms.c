@@ -27,6 +27,7 @@ struct room {
     bool joined;          /* our own presence has come back */
     bool rejoining;       /* on a fresh upstream leg it has not come back yet */
     bool refused;         /* … and will not */
+    bool farewell;        /* the old leg's has come since the rebuild */
     bool repeated;        /* has been joined again: history may hold what the client has had */
     usec heard;           /* wall clock of the last message, or of the join */
     uint64_t subject;     /* digest */
@@ -264,11 +265,11 @@ static void renamed(struct session *s, struct room *r, struct slice nick)
 
 static void rejoin(struct session *s, struct room *r);
 
-/* A server that has not noticed yet that the old leg is gone takes us out of the room when it does, though the fresh
- * leg may be in already. What nobody did to us has no code but 110. */
-static bool left_with_old_leg(const struct session *s, const struct node *x)
+/* A server that has not noticed yet that the old leg is gone takes us out of the room when it does, once, though the
+ * fresh leg may be in already. What nobody did to us has no code but 110. */
+static bool left_with_old_leg(const struct session *s, const struct room *r, const struct node *x)
 {
-    bool meant = !s->settle_at;
+    bool meant = !s->settle_at || r->farewell || !has_status(x, "110");
     for (const struct node *n = x ? x->first_child : NULL; n; n = n->next)
         meant |= slice_eq_str(n->name, "destroy") ||
                  (slice_eq_str(n->name, "status") && !slice_eq_str(node_attr(n, "code"), "110"));
@@ -281,7 +282,8 @@ static bool gone(struct session *s, struct room *r, const struct element *e)
     struct xml_tree *tree;
     const struct node *x = user_of(s, e, &tree);
     struct slice nick = node_attr(child_of(x, NS_MUC_USER, "item"), "nick");
-    bool again = left_with_old_leg(s, x);
+    bool again = left_with_old_leg(s, r, x);
+    r->farewell |= again;
     if (has_status(x, "303") && nick.n) {
         renamed(s, r, nick);
     } else if (!again) {
@@ -470,6 +472,7 @@ void rooms_replay(struct session *s, uint64_t before)
     {
         struct room *r = CONTAINER_OF(it, struct room, link);
         r->repeated = true;
+        r->farewell = false;
         r->refused = false;
         for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
             r->remembered[i] &= ~(uint64_t)FOUND;

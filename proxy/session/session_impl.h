@@ -159,6 +159,7 @@ void setup_note(struct session *s, const struct element *e, uint64_t number);
 const struct entry *setup_presence(const struct session *s); /* the last broadcast, NULL: unavailable */
 void setup_replay(struct session *s, uint64_t before);       /* what came before that stanza */
 bool setup_take_answer(struct session *s, const struct element *e);
+bool setup_takes_reply(const struct element *e); /* from the client; true: it answers a push of ours */
 bool setup_has(const struct session *s, struct slice id, uint64_t number); /* that request is in the log */
 void setup_settle(struct session *s); /* answers that have not come are not waited for */
 void setup_save(const struct session *s, struct buf *out);

@@ -2,6 +2,7 @@
  * told again to be equal to the old one. Each kind keeps its last word; the stanzas go out as they came. */
 #include "base/map.h"
 #include "base/mem.h"
+#include "contacts.h"
 #include "record.h"
 #include "session_impl.h"
 #include "xmpp/xml.h"
@@ -21,6 +22,7 @@ struct setup {
     struct entry *presence;      /* the last broadcast */
     struct map *by_to;           /* directed presence */
     struct list directed;
+    unsigned pushes;          /* of ours, for their ids */
     char *awaited[SETUP_IQS]; /* ids of replayed requests whose answers the client has had before */
 };
 
@@ -228,6 +230,44 @@ void setup_replay(struct session *s, uint64_t before)
     }
 }
 
+/* ---- what has changed in the roster while there was no upstream leg: pushes (RFC 6121 2.1.6) ---- */
+
+static void push(struct session *s, struct slice item)
+{
+    struct buf out = {0};
+    buf_printf(&out, "<iq type='set' id='hfs-%s-push-%u'", s->tag, ++s->setup->pushes);
+    xml_attr(&out, "to", slice_str(s->jid));
+    BUF_LIT(&out, "><query xmlns='" NS_ROSTER "'>");
+    buf_add(&out, item);
+    BUF_LIT(&out, "</query></iq>");
+    downlink_inject(s, CLASS_IQ_REPLY, buf_slice(&out)); /* nobody waits for an answer */
+    buf_free(&out);
+}
+
+static void on_changed(void *ctx, struct slice xml)
+{
+    push(ctx, xml);
+}
+
+static void on_removed(void *ctx, struct slice jid)
+{
+    struct buf item = {0};
+    BUF_LIT(&item, "<item");
+    xml_attr(&item, "jid", jid);
+    BUF_LIT(&item, " subscription='remove'/>");
+    push(ctx, buf_slice(&item));
+    buf_free(&item);
+}
+
+static const struct contacts_changes roster_changes = {on_changed, on_removed};
+
+/* The client's answer to a push of ours is not for the server. */
+bool setup_takes_reply(const struct element *e)
+{
+    bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
+    return e->kind == ELEMENT_IQ && answer && slice_starts(e->id, SLICE_LIT("hfs-"));
+}
+
 bool setup_take_answer(struct session *s, const struct element *e)
 {
     bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
@@ -239,6 +279,8 @@ bool setup_take_answer(struct session *s, const struct element *e)
             continue;
         s->setup->awaited[i] = NULL;
         free(id);
+        if (i == SETUP_ROSTER && slice_eq_str(e->type, "result"))
+            contacts_compare(s->contacts, e, &roster_changes, s);
         return true;
     }
     return false;

@@ -130,7 +130,7 @@ void session_from_client(struct session *s, const struct element *e)
     session_dirty(s);
     count_stanza(s, e);
     s->stanzas_up++;
-    bool swallowed = receipts_from_client(s, e);
+    bool swallowed = receipts_from_client(s, e) || setup_takes_reply(e);
     contacts_from_client(s->contacts, e);
     if (is_managed(s))
         keep(s, e, swallowed);

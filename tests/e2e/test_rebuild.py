@@ -288,6 +288,11 @@ def in_room(member, room):
             if sender.partition("/")[0] == room]
 
 
+def wait_written(legacy, *texts):
+    """A server that is killed knows them after that."""
+    eventually(lambda: all(legacy.has_written(text) for text in texts), f"{texts} are on disk")
+
+
 def subjects(member, room):
     return [each for each in member.got if each.name == "message" and each["from"].startswith(room)
             and each.has("subject") and not each.has("body")]
@@ -320,7 +325,7 @@ def test_rooms_are_joined_again(own_scene, own_legacy, crowd_of, how):
     for each in (alice, bob, owner):
         each.until(lambda each=each: in_room(each, hall) == early, "the early messages")
         each.settle()
-    eventually(lambda: all(own_legacy.has_written(room.partition("@")[0]) for room in (hall, secret)), "rooms are kept")
+    wait_written(own_legacy, hall.partition("@")[0], secret.partition("@")[0], "of all things")
     alice.go_away()
     s.wait_detached()
     own_legacy.restart(how)
@@ -353,6 +358,7 @@ def test_rooms_are_joined_again(own_scene, own_legacy, crowd_of, how):
     errors = [each for each in alice.got[before:] if each.get("type") == "error"]
     assert not errors, errors
     for each in (bob, owner):
+        each.until(lambda each=each: ("bob", "live") in in_room(each, hall), "it as well")
         assert in_room(each, hall) == late + [("bob", "live")], each.tell()
         assert not [one for one in of_room(each, hall) if one.get("type")], "it was never told to have left"
         assert len(subjects(each, hall)) == (1 if each is bob else 2)  # an empty one in its new room
@@ -430,8 +436,9 @@ def own_presence(room, more="", kind=""):
             f"<status code='110'/>{more}</x></presence>")
 
 
-def test_the_late_farewell_of_the_old_leg_does_not_end_a_place_in_a_room(stub_scene, stub):
-    """The server takes the old leg's occupant out when the fresh leg is in already; a kick is a kick."""
+@pytest.mark.parametrize("early", [True, False])
+def test_the_farewell_of_the_old_leg_does_not_end_a_place_in_a_room(stub_scene, stub, early):
+    """The server takes the old leg's occupant out, perhaps when the fresh leg is in already; a kick is a kick."""
     s = stub_scene()
     client = s.login()
     room = "hall@rooms.example.org/nick"
@@ -447,15 +454,19 @@ def test_the_late_farewell_of_the_old_leg_does_not_end_a_place_in_a_room(stub_sc
     leg = stub.session_of(client.jid)
     assert leg is not old
     assert leg.wait_for("presence").has("history")
-    leg.send(own_presence(room, kind=" type='unavailable'"))  # it is not in yet
-    leg.send(own_presence(room))
-    assert client.wait_for("presence").get("type") is None
-    leg.send(own_presence(room, kind=" type='unavailable'"))
-    assert leg.wait_for("presence").has("history")
-    leg.send(own_presence(room))
+    if early:
+        leg.send(own_presence(room, kind=" type='unavailable'"))
+        leg.send(own_presence(room))
+    else:
+        leg.send(own_presence(room))
+        assert client.wait_for("presence").get("type") is None
+        leg.send(own_presence(room, kind=" type='unavailable'"))
+        assert leg.wait_for("presence").has("history")
+        leg.send(own_presence(room))
     assert client.wait_for("presence").get("type") is None
     leg.send(own_presence(room, "<status code='307'/>", " type='unavailable'"))
     assert client.wait_for("presence")["type"] == "unavailable"
+    assert [each for each in leg.received if each.name == "presence"][1 if early else 2:] == []
 
 
 # 4. The resource is taken
@@ -563,7 +574,7 @@ def test_sixty_clients_come_back_at_the_pace_of_login_rate(stub_scene, stub, kni
     print(f"cut within {max(lost) - min(lost):.2f} s, at most {most_within_a_second(lost)} in one; "
           f"logins: at most {most_within_a_second(logins)} in one")
     assert max(lost) - min(lost) >= (60 - BURST) / RATE - 0.5
-    assert most_within_a_second(logins) <= RATE + BURST + 1  # both ends of the second count
+    assert most_within_a_second(logins) <= RATE + BURST + 1 + 2  # both ends of the second; a loop 100 ms late
     assert s.figure("resumes_total", result="rebuilt") == 60
 
 
@@ -586,10 +597,10 @@ async def test_slixmpp_comes_back_by_itself(own_legacy, proxy_factory, account, 
         one.say(other.boundjid.full, *numbered("after", 1, 5))
         other.say(one.boundjid.full, *numbered("after", 1, 5))
         for each in (one, other):
-            again = [] if not LINGER[own_legacy.kind] else numbered("before", 1, 5)
             await each.until(lambda each=each: each.bodies()[-1] == "after 5", "the last message")
-            assert each.bodies() in ([*numbered("before", 1, 5), *numbered("after", 1, 5)],
-                                     [*numbered("before", 1, 5), *again, *numbered("after", 1, 5)])
+            wanted = [*numbered("before", 1, 5), *numbered("after", 1, 5)]
+            assert list(dict.fromkeys(each.bodies())) == wanted
+            assert LINGER[own_legacy.kind] or each.bodies() == wanted, "what lingers is said twice"
             assert each.sessions == 1
         assert proxy.metric("holdfast_resumes_total", result="rebuilt") == 2
 
@@ -652,7 +663,7 @@ def fill_rooms(s, members):
     for room, inside in rooms.items():
         for each in inside:
             each.until(lambda each=each, room=room: of_room(each, room), f"its place in {room}")
-        assert s.legacy.kind != "ejabberd" or eventually(lambda room=room: s.legacy.has_written(room.partition("@")[0]), room)
+        wait_written(s.legacy, room.partition("@")[0])
     return rooms
 
 

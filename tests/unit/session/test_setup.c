@@ -63,6 +63,36 @@ static void test_everything(void **state)
     client_hears(&f->c, ROSTER);
 }
 
+/* What has changed in the roster meanwhile is pushed; the client's answers are not for the server. */
+static void test_roster_changes_are_pushed(void **state)
+{
+    struct fixture *f = *state;
+    say(f, ROSTER_GET);
+    answer(f, "<iq type='result' id='ro'><query xmlns='jabber:iq:roster'><item jid='a@example.org' "
+              "subscription='both'/><item jid='b@example.org' subscription='to'/>"
+              "<item jid='c@example.org' subscription='none'/></query></iq>");
+    confirm_all(f);
+    restart_and_come_back(f, 2);
+    hears(f, ROSTER_GET);
+    hears(f, CLIENT_PRESENCE);
+    answer(f, "<iq type='result' id='ro'><query xmlns='jabber:iq:roster'><item jid='a@example.org' "
+              "subscription='both' name='A &amp; B'/><item jid='c@example.org' subscription='none'/>"
+              "<item jid='d@example.org' subscription='from'/></query></iq>");
+    for (int i = 0; i < 3; i++) {
+        char *push = heard_take(&f->c.heard, "the client", "<iq type='set' id='hfs-");
+        bool changed = strstr(push, "jid='a@example.org'") && strstr(push, "name='A &amp; B'");
+        bool added = strstr(push, "jid='d@example.org'") && strstr(push, "subscription='from'");
+        bool removed = strstr(push, "<item jid='b@example.org' subscription='remove'/>");
+        assert_int_equal(changed + added + removed, 1);
+        free(push);
+    }
+    client_hears_nothing(&f->c);
+    uint64_t before = f->s->in.received;
+    client_send(&f->c, "<iq type='result' id='hfs-0123-push-1'/>");
+    server_hears_nothing(f);
+    assert_true(f->s->in.received == before + 1); /* it counts as any other */
+}
+
 /* The last word of each kind. */
 static void test_last_word(void **state)
 {
@@ -391,23 +421,15 @@ static void test_session_iq(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_everything),
-        TEST(test_last_word),
-        TEST(test_withdrawn),
-        TEST(test_not_in_the_log),
-        TEST(test_answered_not_confirmed),
-        TEST(test_neither),
-        TEST(test_confirmed_not_answered),
-        TEST(test_up_to_the_queue),
-        TEST(test_answer_that_never_comes),
-        TEST(test_stranger_answers),
-        TEST(test_prefixes),
-        TEST(test_directed_limit),
-        TEST(test_lost_answers),
-        TEST(test_equal_ids),
-        TEST(test_same_id_as_the_roster),
-        TEST(test_without_id),
-        TEST(test_many_requests),
+        TEST(test_everything),       TEST(test_roster_changes_are_pushed),
+        TEST(test_last_word),        TEST(test_withdrawn),
+        TEST(test_not_in_the_log),   TEST(test_answered_not_confirmed),
+        TEST(test_neither),          TEST(test_confirmed_not_answered),
+        TEST(test_up_to_the_queue),  TEST(test_answer_that_never_comes),
+        TEST(test_stranger_answers), TEST(test_prefixes),
+        TEST(test_directed_limit),   TEST(test_lost_answers),
+        TEST(test_equal_ids),        TEST(test_same_id_as_the_roster),
+        TEST(test_without_id),       TEST(test_many_requests),
         TEST(test_session_iq),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
