@@ -305,12 +305,10 @@ static bool barrier_wanted(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
     usec receipts = receipts_barrier_at(s);
-    if (s->barrier.open)
-        return false;
+    if (s->barrier.open || s->held)
+        return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
     if (s->catching_up || s->posted.last_number != s->barrier.posted)
         return true;
-    if (s->held)
-        return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
     if (receipts >= 0 && s->cx->clock->mono >= receipts)
         return true;
     if (!s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
