@@ -85,7 +85,7 @@ static bool parse(struct buf *all, struct reply *r)
 bool ask(const char *socket_path, const char *method, const char *target, struct reply *reply_r, char **error_r,
          bool *gone_r)
 {
-    bool unused;
+    bool unused = false;
     struct buf all = {0};
     gone_r = gone_r ? gone_r : &unused;
     *gone_r = false;

@@ -97,9 +97,8 @@ enum exit_status command_drain(const struct options *o, const char *object)
 
 static void print_all(const json_t *list, const char *prefix)
 {
-    size_t i;
-    const json_t *text;
-    json_array_foreach(list, i, text) fprintf(stderr, "%s%s\n", prefix, json_string_value(text));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        fprintf(stderr, "%s%s\n", prefix, json_string_value(json_array_get(list, i)));
 }
 
 enum exit_status command_reload(const struct options *o, const char *object)

@@ -51,9 +51,8 @@ static void print_sessions(const json_t *list)
     static const char *const heads[] = {"SID",     "STATE",    ">FOR", ">UNACKED", ">OLDEST", ">ACK TIME",
                                         ">UNCONF", ">RESUMES", "VIA",  "PEER",     "JID",     NULL};
     struct table *t = table_new(heads);
-    size_t i;
-    const json_t *session;
-    json_array_foreach(list, i, session) add_row(t, session);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        add_row(t, json_array_get(list, i));
     table_print(t);
     table_free(t);
 }

@@ -77,7 +77,7 @@ void table_print(const struct table *t)
     int *width = mem_alloc(t->columns * sizeof *width);
     for (size_t i = 0; i < t->columns; i++)
         width[i] = column_width(t, i);
-    for (size_t i = 0; i < t->cells; i++)
+    for (size_t i = 0; t->columns && i < t->cells; i++)
         print_cell(t, i, width[i % t->columns]);
     free(width);
 }

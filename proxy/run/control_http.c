@@ -89,7 +89,8 @@ static bool matches(const struct order *o, struct slice path, struct slice *obje
     struct slice head = slice_str(o->head), tail = slice_str(o->tail);
     if (!o->tail)
         return slice_eq(path, head);
-    if (path.n <= head.n + tail.n || !slice_starts(path, head) || !slice_eq(slice_skip(path, path.n - tail.n), tail))
+    if (path.n <= head.n + tail.n || !slice_starts(path, head) ||
+        !slice_eq(slice_of(path.p + (path.n - tail.n), tail.n), tail))
         return false;
     *object_r = slice_of(path.p + head.n, path.n - head.n - tail.n);
     return true;
