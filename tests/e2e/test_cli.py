@@ -94,7 +94,7 @@ def test_describe_metrics_lists_metrics():
     assert run.returncode == 0
     lines = run.stdout.splitlines()
     assert len(lines) > 30
-    assert all(line.startswith("holdfast_") for line in lines)
+    assert all(line.startswith(("holdfast_", "process_")) for line in lines)
     assert any(line.startswith("holdfast_stanzas_total") and "counter" in line for line in lines)
 
 
