@@ -12,6 +12,10 @@ struct jid {
 /* Points into text. False for what cannot be a JID: empty or over-long parts (RFC 7622 3.1: 1023 bytes each). */
 bool jid_parse(struct slice text, struct jid *out);
 struct slice jid_bare(struct slice text); /* up to the first '/', text itself without one */
+static inline char jid_lower(char c)      /* ASCII alone */
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
 /* Equal up to ASCII case: domains are case-insensitive (RFC 7622 3.2). */
 bool jid_domain_eq(struct slice a, struct slice b);
 

@@ -18,17 +18,12 @@ static struct jid_row *row_at(const struct jid_table *t, uint32_t offset)
     return (struct jid_row *)(void *)(t->rows + offset);
 }
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
 static uint32_t hash_jid(const struct hash_key *seed, struct slice jid)
 {
     char folded[JID_MAX];
     size_t bare = jid_bare(jid).n;
     for (size_t i = 0; i < jid.n; i++)
-        folded[i] = i < bare ? lower(jid.p[i]) : jid.p[i];
+        folded[i] = i < bare ? jid_lower(jid.p[i]) : jid.p[i];
     return (uint32_t)hash_of(seed, slice_of(folded, jid.n));
 }
 

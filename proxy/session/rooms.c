@@ -47,8 +47,7 @@ static char *lower_key(struct slice bare)
 {
     char *key = mem_dup(bare);
     for (char *c = key; *c; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
+        *c = jid_lower(*c);
     return key;
 }
 
@@ -80,16 +79,6 @@ static struct room *find(const struct session *s, struct slice jid)
 
 /* ---- life ---- */
 
-static void replace(struct session *s, struct entry **slot, struct entry *e)
-{
-    if (*slot)
-        context_memory(s->cx, -(int64_t)entry_cost((*slot)->n));
-    if (e)
-        context_memory(s->cx, (int64_t)entry_cost(e->n));
-    entry_free(*slot);
-    *slot = e;
-}
-
 static struct room *add(struct session *s, struct slice jid)
 {
     if (!s->rooms) {
@@ -110,8 +99,8 @@ static struct room *add(struct session *s, struct slice jid)
 
 static void drop(struct session *s, struct room *r)
 {
-    replace(s, &r->presence, NULL);
-    replace(s, &r->asked, NULL);
+    setup_replace(s, &r->presence, NULL);
+    setup_replace(s, &r->asked, NULL);
     context_memory(s->cx, -(int64_t)(sizeof *r + (r->remembered ? REMEMBERED * sizeof *r->remembered : 0)));
     map_remove(s->rooms->by_key, slice_str(r->key));
     list_remove(&r->link);
@@ -151,7 +140,7 @@ static char *password_in(const struct entry *join)
 
 static void join(struct session *s, struct room *r, const struct element *e, struct entry *presence)
 {
-    replace(s, &r->presence, presence);
+    setup_replace(s, &r->presence, presence);
     free(r->occupant);
     r->occupant = occupant_of(e->to);
     free(r->password);
@@ -177,9 +166,9 @@ bool rooms_note_presence(struct session *s, const struct element *e, uint64_t nu
     if (joins)
         join(s, r, e, presence);
     else if (is_occupant(r->occupant, e->to))
-        replace(s, &r->presence, presence);
+        setup_replace(s, &r->presence, presence);
     else
-        replace(s, &r->asked, presence); /* XEP-0045 7.6: another nick, if the room grants it */
+        setup_replace(s, &r->asked, presence); /* XEP-0045 7.6: another nick, if the room grants it */
     return true;
 }
 
@@ -209,7 +198,7 @@ static bool refused(struct session *s, struct room *r, const struct element *e)
         return true;
     }
     if (r->asked)
-        replace(s, &r->asked, NULL);
+        setup_replace(s, &r->asked, NULL);
     else if (!r->joined && is_occupant(r->occupant, e->from))
         drop(s, r);
     return false;
@@ -260,7 +249,7 @@ static void renamed(struct session *s, struct room *r, struct slice nick)
     struct entry *asked = r->asked;
     r->asked = NULL;
     context_memory(s->cx, -(int64_t)entry_cost(asked->n));
-    replace(s, &r->presence, asked);
+    setup_replace(s, &r->presence, asked);
 }
 
 static void rejoin(struct session *s, struct room *r);
@@ -476,8 +465,8 @@ void rooms_replay(struct session *s, uint64_t before)
         r->refused = false;
         for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
             r->remembered[i] &= ~(uint64_t)FOUND;
-        replace(s, &r->asked, NULL); /* if it was not confirmed it is sent again */
-        if (r->joined) {             /* also ahead of a presence that is not a join, and is sent again */
+        setup_replace(s, &r->asked, NULL); /* if it was not confirmed it is sent again */
+        if (r->joined) {                   /* also ahead of a presence that is not a join, and is sent again */
             r->rejoining = true;
             rejoin(s, r);
         } else if (r->presence->number < before) {
@@ -566,7 +555,7 @@ static void load_room(struct session *s, struct record_reader *in)
         r->joined = joined;
         r->heard = heard;
         r->subject = subject;
-        replace(s, &r->presence, presence);
+        setup_replace(s, &r->presence, presence);
     } else {
         entry_free(presence);
     }

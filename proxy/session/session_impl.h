@@ -155,6 +155,8 @@ void session_drop_blank(struct session *s);                  /* at once, with al
 void session_stand_by(struct session *s, const char *proof); /* stranded, for its client to resume */
 void session_put_away(struct session *s);                    /* the store has it: gone, without any fates */
 /* setup.c. number: of the stanza in the uplink, 0 before stream management. */
+/* What a slot holds, counted as memory: takes e over, NULL forgets. */
+void setup_replace(struct session *s, struct entry **slot, struct entry *e);
 void setup_note(struct session *s, const struct element *e, uint64_t number);
 const struct entry *setup_presence(const struct session *s); /* the last broadcast, NULL: unavailable */
 void setup_replay(struct session *s, uint64_t before);       /* what came before that stanza */
@@ -171,7 +173,7 @@ bool rooms_hear_presence(struct session *s, const struct element *e);           
 bool rooms_hear_message(struct session *s, const struct element *e);                   /* true: it has had it */
 void rooms_replay(struct session *s, uint64_t before);
 bool rooms_rejoined(const struct session *s, uint64_t number); /* that join is done with: another one stands for it */
-void rooms_settle(struct session *s); /* those that have not answered are left */
+void rooms_settle(struct session *s);                          /* those that have not answered are left */
 void rooms_save(const struct session *s, struct buf *out);
 void rooms_load(struct session *s, struct record_reader *in);
 void rooms_forget(struct session *s);
@@ -188,7 +190,7 @@ void pending_note(struct session *s, const struct element *e, uint64_t number);
 void pending_answered(struct session *s, const struct element *e);
 bool pending_waits(const struct session *s, struct slice id, uint64_t number); /* false: the client has its answer */
 bool session_is_self(const struct session *s, struct slice jid); /* who speaks for the account; none: the server */
-void pending_lost(struct session *s, uint64_t upto); /* no answer will come to stanzas up to it */
+void pending_lost(struct session *s, uint64_t upto);             /* no answer will come to stanzas up to it */
 void pending_save(const struct session *s, struct buf *out);
 void pending_load(struct session *s, struct record_reader *in);
 void pending_forget(struct session *s);

@@ -35,8 +35,7 @@ static struct setup *setup_of(struct session *s)
     return s->setup;
 }
 
-/* Takes e over (NULL: forgets). */
-static void replace(struct session *s, struct entry **slot, struct entry *e)
+void setup_replace(struct session *s, struct entry **slot, struct entry *e)
 {
     if (*slot)
         context_memory(s->cx, -(int64_t)entry_cost((*slot)->n));
@@ -73,7 +72,7 @@ static bool note_privacy(struct session *s, const struct element *e, uint64_t nu
     if (!active || !slice_eq_str(e->type, "set"))
         return false;
     bool declined = !node_attr(active, "name").n;
-    replace(s, &setup_of(s)->iq[SETUP_PRIVACY], declined ? NULL : copy(s, e, number));
+    setup_replace(s, &setup_of(s)->iq[SETUP_PRIVACY], declined ? NULL : copy(s, e, number));
     return true;
 }
 
@@ -85,14 +84,14 @@ static void note_request(struct session *s, const struct element *e, uint64_t nu
         return;
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
         if (slice_eq_str(e->type, requests[i].type) && node_child(e->tree, requests[i].ns, requests[i].name))
-            replace(s, &setup_of(s)->iq[requests[i].slot], requests[i].ends ? NULL : copy(s, e, number));
+            setup_replace(s, &setup_of(s)->iq[requests[i].slot], requests[i].ends ? NULL : copy(s, e, number));
 }
 
 /* ---- presence ---- */
 
 static void drop_directed(struct session *s, struct directed *d)
 {
-    replace(s, &d->presence, NULL);
+    setup_replace(s, &d->presence, NULL);
     map_remove(s->setup->by_to, slice_of(d->to, d->n));
     list_remove(&d->link);
     free(d);
@@ -132,7 +131,7 @@ static void put_directed(struct session *s, struct slice to, struct entry *prese
         list_append(&setup->directed, &d->link);
         map_put(setup->by_to, slice_of(d->to, d->n), d);
     }
-    replace(s, &d->presence, presence);
+    setup_replace(s, &d->presence, presence);
 }
 
 static void note_directed(struct session *s, const struct element *e, uint64_t number, bool available)
@@ -147,7 +146,7 @@ static void note_directed(struct session *s, const struct element *e, uint64_t n
 /* RFC 6121 4.5.2, 4.6.3: unavailable to all withdraws what was told to some. */
 static void note_unavailable(struct session *s)
 {
-    replace(s, &setup_of(s)->presence, NULL);
+    setup_replace(s, &setup_of(s)->presence, NULL);
     drop_all_directed(s);
     rooms_forget(s);
     sightings_forget(s);
@@ -159,7 +158,7 @@ static void note_presence(struct session *s, const struct element *e, uint64_t n
     if (!available && !slice_eq_str(e->type, "unavailable"))
         return;
     if (!e->to.n && available)
-        replace(s, &setup_of(s)->presence, copy(s, e, number));
+        setup_replace(s, &setup_of(s)->presence, copy(s, e, number));
     else if (!e->to.n)
         note_unavailable(s);
     else if (!rooms_note_presence(s, e, number))
@@ -314,8 +313,8 @@ void setup_forget(struct session *s)
         return;
     drop_all_directed(s);
     for (int i = 0; i < SETUP_IQS; i++)
-        replace(s, &setup->iq[i], NULL);
-    replace(s, &setup->presence, NULL);
+        setup_replace(s, &setup->iq[i], NULL);
+    setup_replace(s, &setup->presence, NULL);
     forget_awaited(setup);
     map_free(setup->by_to);
     free(setup);
@@ -356,8 +355,8 @@ static struct entry *load_slot(struct record_reader *in)
 void setup_load(struct session *s, struct record_reader *in)
 {
     for (int i = 0; i < SETUP_IQS; i++)
-        replace(s, &setup_of(s)->iq[i], load_slot(in));
-    replace(s, &setup_of(s)->presence, load_slot(in));
+        setup_replace(s, &setup_of(s)->iq[i], load_slot(in));
+    setup_replace(s, &setup_of(s)->presence, load_slot(in));
     for (size_t n = record_take_count(in); n && !in->bad; n--) {
         struct slice to = record_take_text(in);
         struct entry *presence = record_take_entry(in);

@@ -32,17 +32,12 @@ bool jid_parse(struct slice text, struct jid *out)
     return part_is_good(out->domain) && !memchr(out->domain.p, '@', out->domain.n);
 }
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
 bool jid_domain_eq(struct slice a, struct slice b)
 {
     if (a.n != b.n)
         return false;
     for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+        if (jid_lower(a.p[i]) != jid_lower(b.p[i]))
             return false;
     return true;
 }
