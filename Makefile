@@ -133,7 +133,7 @@ sim: $(SIM_BIN)
 	@$(RUN_UNIT) $^
 
 e2e: $(PROGRAMS)
-	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
+	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) HOLDFAST_UNDER="$(UNDER)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
 fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
 	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
@@ -160,18 +160,21 @@ run: deps $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(BUILD)/holdfast UPSTREAM="$(UPSTREAM)" DOMAIN="$(DOMAIN)" STORE="$(STORE)" PORT="$(PORT)" \
 	    $(PYTHON) tests/run.py
 
+VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
     "fuzz: fuzz SECONDS=60"
 CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address" \
+    "black box, threads, a few: e2e SANITIZER=thread T=-ktest_sm_scripted" \
+    'black box, valgrind, one: e2e UNDER="$(VALGRIND)" T=-kbusy_cut' \
     "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24" \
     "bench, small: bench SANITIZER=address QUICK=1"
-VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
     "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
     "black box, threads: e2e SANITIZER=thread" \
-    'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"'
+    'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"' \
+    'black box, valgrind, some: e2e UNDER="$(VALGRIND)" T="-k \"test_sm_scripted or (test_rebuild and prosody)\""'
 
 check:
 	@$(PYTHON) tests/check.py $(CHECK) $(CHECK_E2E)
@@ -187,7 +190,7 @@ help:
 	@echo "make demo        shows with real clients what a cut costs with and without Holdfast"
 	@echo "make check       all that must pass before a change goes in; ends with N passed, N failed"
 	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"
-	@echo "                 and the unit tests under valgrind"
+	@echo "                 and more under valgrind"
 	@echo "make unit        unit tests;  make sim: simulations"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"

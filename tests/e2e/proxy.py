@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from servers import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("HOLDFAST_BIN") or ROOT / "build" / "holdfast").resolve()
+UNDER = shlex.split(os.environ.get("HOLDFAST_UNDER") or "")  # "valgrind ...": what runs it
 WORKERS = int(os.environ.get("HOLDFAST_WORKERS") or 4)
 START_SECONDS = 30
 STOP_SECONDS = 60
@@ -85,7 +87,7 @@ class Proxy:
                 "TSAN_OPTIONS": "second_deadlock_stack=1:halt_on_error=0"}
         with open(self.log_file, "ab") as log:
             self._child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", str(self._binary), "-c", str(self.config_file)],
+                ["setpriv", "--pdeathsig", "KILL", *UNDER, str(self._binary), "-c", str(self.config_file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, env=env)
         if wait:
             self.wait_ready()
