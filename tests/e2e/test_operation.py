@@ -101,6 +101,7 @@ def test_who_was_silent_leaves_first(stub_scene):
     s = stub_scene(proxy_drain="60s", proxy_drain_grace="11s", proxy_drain_rate=1, proxy_workers=1, sums=False)
     talking, silent = s.login("talking"), s.login("silent")
     s.proxy.signal(signal.SIGTERM)
+    s.wait_figure(1, "draining")
     while s.figure("draining") and not silent.closed:  # it speaks all the time; the other one for 10 s no more
         talking.ping()
         silent.is_open()
