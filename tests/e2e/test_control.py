@@ -353,7 +353,7 @@ def test_reload_tells_a_certificate_that_is_none(stub_scene, tmp_path):
 
 def test_reload_tells_what_needs_a_restart(stub_scene):
     s = stub_scene()
-    s.proxy.settings["proxy.workers"] = 1
+    s.proxy.settings["proxy.workers"] += 1
     s.proxy.write_config()
     status, out, error = s.proxy.ctl("reload", check=False)
     assert status == 0 and "is reloaded" in out
