@@ -242,8 +242,8 @@ def test_a_rebuilt_session_is_equal_to_the_old_one(own_scene, own_legacy, crowd_
     alice.until(lambda: alice.presence.get(leaver.jid) == "unavailable", "the leaver has left", SETTLED)
     for each in (bob, stayer):
         each.until(lambda each=each: each.presence.get(alice.jid) == "available", "presence of alice")
-        assert alice.presence[each.jid] == "available"
-    assert other.presence.get(alice.jid) == "available"
+        alice.until(lambda each=each: alice.presence.get(each.jid) == "available", "their presence at alice")
+    other.until(lambda: other.presence.get(alice.jid) == "available", "presence of alice at her other resource")
     answered = [each for each in alice.got[before:] if each.get("id") in ("roster", "carbons", "active", "list")]
     assert not answered, f"answers that it has had before: {answered}"
     assert_well(proxied)
@@ -714,7 +714,8 @@ def test_hundreds_of_sessions_outlive_two_restarts(own_scene, own_legacy, crowd_
     for each, leaver in zip(attached[-LEAVERS:], leavers):
         each.until(lambda each=each, leaver=leaver: each.presence[leaver.jid] == "unavailable", "the leaver", SETTLED)
     for one, other in friends:
-        assert one.presence[other.jid] == other.presence[one.jid] == "available"
+        one.until(lambda one=one, other=other: one.presence[other.jid] == "available", "presence of a friend")
+        other.until(lambda one=one, other=other: other.presence[one.jid] == "available", "presence of a friend")
     assert_well(members)
     assert s.figure("resumes_total", result="rebuilt") == s.figure("resumes_total") == 2 * len(members)
     print(f"{own_legacy.kind}: {time.monotonic() - began:.0f} s in all")
