@@ -12,6 +12,7 @@ import sys
 import time
 
 OK = re.compile(r"^\[       OK \]", re.M)
+SKIPPED = re.compile(r"^\[  SKIPPED \] ([A-Za-z_]\w*)$", re.M)
 FAILED = re.compile(r"^\[  FAILED  \] ([A-Za-z_]\w*)", re.M)
 STARTED = re.compile(r"^\[ RUN      \] (\w+)", re.M)
 
@@ -26,7 +27,8 @@ def run(binary, under, seconds):
         text = ((late.stdout or b"") + (late.stderr or b"")).decode(errors="replace")
         text, status = text + f"\ntime limit: not done within {seconds} s\n", -1
     passed = len(OK.findall(text))
-    failed = len(set(STARTED.findall(text))) - passed  # also the one in which it crashed or hung
+    # also the one in which it crashed or hung
+    failed = len(set(STARTED.findall(text))) - passed - len(set(SKIPPED.findall(text)))
     failed = max(failed, len(set(FAILED.findall(text))))
     if (status and not failed) or not passed + failed:
         failed += 1

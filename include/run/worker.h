@@ -68,9 +68,11 @@ void worker_join(struct worker *w);
 void worker_free(struct worker *w);
 
 /* From any thread: */
-/* New settings and certificates; config must outlive the worker. NULL tls contexts keep the old ones. */
+/* New settings and certificates. NULL tls contexts keep the old ones. When the worker has them, and looks at the old
+ * configuration no more, taken(owner of node->inbox, arg) is called on the main thread; not if the worker stops first.
+ */
 void worker_reload(struct worker *w, const struct config *config, struct tls_context *server,
-                   struct tls_context *upstream);
+                   struct tls_context *upstream, void (*taken)(void *owner, void *arg), void *arg);
 /* Of the first one: a check of the upstreams may be due. */
 void worker_check_upstreams(struct worker *w);
 /* No new connections, and no streams on those that have not begun one. */

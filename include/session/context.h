@@ -93,7 +93,7 @@ struct relay_sample {
 
 struct context {
     const struct context_ops *ops;
-    const struct settings *settings; /* may be replaced between turns; old ones stay valid */
+    const struct settings *settings; /* may be replaced between turns */
     const struct clock *clock;
     struct timers *timers;
     struct counters *counters;

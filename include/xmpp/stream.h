@@ -52,7 +52,7 @@ struct stream_events {
     void (*failed)(void *ctx, enum stream_error error, const char *text);
 };
 
-/* Neither the pool nor the limits are copied: they must outlive it. */
+/* The pool must outlive it; limits are copied. */
 struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *limits,
                           const struct stream_events *events, void *ctx);
 void stream_free(struct stream *s); /* NULL is fine; may be called inside an upcall (takes effect when it returns) */
@@ -72,7 +72,7 @@ size_t stream_pending(const struct stream *s);
 struct slice stream_extra_ns(const struct stream *s);
 /* Another worker goes on with it: its pool is used from now on (a bound parser goes along). */
 void stream_set_pool(struct stream *s, struct parser_pool *pool);
-/* From now on; not copied either. */
+/* From now on. */
 void stream_set_limits(struct stream *s, const struct stream_limits *limits);
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx);
 

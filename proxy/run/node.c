@@ -24,9 +24,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define LOGIN_GUARD_PLACES (32 << 10) /* 1 MiB */
-#define WAKE_SIGNAL        SIGUSR1    /* of our own, to the main thread */
-#define TICK_MS            100        /* how often the main thread looks around while nothing is signalled */
+#define LOGIN_GUARD_PLACES (32 << 10)           /* 1 MiB */
+#define WAKE_SIGNAL        SIGUSR1              /* of our own, to the main thread */
+#define TICK_MS            100                  /* how often the main thread looks around while nothing is signalled */
 #define TICKET_KEY_AGE     (12 * 3600 * USEC_S) /* of the key that seals; it opens for as long once more */
 
 struct running {
@@ -34,14 +34,20 @@ struct running {
     struct stats_http **stats; /* NULL-terminated; NULL = none */
     size_t stats_count;
     struct passed *passed; /* NULL after the start */
-    struct config **old;   /* replaced by reloads: workers may still look at their settings */
-    size_t old_count;
-    usec fed;     /* the watchdog */
-    usec rotated; /* the ticket keys */
+    struct list retired;   /* struct retired.link */
+    usec fed;              /* the watchdog */
+    usec rotated;          /* the ticket keys */
     struct certificate_watch *certificates;
     struct drain drain;
     struct stats_http *control; /* NULL: no control socket */
     pthread_t thread;           /* the main one */
+};
+
+/* A configuration that a reload has replaced, until no worker looks at it any more. */
+struct retired {
+    struct list link;
+    struct config *config;
+    unsigned users;
 };
 
 static usec mono_now(void)
@@ -263,6 +269,7 @@ static bool start(struct running *r)
     const struct config *config = node->config;
     raise_descriptors();
     r->thread = pthread_self();
+    list_init(&r->retired);
     node->inbox = inbox_new_woken(wake_main, r, r);
     node->started = mono_now();
     random_bytes(node->secret, sizeof node->secret);
@@ -299,6 +306,31 @@ static void each_worker(struct proxy_node *node, void (*tell_worker)(struct work
 }
 
 /* New TLS contexts for all workers, or none: a bad certificate changes nothing. */
+static void discard(struct retired *old)
+{
+    list_remove(&old->link);
+    config_free(old->config);
+    free(old);
+}
+
+static void on_taken(void *running, void *arg)
+{
+    struct retired *old = arg;
+    (void)running;
+    if (--old->users == 0)
+        discard(old);
+}
+
+/* The one in force will be the workers' no more. */
+static struct retired *retire(struct running *r)
+{
+    struct retired *old = MEM_NEW(struct retired);
+    old->config = r->node.config;
+    old->users = r->node.worker_count;
+    list_append(&r->retired, &old->link);
+    return old;
+}
+
 static bool reload_workers(struct running *r, const struct config *config, char **error_r)
 {
     struct proxy_node *node = &r->node;
@@ -308,11 +340,12 @@ static bool reload_workers(struct running *r, const struct config *config, char 
     while (made < node->worker_count && worker_tls(config, node->tickets, &server[made], &upstream[made], error_r))
         made++;
     bool good = made == node->worker_count;
+    struct retired *old = good ? retire(r) : NULL;
     if (good)
         note_certificates(r, config, server[0]);
     for (unsigned i = 0; i < made; i++) {
         if (good) {
-            worker_reload(node->workers[i], config, server[i], upstream[i]);
+            worker_reload(node->workers[i], config, server[i], upstream[i], on_taken, old);
         } else {
             tls_free(server[i]);
             tls_free(upstream[i]);
@@ -329,11 +362,9 @@ static void log_problems(const struct config_problems *problems)
         LOG(problems->list[i].warning ? LOG_WARN : LOG_ERROR, "configuration", LF("detail", problems->list[i].text));
 }
 
-/* What is in force from here on; workers may still look at the settings of the old one. */
+/* What is in force from here on. */
 static void take_config(struct running *r, struct config *config)
 {
-    r->old = mem_realloc(r->old, (r->old_count + 1) * sizeof *r->old);
-    r->old[r->old_count++] = r->node.config;
     note_config(&r->node, config);
     memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
     memory_store_set_limit(r->node.store, config->settings.limits.memory);
@@ -500,9 +531,8 @@ static void free_all(struct running *r)
     upstreams_free(node->upstreams);
     free(r->stats);
     passed_free(r->passed);
-    for (size_t i = 0; i < r->old_count; i++)
-        config_free(r->old[i]);
-    free(r->old);
+    for (struct list *it; (it = list_first(&r->retired));)
+        discard(CONTAINER_OF(it, struct retired, link));
     config_free(node->config);
 }
 

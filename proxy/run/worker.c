@@ -620,6 +620,8 @@ void worker_join(struct worker *w)
 struct reload {
     const struct config *config;
     struct tls_context *server, *upstream;
+    void (*taken)(void *owner, void *arg);
+    void *arg;
 };
 
 static void replace(struct tls_context **old, struct tls_context *new)
@@ -641,13 +643,14 @@ static void do_reload(void *owner, void *arg)
     replace(&w->tls_upstream, r->upstream);
     if (moved && w->names)
         use_upstreams(w, r->config);
+    inbox_post(w->node->inbox, r->taken, r->arg);
     free(r);
 }
 
 void worker_reload(struct worker *w, const struct config *config, struct tls_context *server,
-                   struct tls_context *upstream)
+                   struct tls_context *upstream, void (*taken)(void *owner, void *arg), void *arg)
 {
-    struct reload r = {config, server, upstream};
+    struct reload r = {config, server, upstream, taken, arg};
     void *copy = mem_copy(&r, sizeof r);
     if (!inbox_post(w->inbox, do_reload, copy)) {
         tls_free(server);

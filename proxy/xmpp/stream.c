@@ -27,7 +27,7 @@ enum halt {
 
 struct stream {
     struct parser_pool *pool;
-    const struct stream_limits *limits;
+    struct stream_limits limits;
     const struct stream_events *events;
     void *ctx;
     enum phase phase;
@@ -51,7 +51,7 @@ struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *
 {
     struct stream *s = MEM_NEW(struct stream);
     s->pool = pool;
-    s->limits = limits;
+    s->limits = *limits;
     s->events = events;
     s->ctx = ctx;
     return s;
@@ -113,7 +113,7 @@ void stream_set_pool(struct stream *s, struct parser_pool *pool)
 
 void stream_set_limits(struct stream *s, const struct stream_limits *limits)
 {
-    s->limits = limits;
+    s->limits = *limits;
 }
 
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx)
@@ -193,7 +193,7 @@ static unsigned count_attributes(struct stream *s, const char **atts)
 
 static bool names_fit(const struct stream *s)
 {
-    return !s->limits->names || s->parser->names <= s->limits->names;
+    return !s->limits.names || s->parser->names <= s->limits.names;
 }
 
 static void header_start(struct stream *s, const char *name, const char **atts, size_t at)
@@ -224,15 +224,15 @@ static void on_start(void *ctx, const char *name, const char **atts)
     if (s->halt != HALT_NONE)
         return;
     size_t at = event_at(s), end = s->parser->event_end;
-    if (end - at > s->limits->tag_bytes)
+    if (end - at > s->limits.tag_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a tag is too long");
-    else if (count_attributes(s, atts) > s->limits->attributes)
+    else if (count_attributes(s, atts) > s->limits.attributes)
         fail(s, STREAM_POLICY_VIOLATION, "a tag has too many attributes");
     else if (!names_fit(s))
         fail(s, STREAM_POLICY_VIOLATION, "an element has too many tags and attributes");
     else if (s->phase == PHASE_HEADER)
         header_start(s, name, atts, at);
-    else if (s->parser->builder.depth >= s->limits->depth)
+    else if (s->parser->builder.depth >= s->limits.depth)
         fail(s, STREAM_POLICY_VIOLATION, "elements are nested too deep");
     else
         element_builder_start(&s->parser->builder, name, atts, at, end);
@@ -243,7 +243,7 @@ static void deliver(struct stream *s)
 {
     struct parser *p = s->parser;
     size_t start = p->builder.start, end = p->event_end;
-    if (end - start > s->limits->stanza_bytes) {
+    if (end - start > s->limits.stanza_bytes) {
         fail(s, STREAM_POLICY_VIOLATION, "an element is too large");
         return;
     }
@@ -305,7 +305,7 @@ static void on_namespace(void *ctx, const char *prefix, const char *uri)
 {
     struct stream *s = ctx;
     s->parser->declarations++;
-    if (uri && strlen(uri) > s->limits->namespace_bytes)
+    if (uri && strlen(uri) > s->limits.namespace_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a namespace is too long");
     else if (s->reader)
         header_reader_declare(s->reader, prefix, uri);
@@ -412,9 +412,9 @@ static void check_incomplete(struct stream *s)
     const struct parser *p = s->parser;
     if (is_restricted_ahead(s))
         fail_restricted(s);
-    else if (p->fed - p->event_end > s->limits->tag_bytes)
+    else if (p->fed - p->event_end > s->limits.tag_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a tag is too long");
-    else if (p->builder.depth && p->fed - p->builder.start > s->limits->stanza_bytes)
+    else if (p->builder.depth && p->fed - p->builder.start > s->limits.stanza_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "an element is too large");
 }
 

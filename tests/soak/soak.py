@@ -217,7 +217,8 @@ class Soak:
         self.legacy.start()
         authority = Authority(pathlib.Path(self.directory.name) / "tls")
         authority.issue()
-        self.proxy = Proxy(self.legacy.upstream, authority, log_level="info", sm_confirm_linger="6s" if arguments.legacy == "ejabberd" else "0",
+        self.proxy = Proxy(self.legacy.upstream, authority, log_level="info", sm_tombstone_ttl="1m",
+                           sm_confirm_linger="6s" if arguments.legacy == "ejabberd" else "0",
                            proxy_workers="2", limits_connections_per_ip="100000")
         self.proxy.start()
         self.idle = self.held()

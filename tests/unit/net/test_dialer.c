@@ -204,7 +204,8 @@ static void the_head_goes_first(void **state)
 static void sources_take_turns(void **state)
 {
     struct fixture *f = *state;
-    char *const sources[] = {TEXT("::1"), TEXT("127.0.0.2"), TEXT("192.0.2.77"), TEXT("127.0.0.3"), NULL}; /* one is of nobody here */
+    char *const sources[] = {TEXT("::1"), TEXT("127.0.0.2"), TEXT("192.0.2.77"), TEXT("127.0.0.3"),
+                             NULL}; /* one is of nobody here */
     const char *const expected[] = {"127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"};
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
     char *const nonsense[] = {TEXT("localhost"), NULL}, *const none[] = {NULL};
@@ -401,6 +402,7 @@ struct server {
     char detail[128];
 };
 
+/* Servers are static where they are used: the last transport goes when the test has returned. */
 static void on_entered(void *server)
 {
     ((struct server *)server)->entered++;
@@ -451,7 +453,7 @@ static void assert_server(const struct server *s, int entered, int failed, int l
 static void the_next_server_is_tried(void **state)
 {
     struct fixture *f = *state;
-    struct server dead = {0}, live = {0}, spare = {0};
+    static struct server dead = {0}, live = {0}, spare = {0};
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
     const struct dial_route routes[] = {route_to("127.0.0.2", port, &dead), route_to("127.0.0.3", port, &dead),
                                         route_to("127.0.0.1", port, &live), route_to("127.0.0.1", port, &spare)};
@@ -472,7 +474,7 @@ static void the_next_server_is_tried(void **state)
 static void all_servers_may_fail(void **state)
 {
     struct fixture *f = *state;
-    struct server one = {0}, two = {0};
+    static struct server one = {0}, two = {0};
     int port = 0, listening = listen_loopback("127.0.0.1", &port); /* keeps the port */
     const struct dial_route routes[] = {route_to("127.0.0.2", port, &one), route_to("127.0.0.3", port, &two)};
     dial_routes(f, routes, 2, TEST_TIMEOUT);
@@ -488,7 +490,7 @@ static void all_servers_may_fail(void **state)
 static void a_silent_server_leaves_time_for_the_next(void **state)
 {
     struct fixture *f = *state;
-    struct server silent = {0}, live = {0};
+    static struct server silent = {0}, live = {0};
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
     struct black_hole h = black_hole_open("127.0.0.2", &port);
     const struct dial_route routes[] = {route_to("127.0.0.2", port, &silent), route_to("127.0.0.1", port, &live)};
@@ -511,7 +513,7 @@ static void without_routes_the_reason_is_told(void **state)
 static void a_dial_that_is_given_up_has_left(void **state)
 {
     struct fixture *f = *state;
-    struct server silent = {0};
+    static struct server silent = {0};
     int port = 0;
     struct black_hole h = black_hole_open("127.0.0.1", &port);
     const struct dial_route route = route_to("127.0.0.1", port, &silent);
