@@ -494,9 +494,13 @@ static void use_upstreams(struct worker *w, const struct config *config)
     upstream_names_use(w->names, &config->upstream, config->settings.upstream_tls == UPSTREAM_TLS_DIRECT, on_known, w);
 }
 
-static void begin_upstreams(struct worker *w, const struct config *config)
+/* On the loop, whose clock stood still until it ran: a check that begins by an old one would be late at once. */
+static void begin_upstreams(void *owner, void *arg)
 {
     static const struct health_ops health_ops = {dial_check};
+    struct worker *w = owner;
+    const struct config *config = w->config;
+    (void)arg;
     w->names = upstream_names_new(w->loop, config->proxy.resolver, w->node->upstreams, w->cx.counters);
     use_upstreams(w, config);
     w->health = health_new(&w->cx, w->node->upstreams, &health_ops);
@@ -518,7 +522,7 @@ static void *run(void *arg)
     pthread_setname_np(pthread_self(), name);
     arm_beat(w, BEAT);
     if (w->index == 0)
-        begin_upstreams(w, w->config);
+        inbox_post(w->inbox, begin_upstreams, NULL);
     loop_run(w->loop);
     return NULL;
 }
