@@ -19,13 +19,13 @@ CFLAGS += $(STD) $(WARN) $(OPT) $(HARDEN) -Iinclude -DHOLDFAST_VERSION='"$(VERSI
 LDFLAGS += $(if $(SANITIZER),$(SAN_$(SANITIZER)),-pie -Wl,-z,relro,-z,now) -pthread
 
 LIBS_PURE := -lexpat
-LIBS := -lexpat -lev -lssl -lcrypto -lcares -lmicrohttpd $(shell pkg-config --libs libsystemd 2>/dev/null)
+LIBS := -lexpat -lev -lssl -lcrypto -lcares -lhiredis -lmicrohttpd $(shell pkg-config --libs libsystemd 2>/dev/null)
 HAVE_SYSTEMD := $(shell pkg-config --exists libsystemd 2>/dev/null && echo 1)
 CFLAGS += $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
 
 # Layers without sockets: unit tests and simulations link these with expat alone, so that the linker proves the layering.
 PURE_LAYERS := base xmpp store cluster session
-IMPURE_LAYERS := net run
+IMPURE_LAYERS := net redis run
 PURE_SRC := $(foreach l,$(PURE_LAYERS),$(wildcard proxy/$l/*.c))
 IMPURE_SRC := $(foreach l,$(IMPURE_LAYERS),$(wildcard proxy/$l/*.c))
 PURE_OBJ := $(PURE_SRC:%.c=$(BUILD)/%.o)
@@ -64,12 +64,16 @@ $(BUILD)/libpure.a: $(PURE_OBJ)
 $(BUILD)/libimpure.a: $(IMPURE_OBJ)
 	@rm -f $@; ar rcs $@ $^
 
-# Unit tests of the pure layers link with expat alone; those of net and run with everything.
+# Unit tests of the pure layers link with expat alone; those of net, redis and run with everything.
 define UNIT_RULE
-$(BUILD)/$(1:.c=): $(BUILD)/$(1:.c=.o) $(if $(filter net run,$(word 3,$(subst /, ,$1))),$(BUILD)/libimpure.a) $(BUILD)/libpure.a
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(if $(filter net run,$(word 3,$(subst /, ,$1))),$(BUILD)/libpure.a $$(LIBS),$$(LIBS_PURE)) -lcmocka
+$(BUILD)/$(1:.c=): $(BUILD)/$(1:.c=.o) $(if $(filter $(IMPURE_LAYERS),$(word 3,$(subst /, ,$1))),$(BUILD)/libimpure.a) $(BUILD)/libpure.a
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(if $(filter $(IMPURE_LAYERS),$(word 3,$(subst /, ,$1))),$(BUILD)/libpure.a $$(LIBS),$$(LIBS_PURE)) $$(LIBS_TEST) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call UNIT_RULE,$t)))
+# The Redis store is tried on real servers, through a client of the tests' own that loses answers when told to.
+REDIS_TESTS := $(filter $(BUILD)/tests/unit/store/test_redis_%,$(UNIT_BIN))
+$(REDIS_TESTS): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/unit/store/redis_*.c))
+$(REDIS_TESTS): LIBS_TEST := -lhiredis
 
 # Simulations are cmocka programs over all pure layers: one binary for each tests/sim/test_*.c, the other files are shared.
 SIM_MAIN := $(wildcard tests/sim/test_*.c)
@@ -135,6 +139,10 @@ sim: $(SIM_BIN)
 e2e: $(PROGRAMS)
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) HOLDFAST_UNDER="$(UNDER)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
+# Nodes are killed under load, one at a time.
+chaos: $(PROGRAMS)
+	@$(MAKE) --no-print-directory e2e HOLDFAST_CHAOS_SECONDS=120 HOLDFAST_CHAOS_CLIENTS=200 T=-ktest_failover JOBS=1
+
 fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
 	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
 
@@ -163,14 +171,13 @@ run: deps $(BUILD)/holdfast
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
     "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
-    "fuzz: fuzz SECONDS=60"
-CHECK_E2E := "demo: demo SANITIZER=address" "black box: e2e SANITIZER=address" \
+    "fuzz: fuzz SECONDS=60 || soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24 || demo: demo SANITIZER=address"
+CHECK_E2E := "black box: e2e SANITIZER=address JOBS=5" \
     "black box, threads, a few: e2e SANITIZER=thread T=-ktest_sm_scripted" \
     'black box, valgrind, one: e2e UNDER="$(VALGRIND)" T=-kbusy_cut' \
-    "soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24" \
     "bench, small: bench SANITIZER=address QUICK=1"
 CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
-    "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
+    "chaos: chaos" "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
     "black box, threads: e2e SANITIZER=thread" \
     'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"' \
@@ -195,6 +202,7 @@ help:
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
+	@echo "make chaos       200 clients, two and three nodes that are killed in turn, for two minutes each"
 	@echo "make bench       what a message, a session, a login costs, beside HAProxy, Prosody, ejabberd; QUICK=1, ROWS=a,b"
 	@echo "make bench-profile  where the time goes: TOOL=perf or callgrind"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
@@ -206,7 +214,7 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all build unit sim e2e fuzz soak layers lint deps run check check-full help clean
+.PHONY: all build unit sim e2e chaos fuzz soak layers lint deps run check check-full help clean
 .SECONDARY:
 -include $(shell find $(BUILD) $(FUZZ) -name '*.d' 2>/dev/null)
 

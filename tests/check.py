@@ -2,8 +2,12 @@
 `N passed, N failed`. A stage is a make command; where its output ends with such a line itself, its tests are counted,
 and one that fails without a count is one failure.
 
-    check.py "NAME: make-target VARIABLE=value ..." ..."""
+    check.py "NAME: make-target VARIABLE=value ..." ...
 
+Stages in one word with || between them run side by side: one that mostly waits beside one that computes. Their output
+comes when they are done."""
+
+import concurrent.futures
 import os
 import re
 import shlex
@@ -14,13 +18,13 @@ import time
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed")
 
 
-def run(stage):
-    """(passed, failed); the output goes through."""
+def run(stage, show):
+    """(passed, failed); show gets each line of the output."""
     command = [os.environ.get("MAKE", "make"), "--no-print-directory", f"-j{os.cpu_count() or 2}", *shlex.split(stage)]
     passed = failed = 0
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     for line in child.stdout:
-        print(line, end="", flush=True)
+        show(line)
         found = COUNTS.match(line)
         if found:
             passed, failed = int(found[1]), int(found[2])
@@ -29,13 +33,24 @@ def run(stage):
     return passed, failed
 
 
-def main(stages):
+def run_named(stage, buffered):
+    """(name, passed, failed, seconds)"""
+    name, _, command = stage.partition(": ")
+    lines = [f"== {name}: make {command}\n"]
+    if not buffered:
+        print(lines.pop(), end="", flush=True)
+    begin = time.monotonic()
+    result = (name, *run(command, lines.append if buffered else lambda line: print(line, end="", flush=True)))
+    print("".join(lines), end="", flush=True)
+    return (*result, time.monotonic() - begin)
+
+
+def main(groups):
     results = []
-    for stage in stages:
-        name, _, command = stage.partition(": ")
-        print(f"== {name}: make {command}", flush=True)
-        begin = time.monotonic()
-        results.append((name, *run(command), time.monotonic() - begin))
+    for group in groups:
+        stages = group.split(" || ")
+        with concurrent.futures.ThreadPoolExecutor(len(stages)) as pool:
+            results += pool.map(lambda stage: run_named(stage, len(stages) > 1), stages)
     print("\n== summary")
     for name, passed, failed, seconds in results:
         print(f"{'FAILED' if failed else 'ok':6} {name}: {passed} passed, {failed} failed ({seconds:.0f} s)")

@@ -13,11 +13,12 @@ MAY_INCLUDE = {
     "base": (),
     "xmpp": ("base",),
     "net": ("base",),
-    "store": ("base", "xmpp/queue.h"),  # what is kept is a queue of numbered stanzas
+    "redis": ("base", "net"),
+    "store": ("base", "xmpp/queue.h", "redis"),  # what is kept is a queue of numbered stanzas
     "cluster": ("base", "store/store.h", "net"),
-    "session": ("base", "xmpp", "net/transport.h", "store/store.h", "cluster/owner.h"),
+    "session": ("base", "xmpp", "net/transport.h", "store/store.h", "store/kept.h", "cluster/owner.h"),
     "ctl": ("base",),  # a program of its own
-    "run": ("base", "xmpp", "net", "store", "cluster", "session"),
+    "run": ("base", "xmpp", "net", "redis", "store", "cluster", "session"),
 }
 
 # Who may see which library; all other headers in <> are the system's.
@@ -26,8 +27,8 @@ LIBRARIES = {
     "ev.h": ("net",),
     "ares.h": ("net",),
     "wslay/": ("net",),
-    "openssl/": ("net", "run/digest.c"),
-    "hiredis/": ("store",),
+    "openssl/": ("net", "run/digest.c", "redis/script.c"),
+    "hiredis/": ("redis", "store", "run/storage.c"),
     "microhttpd.h": ("run",),
     "jansson.h": ("ctl",),
     "systemd/": ("run",),
@@ -82,6 +83,9 @@ SELF_TEST = (  # path, text, how many faults
     ("proxy/xmpp/x.c", '#include <expat.h>\n// #include "run/config.h"\n', 0),
     ("proxy/store/x.c", '#include "xmpp/queue.h"\n', 0),
     ("proxy/store/x.c", '#include "xmpp/sm.h"\n', 1),
+    ("proxy/store/x.c", '#include "redis/redis.h"\n#include <hiredis/hiredis.h>\n', 0),
+    ("proxy/redis/x.c", '#include "net/dialer.h"\n#include <hiredis/hiredis.h>\n', 0),
+    ("proxy/redis/x.c", '#include "store/store.h"\n#include <ev.h>\n#include <openssl/ssl.h>\n', 3),
     ("proxy/cluster/x.c", '#include "session/session.h"\n', 1),
     ("proxy/run/versions.c", '#include <ev.h>\n', 0),
     ("proxy/run/x.c", '#include <ev.h>\n', 1),

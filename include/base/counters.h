@@ -79,6 +79,16 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(receipts_withheld, COUNTER, "Delivery receipts asked for and not made by the proxy, by reason") \
     F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
+    F(store_sessions, GAUGE, "Sessions kept in Redis by this node")                                \
+    F(store_commits, COUNTER, "Stanzas that Redis has committed, by direction")                    \
+    F(store_commit_seconds, HISTOGRAM, "From a stanza written to Redis to its answer")             \
+    F(store_uncommitted_stanzas, GAUGE, "Stanzas in queues that Redis has not committed yet")      \
+    F(store_fenced, COUNTER, "Sessions that another node had taken over")                          \
+    F(store_claims, COUNTER, "Sessions of other nodes that this one tried to take over, by result") \
+    F(store_reaped, COUNTER, "Sessions ended since their node was gone")                           \
+    F(store_reaped_discarded, COUNTER, "Uplink requests and presence of such sessions, acked and perhaps not processed") \
+    F(store_resyncs, COUNTER, "Times that Redis was asked what it holds of a session, by result")  \
+    F(store_waiting, GAUGE, "Operations that wait until Redis is back: messages for mailboxes, ends of sessions") \
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
     F(lookups, COUNTER, "Questions to name servers about upstream servers, by result")             \
     F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
@@ -90,6 +100,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(login_seconds, HISTOGRAM, "From the connection of a client to its session")                  \
     F(resume_seconds, HISTOGRAM, "From a resume request to its answer")                            \
     F(turn_seconds, HISTOGRAM, "How long one turn of an event loop took")                          \
+    F(redis_connections, GAUGE, "Connections to Redis servers that are up")                        \
+    F(redis_reconnects, COUNTER, "Connections to Redis servers made anew after one was lost")       \
+    F(redis_commands, COUNTER, "Commands answered by Redis, or in its place, by result")           \
+    F(redis_redirects, COUNTER, "Commands sent once more, by why")                                 \
+    F(redis_backlog_bytes, GAUGE, "Bytes of commands that Redis has not answered yet")             \
+    F(redis_command_seconds, HISTOGRAM, "From a command to its answer by Redis")                   \
     F(loop_lag_seconds, HISTOGRAM, "How much later than due a timer of each event loop ran, once a second")
 
 /* enum constant, family, labels */
@@ -212,6 +228,19 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(receipts_swallowed_late, receipts_swallowed, "what=\"late\"")                                \
     M(receipts_swallowed_error, receipts_swallowed, "what=\"error\"")                              \
     M(answered_for_client, answered_for_client, "")                                                \
+    M(store_sessions, store_sessions, "")                                                          \
+    M(store_commits_down, store_commits, "direction=\"downlink\"")                                 \
+    M(store_commits_up, store_commits, "direction=\"uplink\"")                                     \
+    M(store_commit_time, store_commit_seconds, "")                                                 \
+    M(store_uncommitted, store_uncommitted_stanzas, "")                                            \
+    M(store_fenced, store_fenced, "")                                                              \
+    M(store_claims_won, store_claims, "result=\"won\"")                                            \
+    M(store_claims_lost, store_claims, "result=\"lost\"")                                          \
+    M(store_reaped, store_reaped, "")                                                              \
+    M(store_reaped_up_discarded, store_reaped_discarded, "")                                       \
+    M(store_resyncs_same, store_resyncs, "result=\"same\"")                                        \
+    M(store_resyncs_rewritten, store_resyncs, "result=\"rewritten\"")                              \
+    M(store_waiting, store_waiting, "")                                                            \
     M(upstream_dials_ok, upstream_dials, "result=\"ok\"")                                          \
     M(upstream_dials_failed, upstream_dials, "result=\"failed\"")                                  \
     M(lookups_ok, lookups, "result=\"ok\"")                                                        \
@@ -243,6 +272,19 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(proxy_headers_bad, proxy_headers, "result=\"bad\"")                                          \
     M(backpressure_client, backpressure, "leg=\"client\"")                                         \
     M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
+    M(redis_connections, redis_connections, "")                                                    \
+    M(redis_reconnects, redis_reconnects, "")                                                      \
+    M(redis_commands_done, redis_commands, "result=\"done\"")                                      \
+    M(redis_commands_refused, redis_commands, "result=\"refused\"")                                \
+    M(redis_commands_fault, redis_commands, "result=\"fault\"")                                    \
+    M(redis_commands_away, redis_commands, "result=\"away\"")                                      \
+    M(redis_commands_unknown, redis_commands, "result=\"unknown\"")                                \
+    M(redis_redirects_moved, redis_redirects, "why=\"moved\"")                                     \
+    M(redis_redirects_ask, redis_redirects, "why=\"ask\"")                                         \
+    M(redis_redirects_again, redis_redirects, "why=\"moving\"")                                    \
+    M(redis_redirects_script, redis_redirects, "why=\"script\"")                                   \
+    M(redis_backlog, redis_backlog_bytes, "")                                                      \
+    M(redis_command_time, redis_command_seconds, "")                                               \
     M(ack_round_trip, ack_round_trip_seconds, "")                                                  \
     M(barrier_lag, barrier_seconds, "")                                                            \
     M(relay_up, relay_seconds, "direction=\"uplink\"")                                             \
@@ -282,6 +324,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     R(ADMIN, admin)                                                                                \
     R(PURGED, purged)                   /* a detached session whose account was purged */          \
     R(SHUTDOWN, shutdown)                                                                          \
+    R(FENCED, fenced)                   /* another node has taken the session over */              \
+    R(RELEASED, released)               /* let go, for another node to take over */                \
+    R(STORE_AWAY, store_away)           /* a client that resumes what only the store knows */      \
     R(INTERNAL, internal)
 
 #define CLOSE_REASON_ENUM_(upper, lower) CLOSE_##upper,

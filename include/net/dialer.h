@@ -1,5 +1,6 @@
 /* Outgoing connections: resolves without blocking the loop (c-ares), tries the addresses in order (both
- * families, RFC 8305 without the race: next one on failure or after a share of the time), connects without blocking. */
+ * families, RFC 8305 without the race: next one on failure or after a share of the time), connects without blocking.
+ * Also to UNIX sockets. */
 #ifndef HOLDFAST_NET_DIALER_H
 #define HOLDFAST_NET_DIALER_H
 
@@ -48,6 +49,7 @@ struct dial_target {
     size_t route_count;
     const struct dial_events *events; /* must outlive the transport */
     const char *no_route;             /* what `closed` tells if there is none */
+    const char *path;                 /* with host = NULL and no routes: of a UNIX socket */
     int proxy_header;        /* a PROXY protocol header of that version goes ahead of all else, also of TLS; 0 = none */
     struct endpoints client; /* whom it tells of; an end that is none: of the connection itself */
 };

@@ -23,6 +23,8 @@ struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struc
  * hosts: names that its certificate may be for besides the one asked for (RFC 6120 13.7.2.1 wants the domain there),
  * NULL-terminated, or NULL; addresses among them are left out. */
 struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hosts, char **error_r);
+/* Of a client context for another protocol than XMPP: no ALPN is offered, which such a peer might refuse. */
+void tls_forgo_alpn(struct tls_context *tls);
 /* Transports that use it keep what they need; the caller's reference ends. NULL is fine. */
 void tls_free(struct tls_context *tls);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct dialer {
@@ -363,6 +364,24 @@ static void take_routes(struct dial *dial, const struct dial_target *target)
     try_next(dial);
 }
 
+/* Connected at once or not at all. */
+static void dial_path(struct dial *dial, const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int error = ENAMETOOLONG;
+    if (strlen(path) < sizeof sa.sun_path) {
+        memcpy(sa.sun_path, path, strlen(path));
+        dial->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        error = dial->fd >= 0 && connect(dial->fd, (struct sockaddr *)&sa, sizeof sa) == 0 ? 0 : errno;
+    }
+    if (!error) {
+        connected(dial);
+        return;
+    }
+    note_failure(dial, TRANSPORT_REFUSED, mem_printf("connect %s: %s", path, strerror(error)));
+    give_up(dial);
+}
+
 struct transport *dialer_dial(struct dialer *d, const struct dial_target *target)
 {
     struct dial *dial = MEM_NEW(struct dial);
@@ -385,6 +404,8 @@ struct transport *dialer_dial(struct dialer *d, const struct dial_target *target
     dial->io.data = dial;
     if (target->host)
         resolve(dial, target->port);
+    else if (target->path)
+        dial_path(dial, target->path);
     else
         take_routes(dial, target);
     return t;

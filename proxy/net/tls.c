@@ -19,6 +19,7 @@ struct tls_context {
     atomic_int refs;
     bool server;
     bool verify;   /* client side */
+    bool no_alpn;  /* likewise */
     char **hosts;  /* other names that the peer's certificate may be for; NULL-terminated, or NULL */
     SSL_CTX **ctx; /* one per pair, the first is the default; a single one on the client side */
     size_t n;
@@ -201,6 +202,11 @@ struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hos
     return tls;
 }
 
+void tls_forgo_alpn(struct tls_context *tls)
+{
+    tls->no_alpn = true;
+}
+
 struct tls_context *tls_ref(struct tls_context *tls)
 {
     if (tls)
@@ -262,7 +268,7 @@ SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool dir
         return ssl;
     }
     SSL_set_connect_state(ssl);
-    if (direct)
+    if (direct && !tls->no_alpn)
         SSL_set_alpn_protos(ssl, ALPN, ALPN_SIZE);
     if (tls->verify && !(name && *name))
         *error_r = mem_strdup("no name to verify the certificate for");

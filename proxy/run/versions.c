@@ -3,6 +3,7 @@
 #include <ev.h>
 #include <expat.h>
 #include <gnu/libc-version.h>
+#include <hiredis/hiredis.h>
 #include <microhttpd.h>
 #include <openssl/crypto.h>
 #include <openssl/opensslv.h>
@@ -48,6 +49,7 @@ void versions_describe(struct buf *out)
     buf_printf(out, "libev: %d.%d, running %d.%d, poller %s\n", EV_VERSION_MAJOR, EV_VERSION_MINOR, ev_version_major(),
                ev_version_minor(), poller());
     buf_printf(out, "c-ares: %s, running %s\n", ARES_VERSION_STR, ares_version(NULL));
+    buf_printf(out, "hiredis: %d.%d.%d\n", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
     buf_printf(out, "libmicrohttpd: %x.%x.%x, running %s\n", MHD_VERSION >> 24, MHD_VERSION >> 16 & 0xff,
                MHD_VERSION >> 8 & 0xff, MHD_get_version());
 #ifdef HAVE_SYSTEMD

@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* A name server on loopback that knows a few names:
@@ -544,6 +545,44 @@ static void a_dial_may_be_freed_at_any_time(void **state)
     black_hole_close(&h);
 }
 
+static void a_unix_socket_is_dialled(void **state)
+{
+    struct fixture *f = *state;
+    char dir[] = "/tmp/holdfast-test-XXXXXX", p[8];
+    assert_non_null(mkdtemp(dir));
+    char *path = mem_printf("%s/socket", dir);
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
+    int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listening, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(listening, 4), 0);
+    const struct dial_target target = {.path = path, .timeout = TEST_TIMEOUT};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    assert_int_equal(f->o.ready + f->o.closed, 0);
+    transport_write(f->o.t, slice_str("early"));
+    run_until(f->l, owner_is_ready, &f->o);
+    int fd = accept(listening, NULL, NULL);
+    assert_int_equal(recv(fd, p, 5, MSG_WAITALL), 5);
+    assert_memory_equal(p, "early", 5);
+    assert_int_equal(send(fd, "late", 4, 0), 4);
+    run_until_arrived(f->l, &f->o, 4);
+    close(fd);
+    run_until(f->l, owner_is_closed, &f->o);
+    assert_int_equal(f->o.end, TRANSPORT_FIN);
+    close(listening);
+    unlink(path);
+    rmdir(dir);
+    free(path);
+}
+
+static void a_unix_socket_that_is_not_there_is_told(void **state)
+{
+    struct fixture *f = *state;
+    const struct dial_target target = {.path = "/nonexistent/socket", .timeout = TEST_TIMEOUT};
+    owner_take(&f->o, dialer_dial(f->d, &target));
+    assert_fails(f, TRANSPORT_REFUSED, "connect /nonexistent/socket: No such file or directory");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -568,6 +607,8 @@ int main(void)
         TEST(a_silent_server_leaves_time_for_the_next),
         TEST(without_routes_the_reason_is_told),
         TEST(a_dial_that_is_given_up_has_left),
+        TEST(a_unix_socket_is_dialled),
+        TEST(a_unix_socket_that_is_not_there_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

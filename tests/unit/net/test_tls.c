@@ -1,3 +1,4 @@
+#include "../../../proxy/net/tcp_private.h"
 #include "net/dialer.h"
 #include "support.h"
 #include <ev.h>
@@ -82,6 +83,25 @@ static void direct_tls_carries_bytes(void **state)
     transport_free(&f->c.t, true);
     run_until(f->l, owner_is_closed, &f->s);
     assert_int_equal(f->s.end, TRANSPORT_FIN);
+}
+
+static void alpn_is_offered_to_xmpp_servers_alone(void **state)
+{
+    struct fixture *f = *state;
+    const unsigned char *chosen;
+    unsigned n;
+    dial_tls(f, "xmpp.example");
+    run_until(f->l, both_ready, f);
+    SSL_get0_alpn_selected(tcp_of(f->s.t)->ssl, &chosen, &n);
+    assert_int_equal(n, 11);
+    owner_end(&f->s, true);
+    owner_end(&f->c, true);
+    f->s = f->c = (struct owner){0};
+    tls_forgo_alpn(f->client);
+    dial_tls(f, "xmpp.example");
+    run_until(f->l, both_ready, f);
+    SSL_get0_alpn_selected(tcp_of(f->s.t)->ssl, &chosen, &n);
+    assert_int_equal(n, 0);
 }
 
 #define BIG ((size_t)6 << 20)
@@ -538,6 +558,7 @@ int main(void)
         TEST(a_silent_peer_times_out),
         TEST(garbage_is_no_handshake),
         TEST(alpn_must_be_ours_if_offered),
+        TEST(alpn_is_offered_to_xmpp_servers_alone),
         TEST(old_versions_are_refused),
         TEST(sni_chooses_the_certificate),
         TEST(a_cut_is_not_a_goodbye),

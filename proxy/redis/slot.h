@@ -1,0 +1,7 @@
+/* The slots of Redis Cluster; with one server it has all of them. redis_slot is in redis/redis.h. */
+#ifndef HOLDFAST_REDIS_SLOT_H
+#define HOLDFAST_REDIS_SLOT_H
+
+#define SLOTS 16384u
+
+#endif
