@@ -40,6 +40,7 @@ struct config {
         enum proxy_protocol upstream_proxy_protocol;
         char **upstream_source; /* literal addresses */
         char *node;
+        char *secret_file; /* NULL = none */
         unsigned workers;
         usec drain, drain_grace;
         unsigned drain_rate; /* clients a second */
@@ -48,7 +49,7 @@ struct config {
         char **starttls, **tls, **stats; /* as listener_open takes them */
         bool proxy_protocol;
         struct network_list proxy_from;
-        char *control;                   /* path, NULL = none */
+        char *control; /* path, NULL = none */
         unsigned control_mode;
     } listen;
     struct {
@@ -59,6 +60,8 @@ struct config {
     } tls;
     struct {
         char *url, *file; /* file: NULL = none */
+        char *password_file, *sentinel_password_file, *ca;
+        unsigned wait_replicas;
     } store;
     struct {
         enum log_level level;

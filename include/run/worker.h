@@ -11,10 +11,10 @@
 #include "run/login_guard.h"
 #include "run/upstreams.h"
 #include "session/context.h"
-#include "store/memory.h"
 #include <stdatomic.h>
 
 struct worker;
+struct storage; /* proxy/run/storage.h */
 
 enum drain_stage {
     DRAIN_NONE,
@@ -29,7 +29,7 @@ struct proxy_node {
     struct worker **workers;
     unsigned worker_count;
     struct owner *owner;
-    struct memory_store *store;
+    struct storage *storage;
     struct admission *admission;
     struct login_guard *login_guard;
     struct upstreams *upstreams;
@@ -49,7 +49,6 @@ struct proxy_node {
     struct inbox *inbox;       /* of the main thread; its owner is for node_orders.h */
     usec started;              /* monotonic */
     char *name;
-    char secret[32]; /* for tags */
 };
 
 /* The TLS contexts of one worker; those that the configuration does not want are NULL. False with *error_r (free it).

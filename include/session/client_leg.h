@@ -9,7 +9,7 @@
 
 struct login;
 struct parting;
-struct tombstone_ask;
+struct store_ask;
 struct session;
 struct upstream_leg;
 
@@ -63,10 +63,10 @@ struct client_leg {
         struct client_allowance bytes, stanzas;
         struct timer timer; /* ends STOP_RATE */
     } rate;
-    struct login *login;       /* what only negotiation needs; NULL once bound */
-    struct session *session;   /* when BOUND, or the one that is asked when RESUMING */
-    struct parting *parting;   /* when ENDING */
-    struct tombstone_ask *ask; /* the store is asked about an old session; NULL when not */
+    struct login *login;     /* what only negotiation needs; NULL once bound */
+    struct session *session; /* when BOUND, or the one that is asked when RESUMING */
+    struct parting *parting; /* when ENDING */
+    struct store_ask *ask;   /* the store is asked about an old session; NULL when not */
 };
 
 /* Takes the transport over. Nothing is called up before it has returned. */

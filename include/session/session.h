@@ -44,6 +44,9 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
 /* The node stops, and the session is to outlive that: its client is cut, and when the server has confirmed what came
  * last it goes into the store. False when it cannot be resumed anyway. */
 bool session_freeze(struct session *s);
+/* The node stops, and time is short: what a store that outlives it has of the session stays there as it is. False: it
+ * has nothing of it. */
+bool session_abandon(struct session *s);
 /* One that was kept, stranded now: its client may resume it. False when the record is not one. */
 bool session_thaw(struct context *cx, const char *sid, struct slice record);
 

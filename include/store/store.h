@@ -12,7 +12,10 @@
 #include "base/slice.h"
 #include "xmpp/queue.h"
 
-#define SID_SIZE 33 /* 32 hex digits and NUL: a hash of the previd, so that no log or key reveals one */
+/* 48 hex digits and NUL: the tag of the account, then a hash of the previd, so that no log or key reveals one. All that
+ * a store keeps for an account lies under its tag. */
+#define SID_SIZE 49
+#define TAG_SIZE 25 /* 24 hex digits and NUL */
 
 struct store;
 
@@ -44,9 +47,10 @@ struct store_ops {
      * is there already under that origin is not doubled but becomes free to be taken again. Takes e over. */
     void (*box_put)(struct store *s, enum store_box box, struct slice account, struct entry *e);
     /* Hands copies of all free messages of the account to a session, oldest first, with their origins, and lends them
-     * to it: until box_put gives them back nobody else gets them. The callee owns the chain
-     * (entry.next). */
-    void (*box_take)(struct store *s, enum store_box box, struct slice account, store_mail_fn *done, void *ctx);
+     * to it: until box_put gives them back nobody else gets them (of a store for many nodes: while that session lives,
+     * and some minutes longer). The callee owns the chain (entry.next). A store that is away has none. */
+    void (*box_take)(struct store *s, enum store_box box, struct slice account, const char *sid, store_mail_fn *done,
+                     void *ctx);
     /* It has arrived: it is removed. */
     void (*box_done)(struct store *s, enum store_box box, struct slice account, struct slice origin);
     /* Keeps what is needed to answer a late resume with the last h (XEP-0198 5); forgotten after the store's ttl. */
@@ -62,8 +66,12 @@ struct store_ops {
     void (*purge)(struct store *s, struct slice account, store_purge_fn *done, void *ctx);
 };
 
+struct kept_ops;
+
 struct store {
     const struct store_ops *ops;
+    const struct kept_ops *kept;   /* store/kept.h; NULL: of one node, sessions die with it */
+    void (*turn)(struct store *s); /* at the end of each turn of the loop, behind the sessions'; NULL: not needed */
 };
 
 #endif

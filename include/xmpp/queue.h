@@ -35,6 +35,7 @@ struct entry {
     bool delayed;                          /* carries a delay element */
     bool stamp;                            /* is to be written with a delay stamp, whenever it is written */
     bool receipted;                        /* the client has sent a receipt of its own for it: it has it */
+    bool secret;                           /* its bytes are never given to a store: passwords */
     char bytes[];
 };
 

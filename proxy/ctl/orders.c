@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SID_LENGTH 32
+#define SID_LENGTH 48
 #define LOOK_MS    500
 #define END_MS     15000 /* for the process to end when its socket is gone */
 

@@ -55,8 +55,8 @@ static void warn(struct certificate_watch *c, const struct clock *now)
     }
 }
 
-long long certificate_watch_note(struct certificate_watch *c, const struct config *config, const struct tls_context *server,
-                            const struct clock *now)
+long long certificate_watch_note(struct certificate_watch *c, const struct config *config,
+                                 const struct tls_context *server, const struct clock *now)
 {
     long long earliest = 0;
     clear(c);

@@ -1,6 +1,7 @@
 /* The kinds of values: text to field, with limits. */
 #include "base/mem.h"
 #include "config_row.h"
+#include "redis/url.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdlib.h>
@@ -44,6 +45,19 @@ static bool set_socket(struct config *config, const struct config_row *row, cons
     if (strlen(text) >= sizeof((struct sockaddr_un *)0)->sun_path) {
         buf_printf(reason, "\"%s\" is too long for a socket; take a path of less than %zu bytes", text,
                    sizeof((struct sockaddr_un *)0)->sun_path);
+        return false;
+    }
+    return set_text(config, row, text, reason);
+}
+
+static bool set_store(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    char *error = NULL;
+    struct redis_url *url = strcmp(text, "memory:") == 0 ? NULL : redis_url_parse(text, &error);
+    redis_url_free(url);
+    if (error) { /* the text may hold a password: it is not told */
+        buf_printf(reason, "is neither memory: nor a Redis: %s", error);
+        free(error);
         return false;
     }
     return set_text(config, row, text, reason);
@@ -574,6 +588,7 @@ const struct config_type config_text = {"text", set_text, release_text};
 const struct config_type config_file = {"file", set_text, release_text};
 const struct config_type config_socket = {"file", set_socket, release_text};
 const struct config_type config_mode = {"mode", set_mode, NULL};
+const struct config_type config_store = {"text", set_store, release_text};
 const struct config_type config_node = {"name", set_node, release_text};
 const struct config_type config_location = {"host:port", set_location, release_text};
 const struct config_type config_domains = {"list of domains", set_domains, release_list};

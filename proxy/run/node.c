@@ -15,6 +15,8 @@
 #include "run/systemd.h"
 #include "run/worker.h"
 #include "session/session.h"
+#include "storage.h"
+#include "store/memory.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -221,15 +223,25 @@ static bool make_tickets(struct running *r)
     return r->node.tickets != NULL;
 }
 
+static struct storage *make_storage(struct proxy_node *node)
+{
+    char *error = NULL;
+    struct storage *s = storage_new(node->config, node->name, &node->memory, &error);
+    if (error)
+        LOG(LOG_ERROR, "cannot start", LF("reason", error));
+    free(error);
+    return s;
+}
+
 static bool load_store(struct proxy_node *node)
 {
     const char *file = node->config->store.file;
-    char *error = file ? memory_store_load(node->store, file) : NULL;
+    char *error = file ? memory_store_load(storage_memory(node->storage), file) : NULL;
     if (error) {
         tell(node->config, "store", "file", error);
         return false;
     }
-    struct memory_store_figures figures = memory_store_figures(node->store);
+    struct memory_store_figures figures = memory_store_figures(storage_memory(node->storage));
     if (file)
         LOG(LOG_INFO, "store file read", LF("file", file), LF_INT("messages", figures.messages),
             LF_INT("sessions", figures.sessions));
@@ -241,7 +253,7 @@ static bool load_store(struct proxy_node *node)
 /* The sessions of the last run, shared out among the workers, whose threads have not begun. */
 static void thaw_sessions(struct proxy_node *node)
 {
-    struct store *store = memory_store_get(node->store);
+    struct store *store = memory_store_get(storage_memory(node->storage));
     char sid[SID_SIZE];
     unsigned next = 0;
     for (struct buf record = {0}; store->ops->session_take(store, sid, &record);) {
@@ -272,15 +284,15 @@ static bool start(struct running *r)
     list_init(&r->retired);
     node->inbox = inbox_new_woken(wake_main, r, r);
     node->started = mono_now();
-    random_bytes(node->secret, sizeof node->secret);
     node->owner = owner_new();
-    node->store = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
-    memory_store_set_limit(node->store, config->settings.limits.memory);
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
     r->certificates = certificate_watch_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);
+    node->storage = make_storage(node);
+    if (!node->storage)
+        return false;
     node->upstreams = upstreams_new(check_upstreams, node);
     if (!load_store(node))
         return false;
@@ -366,8 +378,9 @@ static void log_problems(const struct config_problems *problems)
 static void take_config(struct running *r, struct config *config)
 {
     note_config(&r->node, config);
-    memory_store_set_ttls(r->node.store, config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl);
-    memory_store_set_limit(r->node.store, config->settings.limits.memory);
+    memory_store_set_ttls(storage_memory(r->node.storage), config->settings.sm.mailbox_ttl,
+                          config->settings.sm.tombstone_ttl);
+    memory_store_set_limit(storage_memory(r->node.storage), config->settings.limits.memory);
     log_configure(config->log.level, config->log.format);
 }
 
@@ -481,9 +494,9 @@ static void run_until_end(struct running *r, const sigset_t *set)
 /* What the mailboxes hold, by now also what sessions had not delivered. */
 static void save(struct proxy_node *node)
 {
-    struct memory_store_figures mail = memory_store_figures(node->store);
+    struct memory_store_figures mail = memory_store_figures(storage_memory(node->storage));
     const char *file = node->config->store.file;
-    char *error = file ? memory_store_save(node->store, file) : NULL;
+    char *error = file ? memory_store_save(storage_memory(node->storage), file) : NULL;
     if (error)
         LOG(LOG_ERROR, "store file", LF("detail", error));
     if (mail.messages && (!file || error))
@@ -520,7 +533,7 @@ static void free_all(struct running *r)
     struct proxy_node *node = &r->node;
     certificate_watch_free(r->certificates);
     tls_tickets_free(node->tickets);
-    memory_store_free(node->store);
+    storage_free(node->storage);
     owner_free(node->owner);
     admission_free(node->admission);
     login_guard_free(node->login_guard);
@@ -540,7 +553,7 @@ static void free_all(struct running *r)
 static void abandon(struct running *r)
 {
     stop_http(r);
-    struct memory_store_figures kept = memory_store_figures(r->node.store);
+    struct memory_store_figures kept = memory_store_figures(storage_memory(r->node.storage));
     if (kept.messages || kept.outbox || kept.sessions || kept.tombstones)
         save(&r->node);
     each_worker(&r->node, worker_free);

@@ -8,6 +8,7 @@
 #include "node_orders.h"
 #include "question.h"
 #include "session/session.h"
+#include "storage.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
 

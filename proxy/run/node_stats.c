@@ -8,6 +8,8 @@
 #include "run/upstream_metrics.h"
 #include "run/versions.h"
 #include "session/session.h"
+#include "storage.h"
+#include "store/memory.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -52,6 +54,7 @@ static bool ready(void *ctx, struct buf *reasons)
         BUF_LIT(reasons, "draining\n");
         good = false;
     }
+    good = storage_is_ready(node->storage, reasons) && good;
     return upstreams_ready(node->upstreams, reasons) && good;
 }
 
@@ -135,7 +138,7 @@ static void read_the_late(struct figures *f, struct proxy_node *node)
 
 static void take_store(struct counters *c, struct proxy_node *node)
 {
-    struct memory_store_figures mail = memory_store_figures(node->store);
+    struct memory_store_figures mail = memory_store_figures(storage_memory(node->storage));
     count_set(c, METRIC_mailbox_messages, (int64_t)mail.messages);
     count_set(c, METRIC_outbox_messages, (int64_t)mail.outbox);
     count_set(c, METRIC_mailbox_bytes, (int64_t)mail.bytes);

@@ -151,5 +151,5 @@ void process_metrics_describe(struct buf *out)
 {
     for (int f = 0; f < FIGURES; f++)
         counters_add_description(out, families[f].shown ? families[f].shown : families[f].name, families[f].type,
-                              families[f].help);
+                                 families[f].help);
 }

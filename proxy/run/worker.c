@@ -9,6 +9,8 @@
 #include "run/digest.h"
 #include "session/client_leg.h"
 #include "session/session.h"
+#include "storage.h"
+#include "store/memory.h"
 #include "upstream_names.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -41,6 +43,7 @@ struct worker {
     pthread_t thread;
     struct loop *loop;
     struct dialer *dialer;
+    struct storage_end *storage;
     struct proxied *proxied;
     struct inbox *inbox;
     struct tls_context *tls_server, *tls_upstream;
@@ -107,23 +110,26 @@ static void starttls_upstream(struct context *cx, struct transport *t, const cha
     tcp_starttls(t, self(cx)->tls_upstream, domain, HANDSHAKE_TIMEOUT);
 }
 
-/* A tag of the account, which nobody can make without the node's secret, and 128 random bits. */
+/* The tag of the account, and 128 random bits. */
 static void previd_new(struct context *cx, struct slice account, char *out, size_t size)
 {
-    char tag[25], random[33];
-    struct buf text = {0};
-    buf_append(&text, self(cx)->node->secret, sizeof self(cx)->node->secret);
-    buf_add(&text, account);
-    digest_hex(buf_slice(&text), tag, 12);
-    buf_free(&text);
+    char tag[TAG_SIZE], random[33];
+    storage_tag(self(cx)->node->storage, account, tag);
     random_hex(random, 16);
     snprintf(out, size, "%s-%s", tag, random);
 }
 
+/* A previd that is none of ours gets a tag that no account has. */
 static void sid_of(struct context *cx, struct slice previd, char sid[SID_SIZE])
 {
     (void)cx;
-    digest_hex(previd, sid, (SID_SIZE - 1) / 2);
+    char hash[SID_SIZE];
+    digest_hex(previd, hash, (SID_SIZE - 1) / 2);
+    size_t tag = 0;
+    while (tag < previd.n && previd.p[tag] && strchr("0123456789abcdef", previd.p[tag]))
+        tag++;
+    bool ours = tag == TAG_SIZE - 1 && previd.n > tag && previd.p[tag] == '-';
+    snprintf(sid, SID_SIZE, "%.24s%s", ours ? previd.p : hash, hash + TAG_SIZE - 1);
 }
 
 static void client_arrives(void *owner, void *arg)
@@ -416,7 +422,8 @@ static void count_exhausted(struct worker *w)
 static bool end_now(void *ctx, struct session *s)
 {
     (void)ctx;
-    session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
+    if (!session_abandon(s))
+        session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
     return true;
 }
 
@@ -441,7 +448,7 @@ static void on_beat(void *ctx)
     count_exhausted(w);
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
-        memory_store_sweep(w->node->store, w->cx.clock->wall);
+        memory_store_sweep(storage_memory(w->node->storage), w->cx.clock->wall);
     }
     bool quiet = loop_closing(w->loop) == 0 && list_is_empty(&w->cx.partings) && registry_count(w->cx.registry) == 0;
     if (w->stop_by && (now >= w->stop_by || quiet)) {
@@ -457,6 +464,8 @@ static void on_turn_end(void *ctx)
 {
     struct worker *w = ctx;
     context_turn_end(&w->cx);
+    if (w->cx.store->turn)
+        w->cx.store->turn(w->cx.store);
     atomic_store_explicit(&w->last_turn, w->cx.clock->mono, memory_order_relaxed);
     atomic_store_explicit(&w->sessions, registry_count(w->cx.registry), memory_order_relaxed);
 }
@@ -571,7 +580,6 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.clock = loop_clock(w->loop);
     w->cx.timers = loop_timers(w->loop);
     w->cx.counters = counters_new();
-    w->cx.store = memory_store_get(node->store);
     w->cx.owner = node->owner;
     w->cx.parsers = parser_pool_new();
     w->cx.registry = registry_new();
@@ -584,6 +592,10 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     atomic_store(&w->last_turn, w->cx.clock->mono);
     loop_on_turn_end(w->loop, on_turn_end, w);
     loop_on_turn_done(w->loop, on_turn_done, w);
+    if (!storage_join(node->storage, &w->cx, node->config->proxy.resolver, index, &w->storage, error_r)) {
+        worker_free(w);
+        return NULL;
+    }
     return w;
 }
 
@@ -600,6 +612,7 @@ void worker_free(struct worker *w)
     close_ports(w);
     end_upstreams(w);
     timers_cancel(w->cx.timers, &w->beat);
+    storage_leave(w->storage);
     dialer_free(w->dialer);
     proxied_drop(w->proxied);
     proxied_free(w->proxied);
@@ -733,7 +746,8 @@ void worker_shed(struct worker *w, size_t legs)
 static bool end_session(void *ctx, struct session *s)
 {
     const struct worker *w = ctx;
-    if (!w->node->config->store.file || !session_freeze(s))
+    bool kept = w->node->config->store.file || storage_is_shared(w->node->storage);
+    if (!kept || !session_freeze(s))
         session_end(s, CLOSE_SHUTDOWN, GOODBYE_CUT);
     return true;
 }

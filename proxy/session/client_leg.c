@@ -97,9 +97,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
         client_write_str(c, "</stream:stream>");
     enum log_level level = is_probe(c, reason) ? LOG_DEBUG : LOG_INFO;
     if (c->sid[0] || level == LOG_DEBUG || context_may_tell(cx))
-        LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
-            LF("peer", c->leg.transport->peer), LF("phase", client_phase_name(c->phase)),
-            LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+        LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
+            LF("phase", client_phase_name(c->phase)), LF("reason", close_reason_name(reason)),
+            LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     if (c->phase < CLIENT_BOUND)
         count_add(cx->counters, METRIC_connections_logging_in, -1);
     client_set_phase(c, CLIENT_CLOSED);

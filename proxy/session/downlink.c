@@ -67,6 +67,7 @@ void downlink_check_full(struct session *s)
 void downlink_append(struct session *s, struct entry *e)
 {
     sm_out_append(&s->out, e);
+    keeping_appended(s, KEPT_DOWN);
     count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     count(s->cx->counters, METRIC_unacked_stanzas);
     count_add(s->cx->counters, METRIC_unacked_bytes, (int64_t)entry_cost(e->n));
@@ -116,6 +117,8 @@ static bool note(struct session *s, const struct element *e)
 {
     if (!s->may_resume)
         return false;
+    if (e->kind != ELEMENT_MESSAGE || slice_eq_str(e->type, "groupchat"))
+        keeping_changed(s, false);
     if (e->kind == ELEMENT_IQ)
         pending_answered(s, e);
     if (e->kind == ELEMENT_MESSAGE)
@@ -161,6 +164,7 @@ void session_from_upstream(struct session *s, const struct element *e)
 
 void downlink_release(struct session *s, uint64_t upto)
 {
+    keeping_releasing(s, KEPT_DOWN, upto);
     sm_out_acked(&s->out, upto);
     receipts_on_acked(s);
     for (struct entry *e; (e = sm_out_take(&s->out));) {
@@ -249,6 +253,8 @@ static void write_waiting(struct session *s)
     for (struct entry *e; (e = sm_out_next(&s->out)) != NULL;) {
         if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER)
             return; /* goes on when drained */
+        if (!keeping_may_write(s, e))
+            return; /* goes on when the store has answered */
         if (e->number <= s->replay_upto)
             count(s->cx->counters, METRIC_stanzas_replayed);
         note_relayed(s, e);

@@ -8,6 +8,13 @@
 #include "xmpp/xml.h"
 #include <inttypes.h>
 
+/* It keeps its number: the store knows it by that. */
+static void collect(struct queue *q, struct entry *e)
+{
+    q->last_number = e->number - 1;
+    queue_append(q, e);
+}
+
 static void to_mailbox(struct fate *f, struct entry *e)
 {
     if (e->origin) {
@@ -17,7 +24,10 @@ static void to_mailbox(struct fate *f, struct entry *e)
         e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
     }
     e->stamp = false;
-    f->cx->store->ops->box_put(f->cx->store, BOX_MAIL, f->account, e); /* takes it over */
+    if (f->mail)
+        collect(f->mail, e);
+    else
+        f->cx->store->ops->box_put(f->cx->store, BOX_MAIL, f->account, e); /* takes it over */
 }
 
 /* Its sender waits for an answer: it is told that nobody is here any more (RFC 6120 8.3.3.13). */
@@ -104,6 +114,8 @@ static void delivered(struct session *s, struct entry *e)
 static void spill_downlink(struct session *s, enum close_reason reason)
 {
     struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED};
+    if (s->kept)
+        fate.mail = &s->to_mail;
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->receipted)
@@ -113,12 +125,17 @@ static void spill_downlink(struct session *s, enum close_reason reason)
     }
 }
 
-/* Nothing in here was acked: the client knows that it has to send it again, if the server did not get it. */
+/* What was not acked the client knows that it has to send again, if the server did not get it. What was acked, because
+ * the store had it, and what no server has, goes out some day. */
 static void drop_uplink(struct session *s)
 {
     for (struct entry *e; (e = take_unconfirmed(s));) {
-        count(s->cx->counters, METRIC_up_returned);
-        entry_free(e);
+        bool promised = s->kept && !s->up && e->number <= s->in.told && e->class == CLASS_KEEP && e->n;
+        count(s->cx->counters, promised ? METRIC_up_kept : METRIC_up_returned);
+        if (promised)
+            collect(&s->to_out, e);
+        else
+            entry_free(e);
     }
 }
 
@@ -127,7 +144,9 @@ static void spill_lingering(struct session *s)
 {
     for (struct entry *e; !s->up && (e = queue_take(&s->lingering, UINT64_MAX));) {
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        if (e->class == CLASS_KEEP && s->account.n)
+        if (e->class == CLASS_KEEP && s->account.n && s->kept)
+            collect(&s->to_out, e);
+        else if (e->class == CLASS_KEEP && s->account.n)
             outbox_keep(s, e);
         else
             entry_free(e); /* its fate was counted when it was confirmed */
@@ -146,6 +165,28 @@ void expiry_keep(struct session *s)
     }
     for (struct entry *e; (e = take_unconfirmed(s));) {
         count(s->cx->counters, METRIC_up_kept);
+        entry_free(e);
+    }
+    uplink_drop_lingering(s, INT64_MAX);
+}
+
+void expiry_keep_upto(struct session *s, uint64_t upto)
+{
+    struct fate fate = {.cx = s->cx, .account = s->account};
+    memcpy(fate.sid, s->sid, SID_SIZE);
+    for (struct entry *e; (e = take_unacked(s));) {
+        if (e->number > upto) {
+            fate_meet(&fate, e);
+            continue;
+        }
+        if (e->origin)
+            count_add(s->cx->counters, METRIC_mailbox_lent, -1); /* to the session, wherever that is */
+        else
+            count(s->cx->counters, METRIC_down_kept);
+        entry_free(e);
+    }
+    for (struct entry *e; (e = take_unconfirmed(s));) {
+        count(s->cx->counters, e->number <= s->in.safe ? METRIC_up_kept : METRIC_up_returned);
         entry_free(e);
     }
     uplink_drop_lingering(s, INT64_MAX);
@@ -172,7 +213,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
     receipts_end(s, reason);
     spill_downlink(s, reason);
     parking_discard_all(s);
-    drop_uplink(s);
     spill_lingering(s);
+    drop_uplink(s);
     outbox_unsent(s);
 }

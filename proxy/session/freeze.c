@@ -1,6 +1,6 @@
-/* A session over a clean stop of the node (store.file): when the server has confirmed what it can, all that the session
- * is made of becomes a record in the store; the next start makes a stranded session of it, whose client logs in anew.
- */
+/* A session as a record, and back. Over a clean stop of the node (store.file): when the server has confirmed what it
+ * can, all that the session is made of becomes a record in the store; the next start makes a stranded session of it,
+ * whose client logs in anew. In a store that outlives the node (keeping.c) the queues are kept beside the record. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -58,22 +58,32 @@ static void save_counts(const struct session *s, struct buf *out)
     record_number(out, s->told.available);
 }
 
+void freeze_head(const struct session *s, struct buf *out)
+{
+    save_identity(s, out);
+    save_counts(s, out);
+}
+
+void freeze_rest(struct session *s, struct buf *out)
+{
+    setup_save(s, out);
+    rooms_save(s, out);
+    sightings_save(s, out);
+    pending_save(s, out);
+    contacts_save(s->contacts, out);
+    receipts_save(s, out);
+}
+
 static void freeze(struct session *s)
 {
     struct buf out = {0};
     rebuild_caught_up(s);
     parking_append_all(s);
-    save_identity(s, &out);
-    save_counts(s, &out);
+    freeze_head(s, &out);
     record_queue(&out, &s->out.queue);
     record_queue(&out, &s->lingering);
     record_queue(&out, &s->unconfirmed);
-    setup_save(s, &out);
-    rooms_save(s, &out);
-    sightings_save(s, &out);
-    pending_save(s, &out);
-    contacts_save(s->contacts, &out);
-    receipts_save(s, &out);
+    freeze_rest(s, &out);
     s->cx->store->ops->session_put(s->cx->store, s->sid, buf_slice(&out));
     buf_free(&out);
     LOG(LOG_INFO, "session kept over the stop", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
@@ -81,10 +91,23 @@ static void freeze(struct session *s)
     session_put_away(s);
 }
 
+static void release(struct session *s)
+{
+    rebuild_caught_up(s);
+    parking_append_all(s);
+    keeping_release(s);
+}
+
 void freeze_turn(struct session *s)
 {
-    if (s->freeze_by && s->state == SESSION_DETACHED &&
-        (!s->up || uplink_is_safe(s) || s->cx->clock->mono >= s->freeze_by))
+    if (!s->freeze_by || s->releasing || s->state != SESSION_DETACHED)
+        return;
+    bool settled = uplink_is_safe(s) && (!s->kept || !s->unconfirmed.count);
+    if (s->up && !settled && s->cx->clock->mono < s->freeze_by)
+        return;
+    if (s->kept)
+        release(s);
+    else
         freeze(s);
 }
 
@@ -165,15 +188,13 @@ static void load_queues(struct session *s, struct record_reader *in)
     s->in.received = s->unconfirmed.last_number;
 }
 
-bool session_thaw(struct context *cx, const char *sid, struct slice record)
+bool thaw(struct session *s, struct slice record, void (*queues)(struct session *s, struct record_reader *in))
 {
     struct record_reader in = {.rest = record};
     struct slice proof;
-    struct session *s = session_blank(cx);
-    memcpy(s->sid, sid, SID_SIZE);
     load_identity(s, &in, &proof);
     load_counts(s, &in);
-    load_queues(s, &in);
+    queues(s, &in);
     setup_load(s, &in);
     rooms_load(s, &in);
     sightings_load(s, &in);
@@ -181,14 +202,24 @@ bool session_thaw(struct context *cx, const char *sid, struct slice record)
     contacts_load(s->contacts, &in);
     receipts_load(s, &in); /* behind its queue and its contacts */
     if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
-        LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", sid), LF_INT("at", record.n - in.rest.n));
-        session_drop_blank(s);
+        LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", s->sid), LF_INT("at", record.n - in.rest.n));
         return false;
     }
     char *text = proof.n ? mem_dup(proof) : NULL;
     count_restored(s);
     session_stand_by(s, text);
     free(text);
+    return true;
+}
+
+bool session_thaw(struct context *cx, const char *sid, struct slice record)
+{
+    struct session *s = session_blank(cx);
+    memcpy(s->sid, sid, SID_SIZE);
+    if (!thaw(s, record, load_queues)) {
+        session_drop_blank(s);
+        return false;
+    }
     LOG(LOG_INFO, "session back from the store", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
         LF_INT("unconfirmed", s->unconfirmed.count));
     return true;

@@ -76,13 +76,21 @@ void negotiation_bound(struct client_leg *c, struct slice jid);
 /* What can be compared to tell that two logins are of one account; NULL when only a bind can tell. free() it. */
 char *negotiation_proof(const struct client_leg *c);
 /* The store may answer when the leg is gone: then leg is NULL. */
-struct tombstone_ask {
+struct store_ask {
     struct client_leg *leg;
 };
 /* resumption.c */
 void resumption_begin(struct client_leg *c, const struct element *e);
 void resumption_proved(struct client_leg *c, struct slice jid); /* the throw-away bind has its answer; empty: refused */
 void resumption_here(struct client_leg *c);                     /* the session is, or was, on this worker */
+void resumption_look(struct client_leg *c);                     /* where it is, and whether it is this account's */
+void resumption_refused(struct client_leg *c);
+void resumption_not_found(struct client_leg *c); /* if there was one of this account, its last h is told */
+/* Nothing but the server can tell whose login this is: a resource is bound for that. resource: the one that the session
+ * needs, if it needs one. */
+void resumption_prove(struct client_leg *c, const char *resource);
+/* takeover.c */
+void takeover_begin(struct client_leg *c); /* the session is not on this node */
 void write_failed(struct client_leg *c, const char *ns, const char *condition, const uint64_t *h);
 
 #endif

@@ -88,7 +88,7 @@ void session_fetch_mail(struct session *s)
     ask->account = mem_dup(s->account);
     s->mail_asked = true;
     s->mail_more = false;
-    s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, s->account, on_mail, ask);
+    s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, s->account, s->sid, on_mail, ask);
 }
 
 /* The presence that makes the client available brings what the server has stored: older mail of ours goes first. */

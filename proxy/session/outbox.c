@@ -48,7 +48,7 @@ void outbox_fetch(struct session *s)
     ask->cx = s->cx;
     memcpy(ask->sid, s->sid, SID_SIZE);
     ask->account = mem_dup(s->account);
-    s->cx->store->ops->box_take(s->cx->store, BOX_OUT, s->account, on_messages, ask);
+    s->cx->store->ops->box_take(s->cx->store, BOX_OUT, s->account, s->sid, on_messages, ask);
 }
 
 void outbox_confirmed(struct session *s, uint64_t upto)

@@ -29,7 +29,7 @@ static void fail(struct client_leg *c, const char *condition, const uint64_t *h)
 
 static void on_tombstone(void *ctx, const struct tombstone *t)
 {
-    struct tombstone_ask *ask = ctx;
+    struct store_ask *ask = ctx;
     struct client_leg *c = ask->leg;
     free(ask);
     if (!c)
@@ -42,18 +42,22 @@ static void on_tombstone(void *ctx, const struct tombstone *t)
 }
 
 /* There is no such session; if there was one of this account, its last h is told. */
-static void not_found(struct client_leg *c)
+void resumption_not_found(struct client_leg *c)
 {
     struct context *cx = c->leg.cx;
-    struct tombstone_ask *ask = MEM_NEW(struct tombstone_ask);
+    char *proof = negotiation_proof(c);
+    if (!proof && !c->login->resume_account) { /* only the server knows whose login this is */
+        resumption_prove(c, NULL);
+        return;
+    }
+    struct store_ask *ask = MEM_NEW(struct store_ask);
     ask->leg = c;
     c->ask = ask;
-    char *proof = negotiation_proof(c);
     cx->store->ops->tombstone_get(cx->store, c->login->resume_sid, c->login->resume_account, proof, on_tombstone, ask);
     free(proof);
 }
 
-static void refused(struct client_leg *c)
+void resumption_refused(struct client_leg *c)
 {
     count(c->leg.cx->counters, METRIC_resumes_refused);
     LOG(LOG_INFO, "resume refused", LF_INT("leg", c->number), LF("sid", c->login->resume_sid));
@@ -64,7 +68,7 @@ void resumption_here(struct client_leg *c)
 {
     struct session *s = registry_find(c->leg.cx->registry, c->login->resume_sid);
     if (!s) {
-        not_found(c);
+        resumption_not_found(c);
         return;
     }
     client_set_phase(c, CLIENT_RESUMING);
@@ -72,7 +76,7 @@ void resumption_here(struct client_leg *c)
     c->session = s;
     if (!session_resume(s, c, c->login->resume_h)) {
         c->session = NULL;
-        refused(c);
+        resumption_refused(c);
     }
 }
 
@@ -89,7 +93,7 @@ static void go(struct client_leg *c, const struct owner_place *place)
 
 /* Nothing but the server can tell whose login this is: a resource is bound for that. resource: the one that the session
  * needs, if it needs one. */
-static void prove(struct client_leg *c, const char *resource)
+void resumption_prove(struct client_leg *c, const char *resource)
 {
     char tag[17];
     random_hex(tag, 8);
@@ -110,6 +114,15 @@ static void prove(struct client_leg *c, const char *resource)
     buf_free(&bind);
 }
 
+/* No worker of this node has it. */
+static void elsewhere(struct client_leg *c)
+{
+    if (c->leg.cx->store->kept)
+        takeover_begin(c);
+    else
+        resumption_not_found(c);
+}
+
 /* With the account proved: is there such a session, and is it this account's? */
 static void decide(struct client_leg *c)
 {
@@ -119,9 +132,32 @@ static void decide(struct client_leg *c)
     if (found && strcmp(place.account, l->resume_account) == 0)
         go(c, &place);
     else if (found)
-        refused(c);
+        resumption_refused(c);
     else
-        not_found(c);
+        elsewhere(c);
+    owner_place_clear(&place);
+}
+
+void resumption_look(struct client_leg *c)
+{
+    struct login *l = c->login;
+    struct context *cx = c->leg.cx;
+    struct owner_place place = {0};
+    if (l->resume_account) {
+        decide(c);
+        return;
+    }
+    bool found = owner_find(cx->owner, l->resume_sid, &place);
+    char *proof = negotiation_proof(c);
+    if (found && proof && place.proof && strcmp(proof, place.proof) == 0) {
+        l->resume_account = mem_strdup(place.account);
+        go(c, &place);
+    } else if (found) {
+        resumption_prove(c, place.resource); /* names may be spelled in more than one way: the server knows */
+    } else {
+        elsewhere(c);
+    }
+    free(proof);
     owner_place_clear(&place);
 }
 
@@ -133,7 +169,6 @@ void resumption_begin(struct client_leg *c, const struct element *e)
     struct login *l = c->login;
     struct context *cx = c->leg.cx;
     struct slice previd = node_attr(e->tree, "previd");
-    struct owner_place place = {0};
     if (l->resumes_tried++ >= RESUMES_TRIED) {
         client_leg_fail(c, CLOSE_LIMIT, STREAM_POLICY_VIOLATION, "too many resumptions were tried", NULL);
         return;
@@ -148,29 +183,14 @@ void resumption_begin(struct client_leg *c, const struct element *e)
         return;
     }
     cx->ops->sid_of(cx, previd, l->resume_sid);
-    if (l->resume_account) {
-        decide(c);
-        return;
-    }
-    bool found = owner_find(cx->owner, l->resume_sid, &place);
-    char *proof = negotiation_proof(c);
-    if (found && proof && place.proof && strcmp(proof, place.proof) == 0) {
-        l->resume_account = mem_strdup(place.account);
-        go(c, &place);
-    } else if (found || !proof) {
-        prove(c, place.resource); /* names may be spelled in more than one way: the server knows */
-    } else {
-        not_found(c);
-    }
-    free(proof);
-    owner_place_clear(&place);
+    resumption_look(c);
 }
 
 void resumption_proved(struct client_leg *c, struct slice jid)
 {
     struct login *l = c->login;
     if (!jid.n) {
-        refused(c);
+        resumption_refused(c);
         return;
     }
     l->bound_jid = mem_dup(jid);
@@ -198,5 +218,5 @@ void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt)
 void client_leg_resume_failed(struct client_leg *c)
 {
     c->session = NULL;
-    not_found(c);
+    resumption_not_found(c);
 }

@@ -147,6 +147,8 @@ static void enable(struct session *s, const struct element *e)
     s->may_resume = s->resumable;
     if (!s->resumable) /* what was noted for a rebuild is of no use */
         rebuild_forget(s);
+    else
+        keeping_begin(s);
     write_enabled(s);
     set_state(s, SESSION_ATTACHED);
     LOG(LOG_INFO, "stream management enabled", LF("sid", s->sid), LF("resume", s->resumable ? "yes" : "no"),
@@ -246,6 +248,7 @@ static void evict_oldest(struct session *s)
 void session_left_alone(struct session *s)
 {
     owner_set_available(s->cx->owner, s->sid, false);
+    keeping_detached(s);
     downlink_check_full(s);
     write_presence_away(s);
     evict_oldest(s);
@@ -283,6 +286,11 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
     uint64_t acked;
     if ((s->state != SESSION_ATTACHED && s->state != SESSION_DETACHED) || !s->resumable)
         return false;
+    if (s->releasing) { /* by then another node may have it: there or here, the client finds it when it comes again */
+        c->session = NULL;
+        client_leg_close(c, CLOSE_RELEASED, GOODBYE_CUT);
+        return true;
+    }
     if (sm_out_check(&s->out, h, &acked) == SM_ACK_TOO_HIGH)
         return false;
     /* nothing has changed up to here; from here on nothing can fail but the server's death */
@@ -297,6 +305,7 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
         client_leg_fail(old, CLOSE_REPLACED, STREAM_CONFLICT, "resumed by another connection", NULL);
     }
     owner_attached(s->cx->owner, s->sid);
+    keeping_attaching(s);
     downlink_release(s, acked);
     session_dirty(s);
     if (!s->up && !s->fresh)
@@ -447,14 +456,26 @@ static void bury(struct grave *g)
     free(s);
 }
 
+/* Goes first: a resume that comes this instant is to find the session or the stone. */
 static void leave_tombstone(struct session *s, enum close_reason reason)
 {
-    if (!s->resumable)
+    if (!s->resumable || s->kept)
         return;
     struct owner_place place = {0};
     owner_find(s->cx->owner, s->sid, &place);
     struct tombstone t = {place.account, place.proof, s->in.safe, close_reason_name(reason)};
     s->cx->store->ops->tombstone_put(s->cx->store, s->sid, &t);
+    owner_place_clear(&place);
+}
+
+/* All that a session leaves behind in a store that outlives the node, in one step. */
+static void spill(struct session *s, enum close_reason reason)
+{
+    struct owner_place place = {0};
+    owner_find(s->cx->owner, s->sid, &place);
+    expiry_spill(s, reason);
+    if (s->kept)
+        keeping_end(s, &(struct tombstone){place.account, place.proof, s->in.safe, close_reason_name(reason)});
     owner_place_clear(&place);
 }
 
@@ -496,10 +517,10 @@ static void part(struct session *s, enum close_reason reason, enum client_goodby
 static void leave(struct session *s, enum close_reason reason, enum client_goodbye goodbye)
 {
     struct context *cx = s->cx;
+    rebuild_caught_up(s);
+    spill(s, reason);
     owner_remove(cx->owner, s->sid);
     registry_remove(cx->registry, s);
-    rebuild_caught_up(s);
-    expiry_spill(s, reason);
     rebuild_forget(s);
     part(s, reason, goodbye);
     set_state(s, SESSION_ENDED);
@@ -514,9 +535,13 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
 {
     if (s->state == SESSION_ENDED)
         return;
-    /* the tombstone goes first: a resume that comes this instant is to find the session or the stone */
     leave_tombstone(s, reason);
     leave(s, reason, goodbye);
+}
+
+void session_leave(struct session *s, enum close_reason reason)
+{
+    leave(s, reason, GOODBYE_CUT);
 }
 
 /* ---- over a stop of the node ---- */
@@ -580,7 +605,7 @@ static usec next_deadline(const struct session *s)
 void session_turn(struct session *s)
 {
     uplink_turn(s);
-    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up)
+    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up && !s->attaching)
         complete_resume(s);
     if (s->state != SESSION_ENDED)
         mail_turn(s);

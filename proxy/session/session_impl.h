@@ -4,6 +4,7 @@
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
 #include "session/session.h"
+#include "store/kept.h"
 
 struct record_reader;
 
@@ -55,6 +56,13 @@ struct session {
     struct rooms *rooms;
     struct sightings *sightings;
     struct pending *pending;
+
+    struct kept *kept;            /* its copy in the store; NULL: there is none */
+    uint64_t reserved;            /* kept: numbers up to it may be written to the client */
+    bool attaching;               /* kept: the store has not answered yet that the session is attached */
+    bool releasing;               /* kept: another node is to have it */
+    struct kept_claim *claimed;   /* while it is filled from one */
+    struct queue to_mail, to_out; /* kept: at its end, what goes to the account's boxes in one step with that */
 
     bool offered;               /* stream management was in the features */
     bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
@@ -147,13 +155,35 @@ void outbox_fetch(struct session *s); /* onto a fresh upstream leg */
 void outbox_confirmed(struct session *s, uint64_t upto);
 void outbox_keep(struct session *s, struct entry *e); /* takes it over */
 void outbox_unsent(struct session *s);                /* what was not confirmed on this upstream leg */
+/* keeping.c: the session's copy in a store that outlives the node. All of it is nothing to do where the store has none.
+ */
+void keeping_begin(struct session *s);
+void keeping_appended(struct session *s, enum kept_queue which); /* an entry, to the end of that queue */
+/* Entries up to it leave that queue: to be called before they do. */
+void keeping_releasing(struct session *s, enum kept_queue which, uint64_t upto);
+void keeping_confirmed(struct session *s, uint64_t upto); /* by the server; they may linger */
+void keeping_changed(struct session *s, bool urgent);     /* what a rebuild needs beside the queues */
+void keeping_attaching(struct session *s);                /* a client is about to resume it */
+void keeping_detached(struct session *s);
+bool keeping_may_write(const struct session *s, const struct entry *e); /* to the client */
+void keeping_end(struct session *s, const struct tombstone *t);         /* with what goes to the account's boxes */
+void keeping_release(struct session *s); /* to another node: detached, and all is confirmed */
+/* What a claim has brought fills the blank session. False: it cannot be read. */
+bool keeping_adopt(struct session *s, struct kept_claim *claim);
+struct kept_origin keeping_origin(struct session *s, const char *proof); /* valid as long as the session's own */
 /* freeze.c */
 void freeze_turn(struct session *s);
+void freeze_head(const struct session *s, struct buf *out); /* of the record: what is ahead of the queues */
+void freeze_rest(struct session *s, struct buf *out); /* and behind them */
+/* Fills a blank session from a record; queues: reads, or brings, what is between. */
+bool thaw(struct session *s, struct slice record, void (*queues)(struct session *s, struct record_reader *in));
 /* What freeze.c needs of session.c. */
 struct session *session_blank(struct context *cx);           /* without an identity; nobody knows it */
 void session_drop_blank(struct session *s);                  /* at once, with all that is in it */
 void session_stand_by(struct session *s, const char *proof); /* stranded, for its client to resume */
 void session_put_away(struct session *s);                    /* the store has it: gone, without any fates */
+/* Another node has it: out of here, with its client cut and nothing told to the store. */
+void session_leave(struct session *s, enum close_reason reason);
 /* setup.c. number: of the stanza in the uplink, 0 before stream management. */
 /* What a slot holds, counted as memory: takes e over, NULL forgets. */
 void setup_replace(struct session *s, struct entry **slot, struct entry *e);
@@ -208,12 +238,14 @@ struct fate {
     struct upstream_leg *up; /* to answer senders on; NULL: they get no answer */
     struct slice account;    /* empty: has no mailbox */
     uint64_t last_number;
-    bool purge; /* nothing of it goes to the mailbox: the account is being purged */
+    bool purge;         /* nothing of it goes to the mailbox: the account is being purged */
+    struct queue *mail; /* where what goes to the mailbox is collected; NULL: it is put there */
     char sid[SID_SIZE];
 };
-void fate_meet(struct fate *f, struct entry *e); /* takes it over */
-void expiry_keep(struct session *s);             /* the store has them: their fate is to be kept */
-void expiry_forget(struct session *s);           /* as if they had never been there */
+void fate_meet(struct fate *f, struct entry *e);         /* takes it over */
+void expiry_keep(struct session *s);                     /* the store has them: their fate is to be kept */
+void expiry_keep_upto(struct session *s, uint64_t upto); /* of the unacked queue only those numbers */
+void expiry_forget(struct session *s);                   /* as if they had never been there */
 void expiry_spill(struct session *s, enum close_reason reason);
 /* parting.c */
 /* Takes the upstream leg over, and the client leg (or NULL) that is to be closed when the server has ended. */

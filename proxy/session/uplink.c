@@ -102,6 +102,7 @@ static void keep(struct session *s, const struct element *e, bool swallowed)
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);
+    keeping_appended(s, KEPT_UP);
     s->in.received = entry->number;
     count(s->cx->counters, METRIC_unconfirmed_stanzas);
     count_add(s->cx->counters, METRIC_unconfirmed_bytes, (int64_t)entry_cost(entry->n));
@@ -136,8 +137,10 @@ void session_from_client(struct session *s, const struct element *e)
         keep(s, e, swallowed);
     else
         count(s->cx->counters, METRIC_up_relayed);
-    if (e->kind != ELEMENT_MESSAGE)
+    if (e->kind != ELEMENT_MESSAGE) {
         setup_note(s, e, s->in.received);
+        keeping_changed(s, true);
+    }
     if (e->kind == ELEMENT_PRESENCE) {
         bool was = s->told.available;
         note_presence(s, e);
@@ -176,6 +179,7 @@ void uplink_drop_lingering(struct session *s, usec confirmed_before)
 {
     while (s->lingering.first && s->lingering.first->confirmed <= confirmed_before) {
         struct entry *e = queue_take(&s->lingering, UINT64_MAX);
+        keeping_releasing(s, KEPT_UP, e->number);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
         entry_free(e);
     }
@@ -219,13 +223,14 @@ void uplink_repeat(struct session *s)
 
 void uplink_confirmed(struct session *s, uint64_t upto)
 {
+    keeping_confirmed(s, upto);
     for (struct entry *e; (e = queue_take(&s->unconfirmed, upto));) {
         count(s->cx->counters, e->n ? METRIC_up_confirmed : METRIC_up_swallowed);
         count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
         count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
         linger(s, e);
     }
-    if (s->in.safe < upto)
+    if (!s->kept && s->in.safe < upto)
         s->in.safe = upto;
     if (is_managed(s))
         check_full(s);

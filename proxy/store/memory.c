@@ -157,8 +157,10 @@ static struct entry *entry_clone(const struct entry *e)
     return copy;
 }
 
-static void box_take(struct store *s, enum store_box kind, struct slice account, store_mail_fn *done, void *ctx)
+static void box_take(struct store *s, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
+                     void *ctx)
 {
+    (void)sid; /* who dies here takes the whole store along */
     struct memory_store *m = self(s);
     struct entry *first = NULL, **end = &first;
     size_t n = 0;

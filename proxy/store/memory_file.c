@@ -175,7 +175,7 @@ static bool load_session(struct loading *l, const char *line)
     char sid[SID_SIZE];
     size_t n;
     struct slice record;
-    if (sscanf(line, "session %32s %zu", sid, &n) != 2 || strlen(sid) != SID_SIZE - 1 || !take(l, n, &record))
+    if (sscanf(line, "session %48s %zu", sid, &n) != 2 || strlen(sid) != SID_SIZE - 1 || !take(l, n, &record))
         return false;
     if (l->m) {
         struct store *store = memory_store_get(l->m);
@@ -191,7 +191,7 @@ static bool load_tombstone(struct loading *l, const char *line)
     uint64_t h;
     size_t account_n, proof_n;
     struct slice all;
-    if (sscanf(line, "tombstone %32s %" SCNd64 " %" SCNu64 " %zu %zu", sid, &until, &h, &account_n, &proof_n) != 5 ||
+    if (sscanf(line, "tombstone %48s %" SCNd64 " %" SCNu64 " %zu %zu", sid, &until, &h, &account_n, &proof_n) != 5 ||
         strlen(sid) != SID_SIZE - 1)
         return false;
     if (account_n > l->rest.n || proof_n > l->rest.n)

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("HOLDFAST_BIN") or ROOT / "build" / "holdfast").resolve()
 TOP = ("proxy", "include", "tests", "bench", "deploy")
-LAYERS = ("base", "xmpp", "net", "store", "cluster", "session", "run")
+LAYERS = ("base", "xmpp", "net", "redis", "store", "cluster", "session", "run")
 SECTIONS = "proxy|listen|tls|store|sm|receipts|limits|log"
 SECONDS = 30
 

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+os.environ.setdefault("PYTEST_XDIST_WORKER", "gw14")  # ports that nobody else takes who runs beside it
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from certs import Authority  # noqa: E402

@@ -425,6 +425,7 @@ struct late_store {
     store_mail_fn *done;
     void *ctx;
     char *account;
+    char sid[SID_SIZE];
 };
 
 static void late_put(struct store *s, enum store_box box, struct slice account, struct entry *e)
@@ -433,17 +434,19 @@ static void late_put(struct store *s, enum store_box box, struct slice account, 
     real->ops->box_put(real, box, account, e);
 }
 
-static void late_take(struct store *s, enum store_box box, struct slice account, store_mail_fn *done, void *ctx)
+static void late_take(struct store *s, enum store_box box, struct slice account, const char *sid, store_mail_fn *done,
+                      void *ctx)
 {
     struct late_store *late = (struct late_store *)s;
     if (box != BOX_MAIL) {
-        late->real->ops->box_take(late->real, box, account, done, ctx);
+        late->real->ops->box_take(late->real, box, account, sid, done, ctx);
         return;
     }
     assert_null(late->done);
     late->done = done;
     late->ctx = ctx;
     late->account = mem_dup(account);
+    memcpy(late->sid, sid, SID_SIZE);
 }
 
 static void late_done(struct store *s, enum store_box box, struct slice account, struct slice origin)
@@ -475,7 +478,7 @@ static void late_answer(struct late_store *late)
 {
     store_mail_fn *done = late->done;
     late->done = NULL;
-    late->real->ops->box_take(late->real, BOX_MAIL, slice_str(late->account), done, late->ctx);
+    late->real->ops->box_take(late->real, BOX_MAIL, slice_str(late->account), late->sid, done, late->ctx);
     free(late->account);
     late->account = NULL;
 }

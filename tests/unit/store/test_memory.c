@@ -67,7 +67,7 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
 static struct taken take(struct fixture *f, struct slice account)
 {
     struct taken taken = {0};
-    f->s->ops->box_take(f->s, BOX_MAIL, account, on_mail, &taken);
+    f->s->ops->box_take(f->s, BOX_MAIL, account, "sid", on_mail, &taken);
     assert_int_equal(taken.calls, 1);
     return taken;
 }
@@ -385,7 +385,7 @@ static void *work(void *arg)
         struct entry *e = mail("x", origin, INT64_MAX / 2);
         e->number = i;
         s->ops->box_put(s, BOX_MAIL, romeo, e);
-        s->ops->box_take(s, BOX_MAIL, romeo, on_mail_of_worker, w);
+        s->ops->box_take(s, BOX_MAIL, romeo, "sid", on_mail_of_worker, w);
         struct tombstone t = {"romeo@example.org", "proof", i, "expired"};
         s->ops->tombstone_put(s, sid, &t);
         struct told told = dig(w->f, sid, NULL, "proof");

@@ -76,7 +76,7 @@ static char *content_of(struct memory_store *m, enum store_box box, const char *
 {
     struct buf out = {0};
     struct store *s = memory_store_get(m);
-    s->ops->box_take(s, box, slice_str(account), on_mail, &out);
+    s->ops->box_take(s, box, slice_str(account), "sid", on_mail, &out);
     return buf_steal(&out);
 }
 
@@ -98,7 +98,7 @@ static uint64_t h_of(struct memory_store *m, const char *sid, const char *accoun
     return h;
 }
 
-#define SID "0123456789abcdef0123456789abcdef"
+#define SID "0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void fill(struct memory_store *m)
 {

@@ -1,0 +1,32 @@
+/* The store that the configuration names: memory, which all workers share, or a Redis, to which each worker has
+ * connections of its own. */
+#ifndef HOLDFAST_RUN_STORAGE_H
+#define HOLDFAST_RUN_STORAGE_H
+
+#include "base/buf.h"
+#include "net/dialer.h"
+#include "run/config.h"
+#include "session/context.h"
+#include "store/store.h"
+
+struct storage;
+
+/* name: the node's. NULL with *error_r (free it): "KEY: what is wrong". */
+struct storage *storage_new(const struct config *config, const char *name, _Atomic int64_t *memory, char **error_r);
+void storage_free(struct storage *s);                   /* the workers' ends must be gone */
+struct memory_store *storage_memory(struct storage *s); /* with Redis an empty one */
+bool storage_is_shared(const struct storage *s);        /* nodes have it together */
+/* What stands for an account in the names of keys and in previds; any thread. */
+void storage_tag(const struct storage *s, struct slice account, char tag[TAG_SIZE]);
+/* Whether acks can be given; if not, a line for people is added to reasons. Any thread. */
+bool storage_is_ready(struct storage *s, struct buf *reasons);
+
+/* A worker's end. NULL where there is nothing to connect (memory). */
+struct storage_end;
+/* cx: with loop, clock, timers and counters; gets its store. resolver: proxy.resolver, or NULL. *end_r may be NULL
+ * afterwards. False with *error_r (free it). */
+bool storage_join(struct storage *s, struct context *cx, const char *resolver, unsigned index,
+                  struct storage_end **end_r, char **error_r);
+void storage_leave(struct storage_end *e); /* NULL is fine; the worker has no sessions left */
+
+#endif

@@ -1,0 +1,199 @@
+/* A client resumes a session that another node had: it is looked for in the store, its owner is asked to let it go
+ * where that one lives, and then claimed. What comes of a claim is a stranded session of this worker, and an ordinary
+ * resumption of it. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "login.h"
+#include "session_impl.h"
+#include "xmpp/jid.h"
+#include <stdlib.h>
+
+/* An owner that is asked to let go has this long, then the session is taken from it. */
+#define RELEASE_TIME (2 * USEC_S)
+#define LOOK_AGAIN   (50 * USEC_MS)
+/* Claims that others were faster with, before the client is to come again. */
+#define CLAIMS_TRIED 5
+
+struct takeover {
+    struct store_ask ask; /* leg: NULL when it is gone; what was begun is then finished without it */
+    struct context *cx;
+    struct session *blank; /* while it is being claimed */
+    struct timer timer;    /* until the owner is looked at again */
+    usec claim_at;         /* asked to release: then it is claimed without; 0 = not asked */
+    unsigned lost;
+    uint64_t epoch, acked;
+    char sid[SID_SIZE];
+};
+
+static void look(struct takeover *t);
+
+static void finish(struct takeover *t)
+{
+    timers_cancel(t->cx->timers, &t->timer);
+    if (t->ask.leg)
+        t->ask.leg->ask = NULL;
+    free(t);
+}
+
+/* Nobody can say what became of the session: the client is to ask again, and must not be told that it is gone. */
+static void come_again(struct takeover *t, const char *why)
+{
+    struct client_leg *c = t->ask.leg;
+    LOG(LOG_WARN, "resume put off", LF("sid", t->sid), LF("reason", why));
+    finish(t);
+    if (c)
+        client_leg_close(c, CLOSE_STORE_AWAY, GOODBYE_CUT);
+}
+
+/* The client's h as a number of the session, or that it cannot be one. */
+static bool counts_as(const struct kept_place *p, uint32_t h, uint64_t *acked_r)
+{
+    struct sm_out out = {.acked = p->acked, .written = p->high_water};
+    return sm_out_check(&out, h, acked_r) != SM_ACK_TOO_HIGH;
+}
+
+/* ---- the claim ---- */
+
+static void claimed(struct takeover *t, struct kept_claim *claim)
+{
+    struct session *s = t->blank;
+    struct client_leg *c = t->ask.leg;
+    if (claim->last[KEPT_DOWN] < t->acked) /* what the client has had was not committed, and its number is taken */
+        claim->last[KEPT_DOWN] = t->acked;
+    if (!keeping_adopt(s, claim)) {
+        t->cx->store->kept->free(claim->kept);
+        s->kept = NULL;
+        session_drop_blank(s);
+        come_again(t, "what is kept of the session cannot be read");
+        return;
+    }
+    LOG(LOG_INFO, "session taken over", LF("sid", t->sid), LF_INT("unacked", s->out.queue.count),
+        LF_INT("unconfirmed", s->unconfirmed.count));
+    finish(t);
+    if (c)
+        resumption_here(c);
+}
+
+static void on_claim(void *ctx, struct kept_claim *claim)
+{
+    struct takeover *t = ctx;
+    if (claim && claim->kept) {
+        claimed(t, claim);
+        return;
+    }
+    session_drop_blank(t->blank);
+    t->blank = NULL;
+    if (!claim)
+        come_again(t, "the store is away");
+    else if (!t->ask.leg)
+        finish(t);
+    else if (++t->lost >= CLAIMS_TRIED)
+        come_again(t, "other nodes claim it too");
+    else
+        look(t);
+}
+
+static void claim(struct takeover *t)
+{
+    t->blank = session_blank(t->cx);
+    memcpy(t->blank->sid, t->sid, SID_SIZE);
+    struct kept_origin origin = keeping_origin(t->blank, NULL);
+    t->cx->store->kept->claim(t->cx->store, &origin, t->epoch, t->acked, on_claim, t);
+}
+
+/* ---- whose is it ---- */
+
+/* True: it is of the account that has logged in. */
+static bool is_proved(struct takeover *t, const struct kept_place *p)
+{
+    struct client_leg *c = t->ask.leg;
+    struct login *l = c->login;
+    struct slice account = jid_bare(slice_str(p->account));
+    if (l->resume_account)
+        return slice_eq_str(account, l->resume_account);
+    char *proof = negotiation_proof(c);
+    bool same = proof && p->proof && strcmp(proof, p->proof) == 0;
+    free(proof);
+    if (same)
+        l->resume_account = mem_dup(account);
+    return same;
+}
+
+/* A node that lives is given time to let go; one that does not is not waited for. */
+static void take(struct takeover *t, const struct kept_place *p)
+{
+    usec now = t->cx->clock->mono;
+    if (p->released || !p->alive || p->mine || (t->claim_at && now >= t->claim_at)) {
+        claim(t);
+        return;
+    }
+    if (!t->claim_at) {
+        t->claim_at = now + RELEASE_TIME;
+        t->cx->store->kept->ask_release(t->cx->store, t->sid, p->node);
+    }
+    timers_arm(t->cx->timers, &t->timer, now + LOOK_AGAIN);
+}
+
+static void found(struct takeover *t, const struct kept_place *p)
+{
+    struct client_leg *c = t->ask.leg;
+    bool asked = c->login->resume_account != NULL;
+    if (is_proved(t, p) && counts_as(p, c->login->resume_h, &t->acked)) {
+        t->epoch = p->epoch;
+        take(t, p);
+    } else if (asked || c->login->resume_account) {
+        finish(t);
+        resumption_refused(c);
+    } else { /* names may be spelled in more than one way: the server knows */
+        struct slice jid = slice_str(p->account);
+        char *resource = mem_dup(slice_skip(jid, jid_bare(jid).n + 1));
+        finish(t);
+        resumption_prove(c, resource);
+        free(resource);
+    }
+}
+
+static void on_place(void *ctx, const struct kept_place *p)
+{
+    struct takeover *t = ctx;
+    struct client_leg *c = t->ask.leg;
+    if (!c) {
+        finish(t);
+    } else if (!p) {
+        come_again(t, "the store is away");
+    } else if (!p->found) {
+        finish(t);
+        resumption_not_found(c);
+    } else {
+        found(t, p);
+    }
+}
+
+static void look(struct takeover *t)
+{
+    struct owner_place place = {0};
+    if (t->ask.leg && owner_find(t->cx->owner, t->sid, &place)) { /* another worker of this node was faster */
+        struct client_leg *c = t->ask.leg;
+        owner_place_clear(&place);
+        finish(t);
+        resumption_look(c);
+        return;
+    }
+    t->cx->store->kept->look(t->cx->store, t->sid, on_place, t);
+}
+
+static void on_timer(void *ctx)
+{
+    look(ctx);
+}
+
+void takeover_begin(struct client_leg *c)
+{
+    struct takeover *t = MEM_NEW(struct takeover);
+    t->ask.leg = c;
+    t->cx = c->leg.cx;
+    t->timer = (struct timer){.fire = on_timer, .ctx = t};
+    memcpy(t->sid, c->login->resume_sid, SID_SIZE);
+    c->ask = &t->ask;
+    look(t);
+}

@@ -1,0 +1,380 @@
+/* A session changes its owner: the fence, what the new owner finds, what a dead one left behind. */
+#include "redis_scene.h"
+
+#define KEY(kind) "hf:{" TAG_R "}:" kind ":" REST
+
+/* Kept by node a: five messages down, three up, all committed. */
+static void begin(struct scene *f, struct owner *o)
+{
+    o->record = "what a rebuild needs";
+    owner_open(o, &f->a);
+    owner_add(o, KEPT_DOWN, 5);
+    owner_add(o, KEPT_UP, 3);
+    run(f);
+    assert_int_equal(o->committed[KEPT_DOWN], 5);
+}
+
+static void test_fence(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    struct seen seen = look(f, &f->b);
+    owner_claim(f, &next, &f->b, seen.epoch, 2);
+    assert_non_null(next.k);
+    assert_string_equal(next.claimed_record, "what a rebuild needs");
+    assert_int_equal(next.claim.first[KEPT_DOWN]->number, 3);
+    assert_memory_equal(next.claim.first[KEPT_DOWN]->bytes, "<down/3>", 8);
+    assert_int_equal(next.claim.last[KEPT_DOWN], 5);
+    assert_int_equal(next.claim.last[KEPT_UP], 3);
+    assert_int_equal(next.claim.high_water, o.reserved);
+    assert_true(next.claim.deadline_left > MAX);
+    assert_int_equal(o.fenced, 0); /* it has not tried anything */
+    owner_add(&o, KEPT_DOWN, 1);
+    owner_release(&o, KEPT_UP, 1); /* late, and true: no harm */
+    run(f);
+    assert_int_equal(o.fenced, 1);
+    assert_int_equal(o.fenced_h, 2);
+    assert_int_equal(o.fenced_committed, 5);
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 3);
+    assert_int_equal(counted(&f->a, METRIC_store_fenced), 1);
+    assert_int_equal(counted(&f->b, METRIC_store_claims_won), 1);
+    owner_add(&next, KEPT_DOWN, 2);
+    owner_add(&next, KEPT_UP, 1);
+    run(f);
+    assert_int_equal(next.committed[KEPT_DOWN], 7);
+    assert_int_equal(next.committed[KEPT_UP], 4);
+    owner_release(&next, KEPT_DOWN, 6);
+    owner_release(&next, KEPT_UP, 4);
+    run(f);
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 1);
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("u")), 0);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* All else that a fenced owner may try changes nothing either. */
+static void test_fenced_owner_changes_nothing(void **state)
+{
+    struct scene *f = *state;
+    for (int what = 0; what < 4; what++) {
+        struct owner o = {0}, next = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        begin(f, &o);
+        struct seen seen = look(f, &f->b);
+        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        if (what == 0)
+            f->a.s->kept->changed(o.k, true);
+        else if (what == 1)
+            f->a.s->kept->detached(o.k, 0);
+        else if (what == 2)
+            f->a.s->kept->release(o.k, on_let_go, &o);
+        else
+            owner_end(&o, true);
+        run(f);
+        assert_int_equal(o.fenced, what == 3 ? 0 : 1); /* k is gone for who has ended it */
+        assert_int_equal(o.let_go, 0);
+        seen = look(f, &f->b);
+        assert_true(seen.found && seen.mine && !seen.released);
+        assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 5);
+        assert_int_equal(server_number(&f->server, "EXISTS hf:{" TAG_R "}:mail " KEY("t")), 0);
+        owner_free(&o);
+        owner_free(&next);
+    }
+}
+
+/* A fenced owner that ends the session saves what it alone has. */
+static void test_fenced_end_saves_what_was_not_committed(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    struct seen seen = look(f, &f->b);
+    owner_claim(f, &next, &f->b, seen.epoch, 4);
+    owner_add(&o, KEPT_DOWN, 2);
+    owner_end(&o, false);
+    run(f);
+    assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 2);
+    struct taken taken = take(f, &f->b, BOX_MAIL, SID);
+    assert_string_equal(taken.first->origin, SID "/6");
+    drop(&taken);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+static void test_one_claim_wins(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, first = {0}, second = {0};
+    begin(f, &o);
+    struct seen seen = look(f, &f->b);
+    struct kept_origin one = origin_of(&first, SID), two = origin_of(&second, SID);
+    first.node = &f->a;
+    second.node = &f->b;
+    f->a.s->kept->claim(f->a.s, &one, seen.epoch, 0, on_claimed, &first);
+    f->b.s->kept->claim(f->b.s, &two, seen.epoch, 0, on_claimed, &second);
+    run(f);
+    assert_true((first.k != NULL) != (second.k != NULL));
+    assert_true(first.k ? second.claimed_none : first.claimed_none);
+    assert_int_equal(counted(&f->a, METRIC_store_claims_lost) + counted(&f->b, METRIC_store_claims_lost), 1);
+    struct seen now = look(f, &f->b);
+    assert_true(now.epoch > seen.epoch);
+    assert_int_equal(now.mine, second.k != NULL);
+    owner_free(&o);
+    owner_free(&first);
+    owner_free(&second);
+}
+
+static void test_high_water_mark(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    place_stop(&f->a);
+    o.k = NULL;
+    struct seen seen = look(f, &f->b);
+    assert_int_equal(seen.high_water, o.reserved);
+    owner_claim(f, &next, &f->b, seen.epoch, o.reserved + 1);
+    assert_true(next.claimed_none);
+    assert_int_equal(look(f, &f->b).epoch, seen.epoch); /* nothing has changed */
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 5);
+    /* the client knows more than Redis: it was written to it, and not committed */
+    owner_claim(f, &next, &f->b, seen.epoch, 9);
+    assert_null(next.claim.first[KEPT_DOWN]);
+    assert_int_equal(next.claim.last[KEPT_DOWN], 5);
+    next.q[KEPT_DOWN].last_number = 9;
+    owner_add(&next, KEPT_DOWN, 1);
+    run(f);
+    assert_int_equal(next.committed[KEPT_DOWN], 10);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+static void test_queues_of_many_pages(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    owner_open(&o, &f->a);
+    owner_add(&o, KEPT_DOWN, 450);
+    owner_add(&o, KEPT_UP, 700);
+    run(f);
+    place_stop(&f->a);
+    o.k = NULL;
+    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 230);
+    assert_int_equal(next.q[KEPT_DOWN].count, 220);
+    assert_int_equal(next.q[KEPT_UP].count, 700);
+    assert_int_equal(next.q[KEPT_DOWN].first->number, 231);
+    assert_int_equal(next.q[KEPT_UP].first->number, 1);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* Who asks is told that nobody knows; the next look tells that it is its own, and the next claim has it. */
+static void test_lost_answers(void **state)
+{
+    static const char *const command[] = {"claim", "XRANGE", "look"};
+    struct scene *f = *state;
+    struct owner o = {0};
+    owner_open(&o, &f->a);
+    owner_add(&o, KEPT_DOWN, 450);
+    run(f);
+    struct seen seen = look(f, &f->b);
+    for (int i = 0; i < 3; i++) {
+        struct owner next = {0};
+        adapter_fault(f->b.r, FAULT_ANSWER_LOST, command[i], 0);
+        if (i < 2) {
+            owner_claim(f, &next, &f->b, seen.epoch, 0);
+            assert_true(next.claim_away);
+            assert_null(next.k);
+        }
+        seen = look(f, &f->b);
+        assert_true(seen.away);
+        adapter_back(f->b.r, false);
+        seen = look(f, &f->b);
+        assert_true(seen.mine);
+        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        assert_int_equal(next.q[KEPT_DOWN].count, 450);
+        owner_free(&next);
+        seen = look(f, &f->b);
+    }
+    owner_free(&o);
+}
+
+/* Messages of the mailbox: those that h acks are out of it, those in the queue stay lent, the others are free. */
+static void test_mail_in_a_claimed_session(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    owner_open(&o, &f->a);
+    run(f);
+    for (int i = 0; i < 3; i++) {
+        char origin[8] = {(char)('a' + i), '/', '1', 0};
+        put(f, &f->a, BOX_MAIL, "<mail/>", origin);
+    }
+    struct taken lent = take(f, &f->a, BOX_MAIL, SID);
+    assert_int_equal(lent.n, 3);
+    struct entry *one = lent.first, *two = one->next, *three = two->next;
+    owner_add_entry(&o, KEPT_DOWN, one);
+    owner_add_entry(&o, KEPT_DOWN, two);
+    entry_free(three); /* the node dies with it */
+    run(f);
+    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 1);
+    assert_int_equal(next.q[KEPT_DOWN].count, 1);
+    assert_string_equal(next.q[KEPT_DOWN].first->origin, "b/1");
+    struct taken taken = take(f, &f->b, BOX_MAIL, TAG_R "cccccccccccccccccccccccc");
+    assert_int_equal(taken.n, 1);
+    assert_string_equal(taken.first->origin, "c/1");
+    drop(&taken);
+    /* the old owner comes back to life, and gives back what is not its any more */
+    put(f, &f->a, BOX_MAIL, "<mail/>", "b/1");
+    taken = take(f, &f->b, BOX_MAIL, TAG_R "cccccccccccccccccccccccc");
+    assert_int_equal(taken.n, 0);
+    f->b.s->ops->box_done(f->b.s, BOX_MAIL, SLICE_LIT(ROMEO), SLICE_LIT("b/1"));
+    run(f);
+    assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 1);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* The owner died when Redis had refused an append in the midst of others. */
+static void test_gap_of_a_dead_owner(void **state)
+{
+    struct scene *f = *state;
+    for (int which = 0; which < 2; which++) {
+        struct owner o = {0}, next = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        if (!f->a.rs)
+            place_start(f, &f->a, "a");
+        owner_open(&o, &f->a);
+        owner_add(&o, (enum kept_queue)which, 2);
+        run(f);
+        adapter_fault(f->a.r, FAULT_REFUSED, "XADD", 0);
+        owner_add(&o, (enum kept_queue)which, 3); /* 3 is refused */
+        f->a.s->turn(f->a.s);
+        place_stop(&f->a);
+        o.k = NULL;
+        assert_int_equal(o.committed[which], 2);
+        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        assert_int_equal(next.claim.last[which], which == KEPT_UP ? 2 : 4);
+        assert_int_equal(next.q[which].count, which == KEPT_UP ? 2 : 4);
+        if (which == KEPT_DOWN) /* 4 and 5 have moved up */
+            assert_memory_equal(next.q[which].last->bytes, "<down/5>", 8);
+        owner_add(&next, (enum kept_queue)which, 1);
+        run(f);
+        assert_int_equal(next.committed[which], which == KEPT_UP ? 3 : 5);
+        struct owner third = {0};
+        owner_claim(f, &third, &f->b, look(f, &f->b).epoch, 0);
+        assert_int_equal(third.q[which].count, which == KEPT_UP ? 3 : 5);
+        owner_free(&o);
+        owner_free(&next);
+        owner_free(&third);
+    }
+}
+
+static void test_damaged_stanza(void **state)
+{
+    struct scene *f = *state;
+    for (int which = 0; which < 2; which++) {
+        struct owner o = {0}, next = {0};
+        char command[256];
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        if (!f->a.rs)
+            place_start(f, &f->a, "a");
+        owner_open(&o, &f->a);
+        owner_add(&o, (enum kept_queue)which, 2);
+        run(f);
+        struct seen seen = look(f, &f->b);
+        for (int number = 3; number < 5; number++) {
+            snprintf(command, sizeof command, "XADD hf:{" TAG_R "}:%s:" REST " %" PRIu64 "-%d c 0 d nonsense",
+                     which ? "u" : "d", seen.epoch, number);
+            freeReplyObject(server_ask(&f->server, command));
+        }
+        place_stop(&f->a);
+        o.k = NULL;
+        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        assert_int_equal(next.claim.last[which], which == KEPT_UP ? 4 : 2); /* uplink: the number was told */
+        owner_add(&next, (enum kept_queue)which, 1);
+        run(f);
+        assert_int_equal(next.committed[which], which == KEPT_UP ? 5 : 3);
+        owner_free(&o);
+        owner_free(&next);
+    }
+}
+
+/* The first append of some is refused, when the queue is empty: nothing of what is there tells so. */
+static void test_gap_ahead_of_all(void **state)
+{
+    struct scene *f = *state;
+    for (int which = 0; which < 2; which++) {
+        struct owner o = {0}, next = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        if (!f->a.rs)
+            place_start(f, &f->a, "a");
+        owner_open(&o, &f->a);
+        owner_add(&o, (enum kept_queue)which, 4);
+        run(f);
+        owner_release(&o, (enum kept_queue)which, 4);
+        run(f);
+        adapter_fault(f->a.r, FAULT_REFUSED, "XADD", 0);
+        owner_add(&o, (enum kept_queue)which, 2); /* 5 is refused */
+        f->a.s->turn(f->a.s);
+        place_stop(&f->a);
+        o.k = NULL;
+        struct seen seen = look(f, &f->b);
+        if (which == KEPT_DOWN)
+            assert_int_equal(seen.acked, 4);
+        owner_claim(f, &next, &f->b, seen.epoch, which == KEPT_DOWN ? 4 : 0);
+        assert_int_equal(next.claim.last[which], which == KEPT_UP ? 4 : 5);
+        assert_int_equal(next.q[which].count, which == KEPT_UP ? 0 : 1);
+        owner_free(&o);
+        owner_free(&next);
+    }
+}
+
+static void test_life_sign(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0};
+    begin(f, &o);
+    run_for(f, USEC_S);
+    assert_true(look(f, &f->b).alive);
+    assert_true(server_number(&f->server, "PTTL hf:n:a") > 10000);
+    freeReplyObject(server_ask(&f->server, "SET hf:n:a boot2 PX 1000")); /* another run of it */
+    assert_false(look(f, &f->b).alive);
+    freeReplyObject(server_ask(&f->server, "DEL hf:n:a"));
+    assert_false(look(f, &f->b).alive);
+    run_for(f, 6 * USEC_S);
+    assert_true(look(f, &f->b).alive);
+    owner_free(&o);
+}
+
+static void test_unknown(void **state)
+{
+    struct scene *f = *state;
+    struct owner next = {0};
+    assert_false(look(f, &f->a).found);
+    owner_claim(f, &next, &f->a, 1, 0);
+    assert_true(next.claimed_none);
+    assert_int_equal(server_number(&f->server, "EXISTS " KEY("s") " " KEY("d")), 0);
+    owner_free(&next);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_fence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fenced_owner_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fenced_end_saves_what_was_not_committed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_claim_wins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_high_water_mark, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_queues_of_many_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mail_in_a_claimed_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gap_of_a_dead_owner, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gap_ahead_of_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_life_sign, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_stanza, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
