@@ -87,9 +87,10 @@ $(SIM_BIN): $(BUILD)/%: $(BUILD)/%.o $(SIM_SHARED) $(BUILD)/libpure.a
 FUZZ := build-fuzz
 FUZZ_CC := clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_CFLAGS = $(STD) $(WARN) -O1 -g -fno-omit-frame-pointer $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iinclude -MMD -MP
+FUZZ_CFLAGS = $(STD) $(WARN) -O1 -g -fno-omit-frame-pointer $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iinclude \
+              -DHOLDFAST_VERSION='"$(VERSION)"' -MMD -MP
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_OBJ := $(PURE_SRC:%.c=$(FUZZ)/%.o)
+FUZZ_OBJ := $(patsubst %.c,$(FUZZ)/%.o,$(filter-out proxy/store/redis_%,$(PURE_SRC)))
 FUZZ_CONFIG_OBJ := $(patsubst %,$(FUZZ)/proxy/run/%.o,ini config config_check config_table config_types)
 SECONDS := 60
 TARGET ?=
@@ -100,7 +101,7 @@ $(FUZZ)/%.o: %.c
 	$(if $(V),,@echo "  clang $@")
 	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -c -o $@ $<
 
-$(FUZZ)/fuzz_config: $(FUZZ_CONFIG_OBJ)
+$(FUZZ)/fuzz_config: $(FUZZ_CONFIG_OBJ) $(FUZZ)/proxy/redis/url.o
 $(FUZZ)/fuzz_dns: $(FUZZ)/proxy/net/srv_answer.o
 $(FUZZ)/fuzz_dns: FUZZ_LIBS := -lcares
 $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
@@ -136,6 +137,10 @@ sim: LIMIT = 400
 sim: $(SIM_BIN)
 	@$(RUN_UNIT) $^
 
+# The protocol between nodes and Redis, searched exhaustively by spin; FULL=1 adds larger sizes.
+model:
+	@$(PYTHON) tests/model/run.py $(if $(FULL),--full) $(if $(RULE),--trace $(RULE))
+
 e2e: $(PROGRAMS)
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) HOLDFAST_UNDER="$(UNDER)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
@@ -170,14 +175,14 @@ run: deps $(BUILD)/holdfast
 
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
-    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "lint: lint" \
+    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "model: model" "lint: lint" \
     "fuzz: fuzz SECONDS=60 || soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24 || demo: demo SANITIZER=address"
 CHECK_E2E := "black box: e2e SANITIZER=address JOBS=5" \
     "black box, threads, a few: e2e SANITIZER=thread T=-ktest_sm_scripted" \
     'black box, valgrind, one: e2e UNDER="$(VALGRIND)" T=-kbusy_cut' \
     "bench, small: bench SANITIZER=address QUICK=1"
-CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e" \
-    "chaos: chaos" "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
+CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e HOLDFAST_LARGE=1" \
+    "chaos: chaos" "model, larger: model FULL=1" "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
     "black box, threads: e2e SANITIZER=thread" \
     'unit, valgrind: unit LIMIT=900 UNDER="$(VALGRIND)"' \
@@ -199,6 +204,8 @@ help:
 	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"
 	@echo "                 and more under valgrind"
 	@echo "make unit        unit tests;  make sim: simulations"
+	@echo "make model       searches the models of the store, and breaks each rule; FULL=1: larger; RULE=name: only"
+	@echo "                 that one, with what happens without it"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
@@ -214,7 +221,7 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all build unit sim e2e chaos fuzz soak layers lint deps run check check-full help clean
+.PHONY: all build unit sim model e2e chaos fuzz soak layers lint deps run check check-full help clean
 .SECONDARY:
 -include $(shell find $(BUILD) $(FUZZ) -name '*.d' 2>/dev/null)
 

@@ -9,7 +9,7 @@ BUILD="gcc make pkg-config libcmocka-dev
 SERVERS="prosody ejabberd jabberd2 haproxy redis-server redis-sentinel"
 CLIENTS="python3-slixmpp profanity tmux"
 TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang libclang-rt-14-dev clang-tidy cppcheck
-    mandoc valgrind linux-perf"
+    mandoc valgrind linux-perf spin"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -15,7 +15,7 @@ from cluster import own_cluster, redis  # noqa: F401  (fixtures)
 from crowd import Crowd
 from test_rebuild import all_back, assert_well
 
-SECONDS = float(os.environ.get("HOLDFAST_CHAOS_SECONDS") or 15)
+SECONDS = float(os.environ.get("HOLDFAST_CHAOS_SECONDS") or 9)
 CLIENTS = int(os.environ.get("HOLDFAST_CHAOS_CLIENTS") or 40)
 # What a dying node had read from the server, which has no acks, and had neither committed nor written to its client, is
 # gone with it, with what lay unread in its sockets: the one exception of promise 2. How long that is depends on how busy
