@@ -123,8 +123,10 @@ static struct config *load_config(const struct command *command)
     struct config_sources sources = {command->file, environ, (char *const *)command->options};
     struct config_problems problems = {0};
     struct config *config;
-    if (config_load(&sources, &config, &problems) && command->action != PRINT)
+    if (config_load(&sources, &config, &problems) && command->action != PRINT) {
         config_check_tls(config, &problems);
+        config_check_seal(config, &problems);
+    }
     if (problems.errors) {
         config_free(config);
         config = NULL;

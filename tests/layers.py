@@ -27,7 +27,7 @@ LIBRARIES = {
     "ev.h": ("net",),
     "ares.h": ("net",),
     "wslay/": ("net",),
-    "openssl/": ("net", "run/digest.c", "redis/script.c"),
+    "openssl/": ("net", "run/digest.c", "run/seal.c", "redis/script.c"),
     "hiredis/": ("redis", "store", "run/storage.c"),
     "microhttpd.h": ("run",),
     "jansson.h": ("ctl",),

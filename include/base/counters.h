@@ -85,6 +85,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(store_uncommitted_stanzas, GAUGE, "Stanzas in queues that Redis has not committed yet")      \
     F(store_fenced, COUNTER, "Sessions that another node had taken over")                          \
     F(store_claims, COUNTER, "Sessions of other nodes that this one tried to take over, by result") \
+    F(store_unreadable, COUNTER, "Texts in Redis that this node could not read, by reason")        \
     F(store_reaped, COUNTER, "Sessions ended since their node was gone")                           \
     F(store_reaped_discarded, COUNTER, "Uplink requests and presence of such sessions, acked and perhaps not processed") \
     F(store_resyncs, COUNTER, "Times that Redis was asked what it holds of a session, by result")  \
@@ -236,6 +237,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(store_fenced, store_fenced, "")                                                              \
     M(store_claims_won, store_claims, "result=\"won\"")                                            \
     M(store_claims_lost, store_claims, "result=\"lost\"")                                          \
+    M(store_claims_unreadable, store_claims, "result=\"unreadable\"")                              \
+    M(store_unreadable_locked, store_unreadable, "reason=\"no_key\"")                              \
+    M(store_unreadable_damaged, store_unreadable, "reason=\"damaged\"")                            \
     M(store_reaped, store_reaped, "")                                                              \
     M(store_reaped_up_discarded, store_reaped_discarded, "")                                       \
     M(store_resyncs_same, store_resyncs, "result=\"same\"")                                        \

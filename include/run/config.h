@@ -61,6 +61,7 @@ struct config {
     struct {
         char *url, *file; /* file: NULL = none */
         char *password_file, *sentinel_password_file, *ca;
+        char *encryption_key_file; /* NULL = none */
         unsigned wait_replicas;
     } store;
     struct {
@@ -98,6 +99,8 @@ bool config_load(const struct config_sources *sources, struct config **config_r,
 bool config_reload(const struct config *running, struct config **config_r, struct config_problems *problems);
 /* Has the TLS layer try certificates, keys and authorities; what it refuses is added to problems. */
 void config_check_tls(const struct config *config, struct config_problems *problems);
+/* Likewise the keys that seal what Redis holds. */
+void config_check_seal(const struct config *config, struct config_problems *problems);
 void config_free(struct config *config); /* NULL is fine */
 
 /* A line for each key: value in force and origin; passwords are masked. */

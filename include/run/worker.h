@@ -72,6 +72,8 @@ void worker_free(struct worker *w);
  */
 void worker_reload(struct worker *w, const struct config *config, struct tls_context *server,
                    struct tls_context *upstream, void (*taken)(void *owner, void *arg), void *arg);
+/* Another key seals what goes to Redis: what the worker keeps there is sealed with it, soon. */
+void worker_reseal(struct worker *w);
 /* Of the first one: a check of the upstreams may be due. */
 void worker_check_upstreams(struct worker *w);
 /* No new connections, and no streams on those that have not begun one. */

@@ -60,6 +60,7 @@ typedef void kept_place_fn(void *ctx, const struct kept_place *p); /* NULL: the 
 /* A claimed session. The queues' entries are the callee's (entry.next), numbered, without gaps up to last[]. */
 struct kept_claim {
     struct kept *kept;      /* NULL: somebody else was faster (look again), or it is gone */
+    bool unreadable;        /* kept NULL: not by this node (its key is missing), or damaged; it stays as it was found */
     struct slice record;    /* valid during the call */
     struct entry *first[2]; /* oldest first */
     uint64_t last[2];       /* last number ever appended: KEPT_UP also the h that is safe */

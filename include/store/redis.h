@@ -19,6 +19,13 @@
 
 struct redis_store;
 
+/* What became of a text that was to be opened. */
+enum redis_opened {
+    OPENED,
+    OPENED_DAMAGED, /* nobody can read it any more */
+    OPENED_LOCKED,  /* this node lacks the key: others may have it, and it may get it */
+};
+
 struct redis_store_options {
     const char *node, *boot; /* who owns what is kept here: the name, and an id of this run of it; without '/' */
     const char *peer;        /* address of the peer port for the others, or "" */
@@ -27,10 +34,10 @@ struct redis_store_options {
     struct counters *counters;
     _Atomic int64_t *memory; /* the node's account of bytes, which everything that waits here adds to; NULL is fine */
     void (*tag_of)(void *ctx, struct slice account, char tag[TAG_SIZE]); /* as in the first digits of a sid */
-    /* How what Redis holds is hidden; appended to out. tag: of the account; what was sealed under another one must not
-     * open. open: false if it is damaged. NULL: in clear. */
+    /* How what Redis holds is hidden; appended to out (by open: only if it is OPENED). tag: of the account; what was
+     * sealed under another one must not open. NULL: in clear. */
     void (*seal)(void *ctx, struct slice tag, struct slice plain, struct buf *out);
-    bool (*open)(void *ctx, struct slice tag, struct slice sealed, struct buf *out);
+    enum redis_opened (*open)(void *ctx, struct slice tag, struct slice sealed, struct buf *out);
     /* A session that was asked for (ask_release) has been let go: look again. A hint. NULL is fine. */
     void (*released)(void *ctx, const char *sid);
     void *ctx;
@@ -58,6 +65,9 @@ const char *redis_store_channel(const struct redis_store *s);
 void redis_store_connect(struct redis_store *s, struct redis *r);
 
 void redis_store_set_times(struct redis_store *s, usec max, usec mailbox_ttl, usec tombstone_ttl);
+
+/* `seal` does it otherwise now: what is kept of living sessions is written again, but for stanzas that wait. */
+void redis_store_reseal(struct redis_store *s);
 
 /* What waits for Redis: operations on boxes, tombstones, ends; sessions whose state there is not known. */
 struct redis_store_waiting {

@@ -124,7 +124,8 @@ const struct config_row config_rows[] = {
           "file with the password for Redis Sentinel", FIXED),
     FILES("store", "ca", config_file, char *, store.ca, "none",
           "PEM file with the authorities that sign Redis's certificate; none = the system's", FIXED),
-    LATER("store", "encryption_key_file", "none", NULL, "file with the key that seals stored stanzas"),
+    FILES("store", "encryption_key_file", config_file, char *, store.encryption_key_file, "none",
+          "file with the keys that seal what Redis holds; the first seals, all open; none = in clear", RELOAD),
     COUNT("store", "wait_replicas", store.wait_replicas, "0", 0, 16, "a commit waits for that many replicas of Redis",
           FIXED),
 

@@ -14,6 +14,7 @@
 #include "ports.h"
 #include "run/systemd.h"
 #include "run/worker.h"
+#include "seal.h"
 #include "session/session.h"
 #include "storage.h"
 #include "store/memory.h"
@@ -384,6 +385,13 @@ static void take_config(struct running *r, struct config *config)
     log_configure(config->log.level, config->log.format);
 }
 
+static void take_keys(struct proxy_node *node, struct seal_keys *keys)
+{
+    bool another = storage_set_keys(node->storage, keys);
+    for (unsigned i = 0; another && i < node->worker_count; i++)
+        worker_reseal(node->workers[i]);
+}
+
 static bool try_reload(struct running *r, struct config_problems *problems)
 {
     struct config *config;
@@ -392,13 +400,17 @@ static bool try_reload(struct running *r, struct config_problems *problems)
     if (!good)
         return false;
     config_check_tls(config, problems);
+    config_check_seal(config, problems);
     struct tls_tickets *tickets = problems->errors ? NULL : tls_tickets_new(config->tls.ticket_key_file, &error);
-    good = tickets && reload_workers(r, config, &error);
+    struct seal_keys *keys = tickets ? seal_keys_new(config->store.encryption_key_file, &error) : NULL;
+    good = keys && reload_workers(r, config, &error);
     if (good) {
         tls_tickets_replace(r->node.tickets, tickets);
+        take_keys(&r->node, keys);
         take_config(r, config);
     } else {
         tls_tickets_free(tickets);
+        seal_keys_free(keys);
         config_free(config);
     }
     if (error)

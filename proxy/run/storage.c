@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "redis/redis.h"
 #include "run/digest.h"
+#include "seal.h"
 #include "store/memory.h"
 #include "store/redis.h"
 #include <errno.h>
@@ -16,6 +17,7 @@
 #define COMMAND_TIMEOUT (5 * USEC_S)
 #define SETTLE          (30 * USEC_S) /* after an outage nothing is ended for so long */
 #define SECRET_LEAST    32
+#define TELL_AGAIN      (60 * USEC_S) /* that a key is missing: there may be thousands of texts */
 #define SECRET_SIZE     65
 /* The secret that nodes have agreed on in Redis lives that long behind the last one that has looked at it. */
 #define SECRET_KEY   "hf:secret"
@@ -33,6 +35,7 @@ struct storage {
     _Atomic bool agreed;      /* the nodes' common one counts, and not this */
     char common[SECRET_SIZE]; /* written once, before `agreed` */
     struct redis_url *url;
+    struct seal_keys *keys;
     char *password, *sentinel_password;
     pthread_mutex_t lock; /* of what follows */
     char *away;           /* why; NULL: not */
@@ -48,6 +51,8 @@ struct storage_end {
     struct timers *timers;
     const struct clock *clock;
     struct timer renew;
+    struct sealer *sealer;
+    usec told_at; /* that a key is missing; 0: not yet */
 };
 
 /* ---- secrets ---- */
@@ -96,6 +101,15 @@ static bool take_cluster_secret(struct storage *s, const char *path, char **erro
     return !*error_r;
 }
 
+/* Which key is in use can be seen: so a rotation can be followed, node by node. */
+static void tell_keys(struct storage *s)
+{
+    char first[SEAL_ID_SIZE];
+    size_t n = seal_keys_count(s->keys, first);
+    if (n)
+        LOG(LOG_INFO, "what goes to redis is sealed", LF("key", first), LF_INT("keys", n));
+}
+
 struct storage *storage_new(const struct config *config, const char *name, _Atomic int64_t *memory, char **error_r)
 {
     struct storage *s = MEM_NEW(struct storage);
@@ -115,11 +129,23 @@ struct storage *storage_new(const struct config *config, const char *name, _Atom
     if ((shared && !s->url) || !take_cluster_secret(s, config->proxy.secret_file, error_r) ||
         !take_password(config->store.password_file, "store.password_file", &s->password, error_r) ||
         !take_password(config->store.sentinel_password_file, "store.sentinel_password_file", &s->sentinel_password,
-                       error_r)) {
+                       error_r) ||
+        !(s->keys = seal_keys_new(config->store.encryption_key_file, error_r))) {
         storage_free(s);
         return NULL;
     }
+    tell_keys(s);
     return s;
+}
+
+bool storage_set_keys(struct storage *s, struct seal_keys *fresh)
+{
+    char before[SEAL_ID_SIZE], now[SEAL_ID_SIZE];
+    seal_keys_count(s->keys, before);
+    seal_keys_replace(s->keys, fresh);
+    seal_keys_count(s->keys, now);
+    tell_keys(s);
+    return strcmp(before, now) != 0;
 }
 
 void storage_free(struct storage *s)
@@ -128,6 +154,7 @@ void storage_free(struct storage *s)
         return;
     memory_store_free(s->memory);
     redis_url_free(s->url);
+    seal_keys_free(s->keys);
     pthread_mutex_destroy(&s->lock);
     free(s->password);
     free(s->sentinel_password);
@@ -169,6 +196,28 @@ static void tag_of(void *ctx, struct slice account, char tag[TAG_SIZE])
 {
     struct storage_end *e = ctx;
     storage_tag(e->storage, account, tag);
+}
+
+static void seal(void *ctx, struct slice tag, struct slice plain, struct buf *out)
+{
+    struct storage_end *e = ctx;
+    sealer_seal(e->sealer, tag, plain, out);
+}
+
+static enum redis_opened open_sealed(void *ctx, struct slice tag, struct slice sealed, struct buf *out)
+{
+    struct storage_end *e = ctx;
+    char id[SEAL_ID_SIZE];
+    if (sealer_open(e->sealer, tag, sealed, out))
+        return OPENED;
+    if (!sealer_lacks_key(e->sealer, sealed, id))
+        return OPENED_DAMAGED;
+    if (!e->told_at || e->clock->mono - e->told_at >= TELL_AGAIN) {
+        e->told_at = e->clock->mono;
+        LOG(LOG_ERROR, "what redis holds is sealed with a key that store.encryption_key_file does not name",
+            LF("key", id), LF_SLICE("account", tag));
+    }
+    return OPENED_LOCKED;
 }
 
 static void set_away(struct storage *s, const char *why)
@@ -253,6 +302,8 @@ static struct redis_store *store_new(struct storage_end *e, struct context *cx, 
         .counters = cx->counters,
         .memory = s->bytes,
         .tag_of = tag_of,
+        .seal = seal,
+        .open = open_sealed,
         .ctx = e,
         .max = set->sm.max,
         .mailbox_ttl = set->sm.mailbox_ttl,
@@ -307,12 +358,19 @@ bool storage_join(struct storage *s, struct context *cx, const char *resolver, u
     e->dialer = dialer_new(cx->loop);
     if (resolver)
         dialer_set_servers(e->dialer, resolver);
+    e->sealer = sealer_new(s->keys);
     e->store = store_new(e, cx, index);
     e->redis = connect_redis(e, cx);
     redis_store_connect(e->store, e->redis);
     cx->store = redis_store_get(e->store);
     *end_r = e;
     return true;
+}
+
+void storage_reseal(struct storage_end *e)
+{
+    if (e)
+        redis_store_reseal(e->store);
 }
 
 void storage_leave(struct storage_end *e)
@@ -324,5 +382,6 @@ void storage_leave(struct storage_end *e)
     redis_store_free(e->store);
     dialer_free(e->dialer);
     tls_free(e->tls);
+    sealer_free(e->sealer);
     free(e);
 }

@@ -9,11 +9,15 @@
 #include "session/context.h"
 #include "store/store.h"
 
+struct seal_keys;
 struct storage;
 
 /* name: the node's. NULL with *error_r (free it): "KEY: what is wrong". */
 struct storage *storage_new(const struct config *config, const char *name, _Atomic int64_t *memory, char **error_r);
-void storage_free(struct storage *s);                   /* the workers' ends must be gone */
+void storage_free(struct storage *s); /* the workers' ends must be gone */
+/* What seals what goes to Redis, from now on; takes it over. True: another key than before, so each worker's end is to
+ * seal anew what it keeps. Any thread. */
+bool storage_set_keys(struct storage *s, struct seal_keys *fresh);
 struct memory_store *storage_memory(struct storage *s); /* with Redis an empty one */
 bool storage_is_shared(const struct storage *s);        /* nodes have it together */
 /* What stands for an account in the names of keys and in previds; any thread. */
@@ -27,6 +31,7 @@ struct storage_end;
  * afterwards. False with *error_r (free it). */
 bool storage_join(struct storage *s, struct context *cx, const char *resolver, unsigned index,
                   struct storage_end **end_r, char **error_r);
+void storage_reseal(struct storage_end *e); /* NULL is fine */
 void storage_leave(struct storage_end *e); /* NULL is fine; the worker has no sessions left */
 
 #endif

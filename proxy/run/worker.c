@@ -676,6 +676,18 @@ void worker_reload(struct worker *w, const struct config *config, struct tls_con
     }
 }
 
+static void do_reseal(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    (void)arg;
+    storage_reseal(w->storage);
+}
+
+void worker_reseal(struct worker *w)
+{
+    inbox_post(w->inbox, do_reseal, NULL);
+}
+
 static void do_check_upstreams(void *owner, void *arg)
 {
     struct worker *w = owner;

@@ -45,6 +45,17 @@ static void come_again(struct takeover *t, const char *why)
         client_leg_close(c, CLOSE_STORE_AWAY, GOODBYE_CUT);
 }
 
+/* It stays in the store until its time is up; then its messages are for the account. The client does not wait for that:
+ * to come again would not help it. */
+static void unreadable(struct takeover *t)
+{
+    struct client_leg *c = t->ask.leg;
+    LOG(LOG_ERROR, "what is kept of the session cannot be read", LF("sid", t->sid));
+    finish(t);
+    if (c)
+        resumption_not_found(c);
+}
+
 /* The client's h as a number of the session, or that it cannot be one. */
 static bool counts_as(const struct kept_place *p, uint32_t h, uint64_t *acked_r)
 {
@@ -64,7 +75,7 @@ static void claimed(struct takeover *t, struct kept_claim *claim)
         t->cx->store->kept->free(claim->kept);
         s->kept = NULL;
         session_drop_blank(s);
-        come_again(t, "what is kept of the session cannot be read");
+        unreadable(t);
         return;
     }
     LOG(LOG_INFO, "session taken over", LF("sid", t->sid), LF_INT("unacked", s->out.queue.count),
@@ -85,6 +96,8 @@ static void on_claim(void *ctx, struct kept_claim *claim)
     t->blank = NULL;
     if (!claim)
         come_again(t, "the store is away");
+    else if (claim->unreadable)
+        unreadable(t);
     else if (!t->ask.leg)
         finish(t);
     else if (++t->lost >= CLAIMS_TRIED)

@@ -5,7 +5,8 @@
 #include "store/memory.h"
 #include <stdio.h>
 
-#define LEND_TIME (600 * USEC_S) /* longer than any session that is gone without a word could still hand it over */
+#define HELD_MAX  (ARGS_MAX - 16) /* origins in one command */
+#define LEND_TIME (600 * USEC_S)  /* longer than any session that is gone without a word could still hand it over */
 
 static const enum session_key box_key[BOXES] = {[BOX_MAIL] = KEY_MAIL, [BOX_OUT] = KEY_OUT};
 static const enum session_key index_key[BOXES] = {[BOX_MAIL] = KEY_MAIL_INDEX, [BOX_OUT] = KEY_OUT_INDEX};
@@ -237,6 +238,7 @@ struct take {
     char *from;
     struct entry *first, **end;
     size_t n;
+    bool locked; /* some could not be read for want of a key */
     store_mail_fn *done;
     void *ctx;
 };
@@ -264,8 +266,9 @@ static void take_page(struct take *t, const struct redisReply *page)
 {
     struct redis_store *s = t->job.s;
     for (size_t i = 0; i < reply_count(page); i++) {
-        struct entry *e = entry_read(s, t->tag, page->element[i]);
-        if (!e || !e->origin) { /* it stays lent, so that it is not read again and again */
+        struct entry *e;
+        t->locked |= entry_read(s, t->tag, page->element[i], &e) == OPENED_LOCKED;
+        if (!e || !e->origin) { /* what is damaged stays lent, so that it is not read again and again */
             entry_free(e);
             continue;
         }
@@ -277,16 +280,21 @@ static void take_page(struct take *t, const struct redisReply *page)
     }
 }
 
+/* What was read stays lent, the rest is free for others. */
+static void free_rest(struct take *t)
+{
+    struct lends *l = lends_new(t->kind, t->tag, mem_strdup(t->token));
+    for (const struct entry *e = t->first; e; e = e->next)
+        buf_append(&l->held, e->origin, strlen(e->origin) + 1);
+    memcpy(l->token, t->token, sizeof l->token);
+    job_start(t->job.s, &l->job);
+}
+
 static void on_take(void *ctx, enum redis_answer a, const struct redisReply *reply)
 {
     struct take *t = ctx;
-    if (a != REDIS_DONE ||
-        reply_count(reply) == 0) { /* who asks does not wait: what may be lent is free again, later */
-        struct lends *l = lends_new(t->kind, t->tag, mem_strdup(t->token));
-        for (const struct entry *e = t->first; e; e = e->next)
-            buf_append(&l->held, e->origin, strlen(e->origin) + 1);
-        memcpy(l->token, t->token, sizeof l->token);
-        job_start(t->job.s, &l->job);
+    if (a != REDIS_DONE || reply_count(reply) == 0) { /* who asks does not wait: it is free again, later */
+        free_rest(t);
         job_done(&t->job);
         return;
     }
@@ -299,6 +307,8 @@ static void on_take(void *ctx, enum redis_answer a, const struct redisReply *rep
         send_take(&t->job);
         return;
     }
+    if (t->locked && t->n < HELD_MAX) /* another node may have the key */
+        free_rest(t);
     answer_take(t);
     job_done(&t->job);
 }

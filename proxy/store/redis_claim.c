@@ -69,8 +69,10 @@ static void take_place(struct look *l, const struct redisReply *reply)
     const struct redis_store *s = l->job.s;
     struct buf account = {0}, proof = {0};
     struct slice sealed_proof = reply_text(reply_at(reply, 5));
-    bool readable =
-        store_open(s, l->sid, reply_text(reply_at(reply, 4)), &account) && store_open(s, l->sid, sealed_proof, &proof);
+    bool readable = store_open(s, l->sid, reply_text(reply_at(reply, 4)), &account) == OPENED &&
+                    store_open(s, l->sid, sealed_proof, &proof) == OPENED;
+    if (!readable)
+        LOG(LOG_ERROR, "session in redis cannot be read here", LF("sid", l->sid));
     l->owner = mem_dup(reply_text(reply_at(reply, 1)));
     l->account = buf_steal(&account);
     l->proof = buf_steal(&proof);
@@ -150,6 +152,7 @@ struct claim {
     uint64_t epoch, high_water, acked;
     usec deadline_left;
     bool lent;
+    bool unreadable; /* what nobody can go on without, or what others may be able to read: it is given back */
     struct buf record;
     char *account, *proof;
     struct reading reading[2];
@@ -210,12 +213,12 @@ static bool is_mere_number(const struct redisReply *entry)
     return slice_eq_str(reply_field(entry, "c"), "-");
 }
 
-/* One that cannot be read must not stop the rest. Uplink: it keeps its number, as one that is never written; downlink:
- * its number is missing, and those behind it move up. */
+/* One that is damaged must not stop the rest. Uplink: it keeps its number, as one that is never written; downlink: its
+ * number is missing, and those behind it move up. */
 static void take_page(struct claim *c, enum kept_queue which, const struct redisReply *page)
 {
     struct reading *r = &c->reading[which];
-    for (size_t i = 0; i < reply_count(page); i++) {
+    for (size_t i = 0; i < reply_count(page) && !c->unreadable; i++) {
         const struct redisReply *one = page->element[i];
         r->upto = reply_id(reply_at(one, 0));
         r->got++;
@@ -225,10 +228,12 @@ static void take_page(struct claim *c, enum kept_queue which, const struct redis
             r->released = r->upto.number;
             continue;
         }
-        struct entry *e = entry_read(c->job.s, c->sid, one);
-        if (!e)
+        struct entry *e;
+        enum redis_opened opened = entry_read(c->job.s, c->sid, one, &e);
+        c->unreadable = opened == OPENED_LOCKED;
+        if (opened == OPENED_DAMAGED)
             LOG(LOG_ERROR, "stanza in redis is damaged", LF("sid", c->sid), LF_INT("number", r->upto.number));
-        if (!e && which == KEPT_UP) {
+        if (opened == OPENED_DAMAGED && which == KEPT_UP) {
             e = entry_copy(SLICE_NONE, 0);
             e->number = r->upto.number;
         }
@@ -292,7 +297,7 @@ static struct kept *make_handle(struct claim *c)
     k->state = KEPT_LIVE;
     fill_side(k, &k->side[KEPT_DOWN], &c->reading[KEPT_DOWN]);
     fill_side(k, &k->side[KEPT_UP], &c->reading[KEPT_UP]);
-    k->rewind = k->noting = true;
+    k->rewind = k->noting = k->resealing = true;
     store_set_deadline(s, k->sid, kept_left(k));
     kept_set_dirty(k);
     return k;
@@ -316,6 +321,42 @@ static void finish(struct claim *c)
     answer_claim(c, &told);
     job_done(&c->job);
 }
+
+/* ---- given back: as it was found, with the rest of its time, for another node or for the end ---- */
+
+static void on_given_back(void *ctx, enum redis_answer a, const struct redisReply *reply)
+{
+    struct claim *c = ctx;
+    struct kept_claim told = {.unreadable = true};
+    (void)a; /* without it the session waits longer for its end */
+    (void)reply;
+    answer_claim(c, &told);
+    job_done(&c->job);
+}
+
+static void give_back(struct claim *c)
+{
+    struct redis_store *s = c->job.s;
+    struct args a;
+    count(s->o.counters, METRIC_store_claims_unreadable);
+    args_begin(&a);
+    args_session_keys(&a, c->sid, KEY_ACCOUNT + 1);
+    args_number(&a, (int64_t)c->epoch);
+    args_number(&a, 1); /* the first word of this owner, and its last */
+    args_number(&a, ttl_with_jitter(c->deadline_left + s->o.mailbox_ttl));
+    args_number(&a, to_ms(c->deadline_left));
+    args_str(&a, "r");
+    args_number(&a, to_ms(s->o.clock->wall));
+    args_number(&a, to_ms(s->o.max));
+    args_number(&a, (int64_t)c->high_water);
+    args_str(&a, c->sid);
+    args_str(&a, ""); /* as it is sealed */
+    args_str(&a, "");
+    store_eval(s, c->job.slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, on_given_back, c);
+    store_set_deadline(s, c->sid, c->deadline_left);
+}
+
+/* ---- reading the queues ---- */
 
 static void read_on(struct claim *c);
 
@@ -360,6 +401,10 @@ static void send_page(struct claim *c, enum kept_queue which)
 
 static void read_on(struct claim *c)
 {
+    if (c->unreadable) {
+        give_back(c);
+        return;
+    }
     for (int which = 0; which < 2; which++)
         if (c->reading[which].got < c->reading[which].length) {
             send_page(c, (enum kept_queue)which);
@@ -380,17 +425,16 @@ static void take_claim(struct claim *c, const struct redisReply *reply)
     down->last = reply_number(reply_at(reply, 5));
     up->last = reply_number(reply_at(reply, 6));
     c->lent = reply_is(reply_at(reply, 7), "1");
-    if (!store_open(s, c->sid, reply_text(reply_at(reply, 8)), &c->record))
-        LOG(LOG_ERROR, "record of a session in redis is damaged", LF("sid", c->sid));
+    c->unreadable = store_open(s, c->sid, reply_text(reply_at(reply, 8)), &c->record) != OPENED ||
+                    store_open(s, c->sid, reply_text(reply_at(reply, 13)), &account) != OPENED ||
+                    store_open(s, c->sid, reply_text(reply_at(reply, 14)), &proof) != OPENED;
+    c->account = buf_steal(&account);
+    if (proof.n)
+        c->proof = buf_steal(&proof);
     down->length = reply_number(reply_at(reply, 9));
     take_page(c, KEPT_DOWN, reply_at(reply, 10));
     up->length = reply_number(reply_at(reply, 11));
     take_page(c, KEPT_UP, reply_at(reply, 12));
-    if (store_open(s, c->sid, reply_text(reply_at(reply, 13)), &account))
-        c->account = buf_steal(&account);
-    if (reply_text(reply_at(reply, 14)).n && store_open(s, c->sid, reply_text(reply_at(reply, 14)), &proof))
-        c->proof = buf_steal(&proof);
-    buf_free(&account);
     buf_free(&proof);
 }
 

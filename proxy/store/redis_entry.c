@@ -65,20 +65,25 @@ static struct entry *read_plain(struct slice plain)
     return e;
 }
 
-struct entry *entry_read(const struct redis_store *s, const char *tag, const struct redisReply *r)
+enum redis_opened entry_read(const struct redis_store *s, const char *tag, const struct redisReply *r,
+                             struct entry **e_r)
 {
     struct buf plain = {0};
     struct slice class = reply_field(r, "c"), origin = reply_field(r, "o"), payload = reply_field(r, "d");
-    struct entry *e = NULL;
-    if (payload.n && store_open(s, tag, payload, &plain))
-        e = read_plain(buf_slice(&plain));
+    enum redis_opened opened = store_open(s, tag, payload, &plain);
+    struct entry *e = opened == OPENED ? read_plain(buf_slice(&plain)) : NULL;
     buf_free(&plain);
+    *e_r = e;
+    if (opened == OPENED && !e) {
+        count(s->o.counters, METRIC_store_unreadable_damaged);
+        return OPENED_DAMAGED;
+    }
     if (!e)
-        return NULL;
+        return opened;
     e->number = reply_id(reply_at(r, 0)).number;
     if (class.n == 1 && class.p[0] >= '0' && class.p[0] <= '0' + CLASS_PRESENCE)
         e->class = (uint8_t)(class.p[0] - '0');
     if (origin.n)
         e->origin = mem_dup(origin);
-    return e;
+    return OPENED;
 }

@@ -36,7 +36,8 @@ static bool tombstone_read(const struct redis_store *s, const char *sid, struct 
     if (!good)
         return false;
     struct slice rest = slice_skip(text, (size_t)header + 1);
-    good = store_open(s, sid, slice_of(rest.p, n), &account) && store_open(s, sid, slice_skip(rest, n), &proof);
+    good = store_open(s, sid, slice_of(rest.p, n), &account) == OPENED &&
+           store_open(s, sid, slice_skip(rest, n), &proof) == OPENED;
     g->account = buf_steal(&account);
     g->proof = proof.n ? buf_steal(&proof) : NULL;
     buf_free(&proof);

@@ -73,7 +73,7 @@ void store_retry_later(struct redis_store *s);
 void store_set_deadline(struct redis_store *s, const char *sid, usec left);
 /* Seals; what is empty stays empty. */
 void store_seal(const struct redis_store *s, const char *tag, struct slice plain, struct buf *out);
-bool store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out);
+enum redis_opened store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out);
 void mark_new(char mark[MARK_SIZE]);
 
 /* ---- jobs (redis_jobs.c): repeated until done, over any outage ---- */
@@ -101,8 +101,9 @@ bool job_answered(struct job *j, enum redis_answer a, const struct redisReply *r
 
 /* Appends the payload of an entry, sealed. */
 void entry_write(const struct redis_store *s, const char *tag, const struct entry *e, struct buf *out);
-/* An entry out of a stream [id, fields]; NULL if it is damaged. Its number is that of the id. */
-struct entry *entry_read(const struct redis_store *s, const char *tag, const struct redisReply *r);
+/* An entry out of a stream [id, fields], NULL unless OPENED. Its number is that of the id. */
+enum redis_opened entry_read(const struct redis_store *s, const char *tag, const struct redisReply *r,
+                             struct entry **e_r);
 
 /* ---- kept sessions ---- */
 
@@ -142,6 +143,7 @@ struct kept {
     bool rewind;  /* `next` of both sides is to be found anew */
     bool noting;  /* state, deadline or high-water mark are to be written */
     bool recording, record_urgent;
+    bool resealing; /* the next note is to bring account and proof, too */
     bool attached, attached_told;
     bool releasing, release_asked;
     unsigned due; /* commands without an answer */

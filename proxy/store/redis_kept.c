@@ -409,7 +409,12 @@ static void on_note(void *ctx, enum redis_answer a, const struct redisReply *rep
 static void send_note(struct kept *k, const char *state, redis_done_fn *done)
 {
     usec left = kept_left(k);
+    struct buf account = {0}, proof = {0};
     struct args a;
+    if (k->resealing) {
+        store_seal(k->s, k->sid, slice_str(k->account), &account);
+        store_seal(k->s, k->sid, slice_str(k->proof), &proof);
+    }
     args_begin(&a);
     args_session_keys(&a, k->sid, KEY_ACCOUNT + 1);
     args_number(&a, (int64_t)k->epoch);
@@ -421,12 +426,16 @@ static void send_note(struct kept *k, const char *state, redis_done_fn *done)
     args_number(&a, to_ms(k->max));
     args_number(&a, (int64_t)k->high_water_asked);
     args_str(&a, k->sid);
+    args_add(&a, account.n ? buf_slice(&account) : SLICE_LIT(""));
+    args_add(&a, proof.n ? buf_slice(&proof) : SLICE_LIT(""));
     k->due++;
     k->notes_due++;
-    k->noting = false;
+    k->noting = k->resealing = false;
     k->push_at = k->attached ? now_mono(k->s) + lease(k->max) / 2 : -1;
     store_eval(k->s, k->slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, done, k);
     store_set_deadline(k->s, k->sid, left);
+    buf_free(&account);
+    buf_free(&proof);
 }
 
 static bool flush_note(struct kept *k, struct budget *b)
@@ -510,11 +519,14 @@ static void on_released(void *ctx, enum redis_answer a, const struct redisReply 
     kept_drop_due(k);
 }
 
+/* What is not, and never will be, begins with a stanza that is secret: the client sends it again. */
 static bool all_committed(const struct kept *k)
 {
-    for (int which = 0; which < 2; which++)
-        if (k->side[which].next || k->side[which].committed < k->side[which].sent)
+    for (int which = 0; which < 2; which++) {
+        const struct side *d = &k->side[which];
+        if ((d->next && !d->next->secret) || d->committed < d->sent)
             return false;
+    }
     return true;
 }
 
@@ -640,6 +652,24 @@ static void detached(struct kept *k, usec left)
     k->detached_at = now_mono(k->s);
     k->detached_wall = k->s->o.clock->wall;
     note(k);
+}
+
+static bool reseal(void *ctx, struct slice sid, void *value)
+{
+    struct kept *k = value;
+    (void)ctx;
+    (void)sid;
+    if (k->release_asked) /* its last word is under way */
+        return true;
+    k->noting = k->recording = k->record_urgent = k->resealing = true;
+    if (k->state == KEPT_LIVE)
+        kept_set_dirty(k);
+    return true;
+}
+
+void redis_store_reseal(struct redis_store *s)
+{
+    map_each(s->kept, reseal, NULL);
 }
 
 static void end(struct kept *k, const struct tombstone *t, struct entry *mail, struct entry *out)

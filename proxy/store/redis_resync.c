@@ -208,6 +208,7 @@ static void compare(struct kept *k, const struct redisReply *reply)
     } else {
         count(k->s->o.counters, METRIC_store_resyncs_same);
         kept_set_live(k);
+        k->resealing = true; /* the note that was to bring it may be lost */
         go_on_from(k, KEPT_DOWN, &down);
         if (!k->gone)
             go_on_from(k, KEPT_UP, &up);

@@ -225,12 +225,14 @@ static const char check_text[] =
                                      "return {'ok', cur[1], cur[2] or '0', d.id or '', d.length or 0, d.added or 0, "
                                      "u.id or '', u.length or 0, u.added or 0}\n";
 
-/* State, deadline, high-water mark. Who is not the owner any more is told to check. */
+/* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not). Who is not the
+ * owner any more is told to check. */
 static const char note_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE
-    "local mine, serial, ttl, left, state, since, max, high_water, sid = unpack(ARGV)\n"
+    "local mine, serial, ttl, left, state, since, max, high_water, sid, account, proof = unpack(ARGV)\n"
     "if redis.call('HGET', S, 'ep') ~= mine then return {'check'} end\n"
     "if is_late('ns', serial) then return {'late'} end\n"
     "redis.call('HSET', S, 'st', state, 'mx', max, 'hw', high_water, 'dl', int(now() + tonumber(left)))\n"
+    "if account ~= '' then redis.call('HSET', S, 'ac', account, 'pr', proof) end\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', high_water}\n";

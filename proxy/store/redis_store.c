@@ -53,12 +53,17 @@ void store_seal(const struct redis_store *s, const char *tag, struct slice plain
         buf_add(out, plain);
 }
 
-bool store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out)
+enum redis_opened store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out)
 {
-    if (s->o.open && sealed.n)
-        return s->o.open(s->o.ctx, slice_of(tag, TAG_SIZE - 1), sealed, out);
-    buf_add(out, sealed);
-    return true;
+    if (!s->o.open || !sealed.n) {
+        buf_add(out, sealed);
+        return OPENED;
+    }
+    enum redis_opened opened = s->o.open(s->o.ctx, slice_of(tag, TAG_SIZE - 1), sealed, out);
+    if (opened != OPENED)
+        count(s->o.counters,
+              opened == OPENED_LOCKED ? METRIC_store_unreadable_locked : METRIC_store_unreadable_damaged);
+    return opened;
 }
 
 void store_set_deadline(struct redis_store *s, const char *sid, usec left)

@@ -15,6 +15,7 @@
 #include "store/redis.h"
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct place {
     struct counters *counters;
     _Atomic int64_t memory;
     char released[SID_SIZE]; /* the last session that was told to be released */
+    unsigned opens;          /* so many sealed texts it has the key of yet */
 };
 
 struct scene {
@@ -49,7 +51,7 @@ struct owner {
     uint64_t committed[2], reserved, fenced_h, fenced_committed;
     int fenced, records, asked, let_go, attached;
     const char *record;
-    bool claimed_none, claim_away;
+    bool claimed_none, claim_away, claim_unreadable;
     char *claimed_record;
     struct kept_claim claim; /* without what was valid during the call alone */
 };
@@ -72,18 +74,21 @@ static inline void scene_seal(void *ctx, struct slice tag, struct slice plain, s
     }
 }
 
-static inline bool scene_open(void *ctx, struct slice tag, struct slice sealed, struct buf *out)
+static inline enum redis_opened scene_open(void *ctx, struct slice tag, struct slice sealed, struct buf *out)
 {
     char head[64];
-    (void)ctx;
+    struct place *node = ctx;
     int n = snprintf(head, sizeof head, "sealed for %.*s:", SLICE_ARG(tag));
     if (!slice_starts(sealed, slice_of(head, (size_t)n)))
-        return false;
+        return OPENED_DAMAGED;
+    if (node->opens == 0)
+        return OPENED_LOCKED;
+    node->opens--;
     for (size_t i = (size_t)n; i < sealed.n; i++) {
         char c = (char)(sealed.p[i] ^ 0x55);
         buf_append(out, &c, 1);
     }
-    return true;
+    return OPENED;
 }
 
 static inline void scene_released(void *ctx, const char *sid)
@@ -94,6 +99,7 @@ static inline void scene_released(void *ctx, const char *sid)
 static inline void place_start(struct scene *f, struct place *n, const char *name)
 {
     n->counters = counters_new();
+    n->opens = UINT_MAX;
     struct redis_store_options o = {
         .node = name,
         .boot = "boot1",
@@ -351,6 +357,7 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
     struct owner *o = ctx;
     o->claim_away = !c;
     o->claimed_none = c && !c->kept;
+    o->claim_unreadable = c && c->unreadable;
     if (!c || !c->kept)
         return;
     o->k = c->kept;

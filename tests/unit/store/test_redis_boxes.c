@@ -49,6 +49,22 @@ static void test_put_take_done(void **state)
     assert_int_equal(taken_and_dropped(f, &f->a, SID), 0);
 }
 
+/* What this node has no key for is free for one that has it, while the rest stays lent. */
+static void test_take_without_the_key(void **state)
+{
+    struct scene *f = *state;
+    put(f, &f->a, BOX_MAIL, "<one/>", "s/1");
+    put(f, &f->a, BOX_MAIL, "<two/>", "s/2");
+    put(f, &f->a, BOX_MAIL, "<three/>", "s/3");
+    f->b.opens = 1;
+    assert_int_equal(taken_and_dropped(f, &f->b, SID), 1);
+    assert_int_equal(counted(&f->b, METRIC_store_unreadable_locked), 2);
+    assert_int_equal(taken_and_dropped(f, &f->a, OTHER), 2);
+    assert_int_equal(server_number(&f->server, "XLEN " MAIL), 3);
+    f->b.opens = UINT_MAX;
+    assert_int_equal(taken_and_dropped(f, &f->b, SID), 0);
+}
+
 /* More than a page, and more than one answer should hold. */
 static void test_take_in_pages(void **state)
 {
@@ -319,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_put_take_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_take_without_the_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_take_in_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lend_of_a_session_that_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_return_of_another_lend, setup, teardown),

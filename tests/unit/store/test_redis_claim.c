@@ -331,6 +331,51 @@ static void test_gap_ahead_of_all(void **state)
     }
 }
 
+/* Of what a claim reads it can open the first `opens` alone: it gives the session back, and the next one has it all. */
+static void claim_without_the_key(struct scene *f, unsigned opens)
+{
+    struct owner o = {0}, next = {0}, third = {0};
+    freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+    begin(f, &o);
+    f->a.s->kept->detached(o.k, 100 * USEC_S);
+    run(f);
+    long long deadline = server_number(&f->server, "HGET " KEY("s") " dl");
+    struct seen seen = look(f, &f->b);
+    f->b.opens = opens;
+    owner_claim(f, &next, &f->b, seen.epoch, 1);
+    assert_null(next.k);
+    assert_true(next.claim_unreadable);
+    f->b.opens = UINT_MAX;
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 4); /* the client has the first */
+    assert_int_equal(server_number(&f->server, "XLEN " KEY("u")), 3);
+    assert_in_range(server_number(&f->server, "HGET " KEY("s") " dl"), deadline, deadline + 20000);
+    seen = look(f, &f->b);
+    assert_true(seen.found && seen.released);
+    owner_claim(f, &third, &f->b, seen.epoch, 1);
+    assert_non_null(third.k);
+    assert_string_equal(third.claimed_record, "what a rebuild needs");
+    assert_int_equal(third.q[KEPT_DOWN].count, 4);
+    assert_int_equal(third.q[KEPT_UP].count, 3);
+    owner_free(&o);
+    owner_free(&third);
+}
+
+static void test_without_the_key(void **state)
+{
+    enum { RECORD_ACCOUNT_PROOF = 3, STANZAS = 4 + 3 };
+    struct scene *f = *state;
+    for (unsigned opens = 0; opens < RECORD_ACCOUNT_PROOF + STANZAS; opens++)
+        claim_without_the_key(f, opens);
+    assert_int_equal(counted(&f->b, METRIC_store_claims_unreadable), RECORD_ACCOUNT_PROOF + STANZAS);
+    assert_int_equal(counted(&f->b, METRIC_store_unreadable_locked), RECORD_ACCOUNT_PROOF + STANZAS);
+    struct owner o = {0};
+    freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+    begin(f, &o);
+    f->b.opens = 1; /* whose it is, but not the proof */
+    assert_false(look(f, &f->b).found);
+    owner_free(&o);
+}
+
 static void test_life_sign(void **state)
 {
     struct scene *f = *state;
@@ -374,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gap_ahead_of_all, setup, teardown),
         cmocka_unit_test_setup_teardown(test_life_sign, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_stanza, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_the_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

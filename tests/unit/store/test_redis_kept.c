@@ -168,6 +168,50 @@ static void test_secret_stanza_is_never_written(void **state)
     owner_free(&o);
 }
 
+/* Another key: account, proof and record are written again. */
+static void test_reseal(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    owner_open(&o, &f->a);
+    run(f);
+    freeReplyObject(server_ask(&f->server, "HSET " KEY("s") " ac old pr old"));
+    freeReplyObject(server_ask(&f->server, "SET " KEY("j") " old KEEPTTL"));
+    assert_false(look(f, &f->b).found);
+    redis_store_reseal(f->a.rs);
+    run(f);
+    struct seen seen = look(f, &f->b);
+    assert_string_equal(seen.account, ROMEO "/balcony");
+    assert_string_equal(seen.proof, "proof");
+    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    assert_string_equal(next.claimed_record, "record");
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* A session is let go with one that the server has not confirmed: its number was never told. */
+static void test_secret_stanza_does_not_hold_up_a_release(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    owner_open(&o, &f->a);
+    owner_add(&o, KEPT_UP, 1);
+    struct entry *e = stanza("<password/>", CLASS_PRESENCE, NULL);
+    e->secret = true;
+    owner_add_entry(&o, KEPT_UP, e);
+    owner_add(&o, KEPT_UP, 1);
+    run(f);
+    f->a.s->kept->release(o.k, on_let_go, &o);
+    run(f);
+    assert_int_equal(o.let_go, 1);
+    struct seen seen = look(f, &f->b);
+    assert_true(seen.released);
+    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    assert_int_equal(next.claim.last[KEPT_UP], 1);
+    owner_free(&o);
+    owner_free(&next);
+}
+
 static void test_what_queues_hold_already_is_kept(void **state)
 {
     struct scene *f = *state;
@@ -476,6 +520,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_high_water_mark_moves_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_released_before_it_was_written, setup, teardown),
         cmocka_unit_test_setup_teardown(test_secret_stanza_is_never_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reseal, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_secret_stanza_does_not_hold_up_a_release, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_queues_hold_already_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_stanzas_take_several_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_answers, setup, teardown),
