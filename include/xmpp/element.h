@@ -40,6 +40,7 @@
 #define NS_CSI "urn:xmpp:csi:0"
 #define NS_MUC "http://jabber.org/protocol/muc"
 #define NS_MUC_USER "http://jabber.org/protocol/muc#user"
+#define NS_MUC_OWNER "http://jabber.org/protocol/muc#owner"
 #define NS_HINTS "urn:xmpp:hints"
 #define NS_CHAT_MARKERS "urn:xmpp:chat-markers:0"
 #define NS_CALLS "urn:xmpp:jingle-message:0"

@@ -65,6 +65,9 @@ static inline struct slice entry_slice(const struct entry *e)
 }
 
 enum stanza_class stanza_classify(const struct element *e);
+/* Whether it brings a password from the client: a join of a locked room, the configuration of a room, registration
+ * (XEP-0077), a login by XEP-0078. For entry.secret of uplink stanzas. */
+bool stanza_is_secret(const struct element *e);
 
 /* Numbers the entry and takes it over. */
 void queue_append(struct queue *q, struct entry *e);

@@ -85,6 +85,12 @@ bool keeping_may_write(const struct session *s, const struct entry *e)
     return !s->kept || e->number <= s->reserved;
 }
 
+/* What others may read gets no passwords. store.file does: it goes from one run of the node to the next. */
+bool keeping_may_save(const struct session *s, const struct entry *e)
+{
+    return !s->kept || !e->secret;
+}
+
 void keeping_end(struct session *s, const struct tombstone *t)
 {
     struct kept *k = s->kept;

@@ -1,5 +1,6 @@
 /* Rooms (XEP-0045) that the client is in. A fresh upstream leg joins them again, asks for the history since the last
- * message that came, and drops of it what the client has had. A room that cannot be joined again is told as left. */
+ * message that came, and drops of it what the client has had. A room that cannot be joined again is told as left: so is
+ * one with a password on the node that takes the session over, for passwords do not go to the store. */
 #include "base/map.h"
 #include "base/mem.h"
 #include "record.h"
@@ -20,7 +21,7 @@ struct room {
     struct list link;
     char *key;              /* bare JID in lower case */
     char *occupant;         /* who we are there: the room's key, '/', the nick */
-    struct entry *presence; /* the last word to it */
+    struct entry *presence; /* the last word to it; no bytes: it cannot be joined again */
     uint64_t join;          /* number of the stanza that joined */
     char *password;
     struct entry *asked;  /* with another nick: not granted yet */
@@ -163,6 +164,7 @@ bool rooms_note_presence(struct session *s, const struct element *e, uint64_t nu
         return false;
     struct entry *presence = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     presence->number = number;
+    presence->secret = stanza_is_secret(e);
     if (joins)
         join(s, r, e, presence);
     else if (is_occupant(r->occupant, e->to))
@@ -466,7 +468,9 @@ void rooms_replay(struct session *s, uint64_t before)
         for (unsigned i = 0; r->remembered && i < REMEMBERED; i++)
             r->remembered[i] &= ~(uint64_t)FOUND;
         setup_replace(s, &r->asked, NULL); /* if it was not confirmed it is sent again */
-        if (r->joined) {                   /* also ahead of a presence that is not a join, and is sent again */
+        if (!r->presence->n) {
+            r->rejoining = r->refused = true;
+        } else if (r->joined) { /* also ahead of a presence that is not a join, and is sent again */
             r->rejoining = true;
             rejoin(s, r);
         } else if (r->presence->number < before) {
@@ -517,6 +521,14 @@ void rooms_settle(struct session *s)
 
 /* ---- over a stop ---- */
 
+static void save_entrance(const struct session *s, const struct room *r, struct buf *out)
+{
+    static const struct entry none;
+    bool open = !(r->password && s->kept) && keeping_may_save(s, r->presence);
+    record_text(out, open ? slice_str(r->password) : SLICE_NONE);
+    record_entry(out, open ? r->presence : &none);
+}
+
 void rooms_save(const struct session *s, struct buf *out)
 {
     record_number(out, s->rooms ? (int64_t)map_count(s->rooms->by_key) : 0);
@@ -527,8 +539,7 @@ void rooms_save(const struct session *s, struct buf *out)
         const struct room *r = CONTAINER_OF(it, struct room, link);
         record_text(out, slice_str(r->key));
         record_text(out, slice_str(r->occupant));
-        record_text(out, slice_str(r->password));
-        record_entry(out, r->presence);
+        save_entrance(s, r, out);
         record_number(out, (int64_t)r->join);
         record_number(out, r->joined);
         record_number(out, r->heard);

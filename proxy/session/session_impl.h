@@ -166,6 +166,7 @@ void keeping_changed(struct session *s, bool urgent);     /* what a rebuild need
 void keeping_attaching(struct session *s);                /* a client is about to resume it */
 void keeping_detached(struct session *s);
 bool keeping_may_write(const struct session *s, const struct entry *e); /* to the client */
+bool keeping_may_save(const struct session *s, const struct entry *e);  /* into the record */
 void keeping_end(struct session *s, const struct tombstone *t);         /* with what goes to the account's boxes */
 void keeping_release(struct session *s); /* to another node: detached, and all is confirmed */
 /* What a claim has brought fills the blank session. False: it cannot be read. */

@@ -49,6 +49,7 @@ static struct entry *copy(struct session *s, const struct element *e, uint64_t n
 {
     struct entry *entry = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     entry->number = number;
+    entry->secret = stanza_is_secret(e);
     return entry;
 }
 
@@ -323,25 +324,38 @@ void setup_forget(struct session *s)
 
 /* ---- over a stop ---- */
 
-static void save_slot(const struct entry *e, struct buf *out)
+static void save_slot(const struct session *s, const struct entry *e, struct buf *out)
 {
-    record_number(out, e != NULL);
-    if (e)
+    bool saved = e && keeping_may_save(s, e);
+    record_number(out, saved);
+    if (saved)
         record_entry(out, e);
+}
+
+static int64_t count_savable(const struct session *s)
+{
+    int64_t n = 0;
+    LIST_FOREACH_SAFE(it, next, &s->setup->directed)
+    {
+        n += keeping_may_save(s, CONTAINER_OF(it, struct directed, link)->presence);
+    }
+    return n;
 }
 
 void setup_save(const struct session *s, struct buf *out)
 {
     struct setup none = {0}, *setup = s->setup ? s->setup : &none;
     for (int i = 0; i < SETUP_IQS; i++)
-        save_slot(setup->iq[i], out);
-    save_slot(setup->presence, out);
-    record_number(out, setup->by_to ? (int64_t)map_count(setup->by_to) : 0);
+        save_slot(s, setup->iq[i], out);
+    save_slot(s, setup->presence, out);
+    record_number(out, setup->by_to ? count_savable(s) : 0);
     if (!setup->by_to)
         return;
     LIST_FOREACH_SAFE(it, next, &setup->directed)
     {
         const struct directed *d = CONTAINER_OF(it, struct directed, link);
+        if (!keeping_may_save(s, d->presence))
+            continue;
         record_text(out, slice_of(d->to, d->n));
         record_entry(out, d->presence);
     }

@@ -99,6 +99,7 @@ static void keep(struct session *s, const struct element *e, bool swallowed)
 {
     struct entry *entry = swallowed ? entry_copy(SLICE_NONE, s->cx->clock->wall)
                                     : entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    entry->secret = !swallowed && stanza_is_secret(e);
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);

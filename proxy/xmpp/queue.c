@@ -19,6 +19,16 @@ enum stanza_class stanza_classify(const struct element *e)
     return e->facts & FACT_CHAT_STATE ? CLASS_CHAT_STATE : CLASS_MESSAGE;
 }
 
+/* Of a presence there is no tree; a name cannot be spelled otherwise. Too much is taken for secret, nothing too little.
+ */
+bool stanza_is_secret(const struct element *e)
+{
+    if (e->kind == ELEMENT_PRESENCE)
+        return (e->facts & FACT_MUC_JOIN) && memmem(e->bytes.p, e->bytes.n, "password", 8);
+    return e->kind == ELEMENT_IQ && slice_eq_str(e->type, "set") &&
+           ((e->facts & (FACT_REGISTER | FACT_IQ_AUTH)) || node_child(e->tree, NS_MUC_OWNER, "query"));
+}
+
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived)
 {
     struct buf declared = {0};

@@ -185,6 +185,41 @@ static void look_class(void *ctx, const struct element *e)
     *(enum stanza_class *)ctx = stanza_classify(e);
 }
 
+static void look_secret(void *ctx, const struct element *e)
+{
+    *(bool *)ctx = stanza_is_secret(e);
+}
+
+static void test_secrets(void **state)
+{
+    (void)state;
+#define MUC "http://jabber.org/protocol/muc"
+    static const struct {
+        bool secret;
+        const char *xml;
+    } rows[] = {
+        {true, "<presence to='r@s/n'><x xmlns='" MUC "'><password>p</password></x></presence>"},
+        {true, "<presence to='r@s/n'><m:x xmlns:m='" MUC "'><m:history maxstanzas='0'/><m:password>p</m:password></m:x>"
+               "</presence>"},
+        {false, "<presence to='r@s/n'><x xmlns='" MUC "'/></presence>"},
+        {false, "<presence to='r@s/n'><status>my password is lost</status></presence>"},
+        {true, "<iq type='set' id='1'><query xmlns='jabber:iq:register'><password>p</password></query></iq>"},
+        {true, "<iq type='set' id='1'><query xmlns='jabber:iq:register'><remove/></query></iq>"},
+        {false, "<iq type='get' id='1'><query xmlns='jabber:iq:register'/></iq>"},
+        {true, "<iq type='set' id='1'><query xmlns='jabber:iq:auth'><password>p</password></query></iq>"},
+        {false, "<iq type='get' id='1'><query xmlns='jabber:iq:auth'><username>u</username></query></iq>"},
+        {true, "<iq type='set' id='1' to='r@s'><query xmlns='" MUC "#owner'><x xmlns='jabber:x:data'/></query></iq>"},
+        {false, "<iq type='set' id='1'><query xmlns='jabber:iq:roster'/></iq>"},
+        {false, "<message><body>password</body><x xmlns='" MUC "'><password/></x></message>"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool secret = !rows[i].secret;
+        parse(rows[i].xml, look_secret, &secret);
+        if (secret != rows[i].secret)
+            fail_msg("%s", rows[i].xml);
+    }
+}
+
 static void test_classes(void **state)
 {
     (void)state;
@@ -231,7 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_numbers), cmocka_unit_test(test_numbers_go_on), cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_delayed),           cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_delayed),           cmocka_unit_test(test_secrets),       cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
