@@ -215,8 +215,9 @@ void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt)
     client_turn(c);
 }
 
+/* It is over, or another node has it. */
 void client_leg_resume_failed(struct client_leg *c)
 {
     c->session = NULL;
-    resumption_not_found(c);
+    resumption_look(c);
 }

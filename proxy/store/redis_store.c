@@ -151,6 +151,8 @@ static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fre
     s->met = true;
     s->reap_after = now_mono(s) + s->o.max; /* at the first time too: this node does not know what was before */
     s->retry_delay = RETRY_FIRST;
+    if (s->o.heartbeat) /* others are to know from the first moment that this node is to be asked */
+        timers_arm(s->o.timers, &s->beat, now_mono(s));
     doubt_sessions(s, first_slot, last_slot);
     jobs_retry(s, first_slot, last_slot);
 }

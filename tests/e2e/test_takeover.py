@@ -109,6 +109,25 @@ def test_an_owner_that_slept_finds_itself_fenced(cluster):
     assert s.hear_rest(again) == []
 
 
+def test_a_client_comes_back_to_an_owner_that_slept(stub_cluster, stub):
+    """It still thinks to have the session, and finds out while it is resumed: then it gets it back from the other."""
+    s = stub_cluster()
+    client = s.login()
+    s.say(client, "x@y", range(3))
+    acked(client)
+    s.wait_settled()
+    s.nodes[0].signal(signal.SIGSTOP)
+    s.use(1)
+    client = s.resume(client)
+    s.say(client, "x@y", range(3))
+    acked(client)
+    s.nodes[0].signal(signal.SIGCONT)
+    client.cut("rst")
+    s.use(0)
+    client = s.resume(client)
+    assert client.resumed["h"] == "6"
+
+
 def test_acks_wait_while_redis_is_away(stub_cluster, stub, redis):
     s = stub_cluster(nodes=1)
     client = s.login()
