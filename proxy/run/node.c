@@ -593,7 +593,7 @@ int node_run(int argc, char **argv, struct config *config)
     }
     LOG(LOG_INFO, "started", LF("version", HOLDFAST_VERSION), LF("node", r.node.name),
         LF_INT("workers", r.node.worker_count), LF("upstream", r.node.config->settings.upstream),
-        LF("store", "memory"));
+        LF("store", storage_is_shared(r.node.storage) ? "redis" : "memory"));
     systemd_notify_ready("running");
     run_until_end(&r, &set);
     stop(&r);
