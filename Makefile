@@ -94,7 +94,8 @@ FUZZ_OBJ := $(patsubst %.c,$(FUZZ)/%.o,$(filter-out proxy/store/redis_%,$(PURE_S
 FUZZ_CONFIG_OBJ := $(patsubst %,$(FUZZ)/proxy/run/%.o,ini config config_check config_table config_types)
 SECONDS := 60
 TARGET ?=
-FUZZ_JOBS ?= 2
+# More than there are processors: a minute of each is a minute of the wall clock.
+FUZZ_JOBS ?= 5
 
 $(FUZZ)/%.o: %.c
 	@mkdir -p $(@D)

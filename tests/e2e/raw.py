@@ -217,7 +217,8 @@ class ServerFault(WireError):
 
 
 def patiently(legacy, log_in):
-    """jabberd2 2.7 ends one login in some 150 with internal-server-error, also without any proxy: its fault, not ours."""
+    """jabberd2 2.7 ends one login in some 150 with internal-server-error, also without any proxy: its fault, not ours.
+    (What conftest.py does about those that are not logged in by this.)"""
     try:
         return log_in()
     except ServerFault:
