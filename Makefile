@@ -19,7 +19,7 @@ CFLAGS += $(STD) $(WARN) $(OPT) $(HARDEN) -Iinclude -DHOLDFAST_VERSION='"$(VERSI
 LDFLAGS += $(if $(SANITIZER),$(SAN_$(SANITIZER)),-pie -Wl,-z,relro,-z,now) -pthread
 
 LIBS_PURE := -lexpat
-LIBS := -lexpat -lev -lssl -lcrypto -lcares -lhiredis -lmicrohttpd $(shell pkg-config --libs libsystemd 2>/dev/null)
+LIBS := -lexpat -lev -lssl -lcrypto -lcares -lhiredis -lmicrohttpd -lwslay $(shell pkg-config --libs libsystemd 2>/dev/null)
 HAVE_SYSTEMD := $(shell pkg-config --exists libsystemd 2>/dev/null && echo 1)
 CFLAGS += $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
 
@@ -198,8 +198,8 @@ check-full:
 help:
 	@echo "make             builds $(BUILD)/holdfast and holdfastctl (SANITIZER=address or thread: into build-address, build-thread)"
 	@echo "make deps        installs what building and testing need (Debian packages, npm)"
-	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222; without them in front of a"
-	@echo "                 Prosody that it starts, with two accounts"
+	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222 (and the next three); without"
+	@echo "                 them in front of a Prosody that it starts, with two accounts"
 	@echo "make demo        shows with real clients what a cut costs with and without Holdfast"
 	@echo "make check       all that must pass before a change goes in; ends with N passed, N failed"
 	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 BUILD="gcc make pkg-config libcmocka-dev
-    libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libhiredis-dev libsystemd-dev"
+    libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libhiredis-dev libwslay-dev libsystemd-dev"
 SERVERS="prosody ejabberd jabberd2 haproxy redis-server redis-sentinel"
 CLIENTS="python3-slixmpp profanity tmux"
 TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang libclang-rt-14-dev clang-tidy cppcheck

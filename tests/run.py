@@ -1,5 +1,5 @@
 """`make run`: Holdfast in the foreground, in front of UPSTREAM=host:port for DOMAIN, or in front of a Prosody that it
-starts itself with two accounts. STORE is passed on as store.url, PORT is the first of two ports for clients."""
+starts itself with two accounts. STORE is passed on as store.url, PORT is the first of four ports for clients."""
 
 import os
 import pathlib
@@ -19,13 +19,14 @@ ACCOUNTS = [("alice", "alice-secret"), ("bob", "bob-secret")]
 
 
 def ports():
-    """Clients' ports with STARTTLS and TLS, and the stats port: the usual ones where they are free."""
+    """Clients' ports with STARTTLS, TLS, WebSocket and that over TLS, and the stats port: the usual ones where they are
+    free."""
     first = int(os.environ.get("PORT") or 5222)
-    usual = [first, first + 1, 9280]
+    usual = [first, first + 1, first + 2, first + 3, 9280]
     return [port if port_is_free(port) else free_ports(1)[0] for port in usual]
 
 
-def write_config(domain, upstream, starttls, tls, stats):
+def write_config(domain, upstream, starttls, tls, ws, wss, stats):
     certificate, key, _ = Authority(FOLDER / "tls").issue(domain, dns=(domain,), days=365)
     config = FOLDER / "holdfast.conf"
     config.write_text(f"""[proxy]
@@ -36,6 +37,8 @@ drain_grace = 0s
 [listen]
 starttls = 127.0.0.1:{starttls}
 tls = 127.0.0.1:{tls}
+ws = 127.0.0.1:{ws}
+wss = 127.0.0.1:{wss}
 stats = 127.0.0.1:{stats}
 [tls]
 certificate = {certificate}
@@ -45,10 +48,11 @@ required = no
     return config
 
 
-def tell(domain, upstream, starttls, tls, stats, accounts):
+def tell(domain, upstream, starttls, tls, ws, wss, stats, accounts):
     print(f"""
 Holdfast for {domain}, in front of {upstream}
   clients: 127.0.0.1:{starttls} (STARTTLS or clear), 127.0.0.1:{tls} (TLS)
+  WebSocket: ws://127.0.0.1:{ws}/xmpp-websocket, wss://{domain}:{wss}/xmpp-websocket
   the certificate is self-made: let the client trust it
   figures: http://127.0.0.1:{stats}/""")
     for name, password in accounts:

@@ -101,6 +101,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(login_seconds, HISTOGRAM, "From the connection of a client to its session")                  \
     F(resume_seconds, HISTOGRAM, "From a resume request to its answer")                            \
     F(turn_seconds, HISTOGRAM, "How long one turn of an event loop took")                          \
+    F(web_requests, COUNTER, "Requests on listen.ws and listen.wss, by what came of them")          \
     F(redis_connections, GAUGE, "Connections to Redis servers that are up")                        \
     F(redis_reconnects, COUNTER, "Connections to Redis servers made anew after one was lost")       \
     F(redis_commands, COUNTER, "Commands answered by Redis, or in its place, by result")           \
@@ -113,8 +114,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
 #define METRIC_ROWS(M)                                                                             \
     M(connections_tcp, connections, "transport=\"tcp\"")                                           \
     M(connections_tls, connections, "transport=\"tls\"")                                           \
+    M(connections_ws, connections, "transport=\"ws\"")                                             \
+    M(connections_wss, connections, "transport=\"wss\"")                                           \
     M(connections_opened_tcp, connections_opened, "transport=\"tcp\"")                             \
     M(connections_opened_tls, connections_opened, "transport=\"tls\"")                             \
+    M(connections_opened_ws, connections_opened, "transport=\"ws\"")                               \
+    M(connections_opened_wss, connections_opened, "transport=\"wss\"")                             \
     M(connections_logging_in, connections_logging_in, "")                                          \
     M(logins_success, logins, "result=\"success\"")                                                \
     M(logins_failure, logins, "result=\"failure\"")                                                \
@@ -274,6 +279,14 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(proxy_headers_cut, proxy_headers, "result=\"cut\"")                                          \
     M(proxy_headers_late, proxy_headers, "result=\"late\"")                                        \
     M(proxy_headers_bad, proxy_headers, "result=\"bad\"")                                          \
+    M(web_upgraded, web_requests, "result=\"upgraded\"")                                           \
+    M(web_discovery, web_requests, "result=\"discovery\"")                                         \
+    M(web_not_found, web_requests, "result=\"not_found\"")                                         \
+    M(web_origin, web_requests, "result=\"origin\"")                                               \
+    M(web_refused, web_requests, "result=\"refused\"")                                             \
+    M(web_no_room, web_requests, "result=\"no_room\"")                                             \
+    M(web_late, web_requests, "result=\"late\"")                                                   \
+    M(web_gone, web_requests, "result=\"gone\"")                                                   \
     M(backpressure_client, backpressure, "leg=\"client\"")                                         \
     M(backpressure_upstream, backpressure, "leg=\"upstream\"")                                     \
     M(redis_connections, redis_connections, "")                                                    \

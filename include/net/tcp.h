@@ -14,6 +14,10 @@
 struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
                              const struct endpoints *told);
 
+/* The same for a port of HTTP clients: those that offer ALPN must offer http/1.1, and not xmpp-client. */
+struct transport *tcp_accept_web(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
+                                 const struct endpoints *told);
+
 /* STARTTLS (RFC 6120 5): what was written so far leaves in clear, then the handshake begins; what is written from now
  * on waits for its end. `ready` is called again then. The server side fails the transport with TRANSPORT_TLS if bytes
  * that arrived in clear are still unread (the owner has been given all up to the last `bytes`, and checks itself what

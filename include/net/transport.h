@@ -1,5 +1,5 @@
-/* A transport moves bytes both ways between a leg and its peer: a TCP socket, TLS over it, later a WebSocket or a relay
- * from another node. Header only: session/ sees this interface and nothing else of net/.
+/* A transport moves bytes both ways between a leg and its peer: a TCP socket, TLS over it, a WebSocket over either,
+ * later a relay from another node. Header only: session/ sees this interface and nothing else of net/.
  *
  * Lifetime: the owner makes it (or gets it from a listener or dialer), sets its events, and calls transport_free once.
  * No upcall comes after transport_free, nor after `closed`. The memory is released after the callbacks of this loop
@@ -25,6 +25,7 @@ enum transport_end {
     TRANSPORT_TIMEOUT, /* the kernel gave up (TCP_USER_TIMEOUT), or a connect or handshake took too long */
     TRANSPORT_TLS,     /* TLS failure: handshake refused, bad record, peer not verified */
     TRANSPORT_REFUSED, /* could not connect at all (dialled transports) */
+    TRANSPORT_BROKEN,  /* the peer broke the rules of the transport's protocol; it has been told which */
 };
 
 /* Upcalls to the owner, with the ctx given to transport_set_events. */
@@ -32,7 +33,9 @@ struct transport_events {
     /* Usable: connected, and where TLS was asked for, the handshake is done. Once per transport, and once more after
      * a STARTTLS on it. */
     void (*ready)(void *ctx);
-    /* Bytes of the peer, valid during the call only. The owner takes them all (it may keep what it cannot use yet). */
+    /* Bytes of the peer, valid during the call only. The owner takes them all (it may keep what it cannot use yet).
+     * None, n == 0: the peer has shown in the transport's own way that it lives. Over a framed transport a byte
+     * TRANSPORT_MESSAGE_END follows each message. */
     void (*bytes)(void *ctx, const char *p, size_t n);
     /* All that was written has left the transport's own buffer, after some of it had not in an earlier turn, or after
      * there had been more than TRANSPORT_HIGH_WATER in it: who stops at that mark is always called. */
@@ -42,12 +45,38 @@ struct transport_events {
     void (*closed)(void *ctx, enum transport_end end, const char *detail);
 };
 
-enum transport_kind { TRANSPORT_TCP, TRANSPORT_KIND_TLS, TRANSPORT_WEBSOCKET, TRANSPORT_RELAY, TRANSPORT_MEMORY };
+enum transport_kind {
+    TRANSPORT_TCP,
+    TRANSPORT_KIND_TLS,
+    TRANSPORT_WS,
+    TRANSPORT_WSS,
+    TRANSPORT_RELAY,
+    TRANSPORT_MEMORY
+};
+
+/* Cannot be in a message of XML. */
+#define TRANSPORT_MESSAGE_END '\0'
+
+/* What a framed transport gives its peer as the reason of an end (the close codes of RFC 6455 7.4.1). */
+enum transport_farewell {
+    FAREWELL_DONE = 1000,
+    FAREWELL_AWAY = 1001,
+    FAREWELL_POLICY = 1008,
+    FAREWELL_TOO_LARGE = 1009,
+    FAREWELL_FAULT = 1011,
+};
 
 struct transport_ops {
     /* Takes a copy; what is written in one loop turn leaves with one system call (one TLS record where it fits) at its
      * end. */
     void (*write)(struct transport *t, const char *p, size_t n);
+    /* Of framed kinds alone. A message out of parts, one behind the other; `write` is one of a single part. */
+    void (*write_message)(struct transport *t, const struct slice *parts, size_t n);
+    /* Has the peer show that it lives. */
+    void (*ping)(struct transport *t);
+    /* No message follows: a graceful free will tell the peer so. Without it the connection just ends, as if cut. */
+    void (*finish)(struct transport *t, enum transport_farewell farewell);
+
     /* Stops and starts the upcall `bytes`. Transports start with reading stopped. A peer's FIN or RST may be
      * noticed late while reading is stopped. */
     void (*read_stop)(struct transport *t);
@@ -92,6 +121,21 @@ static inline void transport_set_events(struct transport *t, const struct transp
 static inline void transport_write(struct transport *t, struct slice s)
 {
     t->ops->write(t, s.p, s.n);
+}
+/* It delimits messages; the other kinds carry a stream of bytes. */
+static inline bool transport_is_framed(const struct transport *t)
+{
+    return t->kind == TRANSPORT_WS || t->kind == TRANSPORT_WSS;
+}
+/* STARTTLS is possible: not over TLS, and not where TLS is below the messages (RFC 7395 3.9). */
+static inline bool transport_may_starttls(const struct transport *t)
+{
+    return t->kind != TRANSPORT_KIND_TLS && !transport_is_framed(t);
+}
+static inline const char *transport_kind_name(const struct transport *t)
+{
+    static const char *const name[] = {"tcp", "tls", "ws", "wss", "relay", "memory"};
+    return name[t->kind];
 }
 static inline void transport_read_stop(struct transport *t)
 {

@@ -24,6 +24,8 @@ struct config_servers {
 
 enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_V1, PROXY_PROTOCOL_V2 };
 
+enum forwarded_header { FORWARDED_X_FOR, FORWARDED_STANDARD };
+
 struct network_list {
     struct network *list;
     size_t n;
@@ -46,7 +48,12 @@ struct config {
         unsigned drain_rate; /* clients a second */
     } proxy;
     struct {
-        char **starttls, **tls, **stats; /* as listener_open takes them */
+        char **starttls, **tls, **ws, **wss, **stats; /* as listener_open takes them */
+        char *ws_path;                                /* begins with a slash */
+        char **ws_origins;                            /* "*" for any */
+        char *ws_url;                                 /* NULL = made of what the client asked for */
+        struct network_list ws_forwarded_from;
+        enum forwarded_header ws_forwarded_header;
         bool proxy_protocol;
         struct network_list proxy_from;
         char *control; /* path, NULL = none */

@@ -23,6 +23,9 @@ enum drain_stage {
     DRAIN_OVER,
 };
 
+/* What clients speak on a port. */
+enum port_kind { PORT_STARTTLS, PORT_TLS, PORT_WS, PORT_WSS, PORT_KINDS };
+
 /* What all workers of a node share. */
 struct proxy_node {
     struct config *config; /* in force; main thread only */
@@ -59,7 +62,7 @@ bool worker_tls(const struct config *config, struct tls_tickets *tickets, struct
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r);
 /* Before worker_start. The listener is taken over. shared: it is the only one on its address, and this worker accepts
  * for all. */
-void worker_add_listener(struct worker *w, struct listener *l, bool tls, bool shared);
+void worker_add_listener(struct worker *w, struct listener *l, enum port_kind kind, bool shared);
 void worker_start(struct worker *w);
 /* Waits for its thread, which ends when worker_stop was handled. */
 void worker_join(struct worker *w);

@@ -41,8 +41,15 @@ static inline enum stream_next leg_next(const struct leg *leg)
 {
     return leg->stopped || !leg->transport ? STREAM_PAUSE : STREAM_GO;
 }
+/* One element, or several where the transport is not framed. */
 void leg_write(struct leg *leg, struct slice s);
 void leg_write_str(struct leg *leg, const char *text);
+/* A stream header with these facts under our own prefixes; attributes that are absent in h stay absent. */
+void leg_write_header(struct leg *leg, const struct stream_header *h);
+/* The end of our stream; farewell is for transports that have a goodbye of their own. */
+void leg_write_end(struct leg *leg, enum transport_farewell farewell);
+/* Something that means nothing: keeps the connection alive, or makes a dead one show itself. */
+void leg_keep_alive(struct leg *leg);
 static inline bool leg_is_open(const struct leg *leg)
 {
     return leg->transport != NULL;

@@ -26,6 +26,11 @@ void stanza_write_delayed(struct buf *out, const struct stanza_bytes *s, struct 
  * left out. Returns how many bytes were put in, all of them at name_end: open_end and close_at move by as many. */
 size_t stanza_write_declared(struct buf *out, const struct stanza_bytes *s, struct slice extra_ns);
 
+/* Offset behind the name of the root. */
+size_t stanza_name_end(struct slice bytes);
+/* tag: what follows a name in its start tag; more may follow that. */
+bool stanza_has_attribute(struct slice tag, struct slice wanted);
+
 /* Attributes whose .p is NULL are left out, in all of these. */
 /* An error in answer to an iq get or set. type: wait, cancel, …; condition: a name of RFC 6120 8.3.3. */
 void stanza_write_iq_error(struct buf *out, struct slice id, struct slice from, struct slice to, const char *type,

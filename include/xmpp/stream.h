@@ -57,6 +57,13 @@ struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *
                           const struct stream_events *events, void *ctx);
 void stream_free(struct stream *s); /* NULL is fine; may be called inside an upcall (takes effect when it returns) */
 
+/* Before the first byte: the stream comes over a transport that delimits messages (RFC 7395). `<open/>` and `<close/>`
+ * are what a header and an end tag are elsewhere, and each message holds one element. What is fed then is the messages
+ * with a STREAM_MESSAGE_END behind each, which no XML can contain. An element that leaves out xmlns='jabber:client',
+ * which its message should have, is taken for what it would be in any other stream. */
+#define STREAM_MESSAGE_END '\0'
+void stream_set_framed(struct stream *s);
+
 /* Feeds n bytes; returns how many were used: n, or fewer after STREAM_PAUSE, `closed` or `failed` (white space behind
  * an element may or may not count as used); 0 from then on once it has closed or failed. Never call it from an upcall
  * of the same stream. */

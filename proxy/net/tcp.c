@@ -191,10 +191,11 @@ static void tcp_handshake(struct tcp *t)
 }
 
 /* Goes to the handshake, or first to the rest of what leaves in clear. */
-static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *name, bool direct, usec deadline)
+static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *name, enum tls_protocol protocol,
+                          usec deadline)
 {
     char *error;
-    t->ssl = tls_session_new(tls, t->fd, name, direct, &error);
+    t->ssl = tls_session_new(tls, t->fd, name, protocol, &error);
     if (!t->ssl) {
         tcp_io_note_end(t, TRANSPORT_TLS, error);
         tcp_end(t);
@@ -225,7 +226,7 @@ void tcp_starttls(struct transport *base, struct tls_context *tls, const char *n
         return;
     }
     t->clear = t->out.n;
-    tcp_begin_tls(t, tls, name, false, loop_clock(t->loop)->mono + handshake_timeout);
+    tcp_begin_tls(t, tls, name, TLS_AFTER_STARTTLS, loop_clock(t->loop)->mono + handshake_timeout);
 }
 
 bool tcp_is_tls(const struct transport *base)
@@ -479,12 +480,13 @@ static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
     return t;
 }
 
-static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, usec deadline)
+static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, enum tls_protocol protocol,
+                      usec deadline)
 {
     t->fd = fd;
     tcp_io_set_options(fd);
     if (tls) {
-        tcp_begin_tls(t, tls, name, true, deadline);
+        tcp_begin_tls(t, tls, name, protocol, deadline);
         return;
     }
     t->state = TCP_UP;
@@ -494,14 +496,26 @@ static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char
     tcp_add_due(t, TCP_DUE_READY);
 }
 
-struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
-                             const struct endpoints *told)
+static struct transport *accept_one(struct loop *l, int fd, struct tls_context *tls, enum tls_protocol protocol,
+                                    usec handshake_timeout, const struct endpoints *told)
 {
     struct tcp *t = tcp_new(l, TCP_UP);
     t->base.ends = told && told->source.family ? *told : address_ends(fd);
     endpoint_text(&t->base.ends.source, t->base.peer);
-    tcp_begin(t, fd, tls, NULL, loop_clock(l)->mono + handshake_timeout);
+    tcp_begin(t, fd, tls, NULL, protocol, loop_clock(l)->mono + handshake_timeout);
     return &t->base;
+}
+
+struct transport *tcp_accept(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
+                             const struct endpoints *told)
+{
+    return accept_one(l, fd, tls, TLS_FOR_XMPP, handshake_timeout, told);
+}
+
+struct transport *tcp_accept_web(struct loop *l, int fd, struct tls_context *tls, usec handshake_timeout,
+                                 const struct endpoints *told)
+{
+    return accept_one(l, fd, tls, TLS_FOR_HTTP, handshake_timeout, told);
 }
 
 struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
@@ -536,7 +550,7 @@ void tcp_dialled(struct transport *base, int fd, struct slice head, struct tls_c
     endpoint_text(&ends.source, base->peer);
     if (head.n)
         tcp_put_ahead(tcp_of(base), head);
-    tcp_begin(tcp_of(base), fd, tls, name, deadline);
+    tcp_begin(tcp_of(base), fd, tls, name, TLS_FOR_XMPP, deadline);
 }
 
 void tcp_dial_failed(struct transport *base, enum transport_end end, char *detail)

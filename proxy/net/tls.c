@@ -14,6 +14,8 @@
 /* As RFC 7301 puts protocol names on the wire. */
 static const unsigned char ALPN[] = "\x0bxmpp-client";
 #define ALPN_SIZE (sizeof ALPN - 1)
+static const unsigned char ALPN_HTTP[] = "\x08http/1.1";
+#define ALPN_HTTP_SIZE (sizeof ALPN_HTTP - 1)
 
 struct tls_context {
     atomic_int refs;
@@ -55,13 +57,16 @@ static int no_passphrase(char *p, int size, int writing, void *arg)
     return -1;
 }
 
-/* A client that offers ALPN must offer ours: a cross-protocol attack is refused here (RFC 7301 3.2). */
+/* A client that offers ALPN must offer what is spoken on its port: a cross-protocol attack is refused here (RFC 7301
+ * 3.2). */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned char *offered,
                        unsigned offered_n, void *arg)
 {
-    (void)ssl, (void)arg;
+    (void)arg;
     unsigned char *chosen;
-    if (SSL_select_next_proto(&chosen, n, ALPN, ALPN_SIZE, offered, offered_n) != OPENSSL_NPN_NEGOTIATED)
+    bool http = SSL_get_app_data(ssl) == ALPN_HTTP;
+    if (SSL_select_next_proto(&chosen, n, http ? ALPN_HTTP : ALPN, http ? ALPN_HTTP_SIZE : ALPN_SIZE, offered,
+                              offered_n) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -256,7 +261,7 @@ static bool expect_name(SSL *ssl, const char *name, const struct tls_context *tl
     return good;
 }
 
-SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r)
+SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, enum tls_protocol protocol, char **error_r)
 {
     ERR_clear_error();
     SSL *ssl = SSL_new(tls->ctx[0]);
@@ -265,10 +270,12 @@ SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool dir
         abort(); /* out of memory */
     if (tls->server) {
         SSL_set_accept_state(ssl);
+        if (protocol == TLS_FOR_HTTP)
+            SSL_set_app_data(ssl, (void *)ALPN_HTTP);
         return ssl;
     }
     SSL_set_connect_state(ssl);
-    if (direct && !tls->no_alpn)
+    if (protocol == TLS_FOR_XMPP && !tls->no_alpn)
         SSL_set_alpn_protos(ssl, ALPN, ALPN_SIZE);
     if (tls->verify && !(name && *name))
         *error_r = mem_strdup("no name to verify the certificate for");

@@ -9,10 +9,13 @@
 struct tls_context *tls_ref(struct tls_context *tls);
 bool tls_is_server(const struct tls_context *tls);
 
-/* name: for clients, SNI (unless it is an address) and what the certificate must be for. direct: TLS from the first
- * byte, where a client tells its protocol by ALPN (XEP-0368); STARTTLS does not. The context must outlive the
+/* What is spoken inside. Where TLS comes from the first byte, a client tells it by ALPN (XEP-0368); after STARTTLS it is
+ * known. */
+enum tls_protocol { TLS_AFTER_STARTTLS, TLS_FOR_XMPP, TLS_FOR_HTTP };
+
+/* name: for clients, SNI (unless it is an address) and what the certificate must be for. The context must outlive the
  * handshake. NULL with *error_r (free it). */
-SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, bool direct, char **error_r);
+SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, enum tls_protocol protocol, char **error_r);
 
 /* tls_tickets.c: has the context seal and open tickets with the keys that tls_tickets_of tells. */
 void tls_tickets_serve(SSL_CTX *ctx);

@@ -96,6 +96,8 @@ static void check_tls(struct check *c)
                "clients in without TLS");
         if (config->listen.tls[0])
             AT(c, "listen", "tls", "needs a certificate; set tls.certificate and tls.key");
+        if (config->listen.wss[0])
+            AT(c, "listen", "wss", "needs a certificate; set tls.certificate and tls.key");
     }
     if (config->settings.upstream_tls == UPSTREAM_TLS_NONE && config->proxy.upstream_ca)
         AT(c, "proxy", "upstream_ca",
@@ -153,16 +155,20 @@ static bool is_taken(const struct listen_list *lists, const struct listen_list *
 static void check_listeners(struct check *c)
 {
     const struct config *config = c->config;
-    const struct listen_list lists[] = {{"starttls", config->listen.starttls},
-                                        {"tls", config->listen.tls},
-                                        {"stats", config->listen.stats},
-                                        {NULL, NULL}};
+    const struct listen_list lists[] = {
+        {"starttls", config->listen.starttls}, {"tls", config->listen.tls},     {"ws", config->listen.ws},
+        {"wss", config->listen.wss},           {"stats", config->listen.stats}, {NULL, NULL}};
     const char *by = NULL;
 
-    if (!config->listen.starttls[0] && !config->listen.tls[0] && !is_bad(c, "listen", "starttls") &&
-        !is_bad(c, "listen", "tls"))
+    bool any = false, bad = false;
+    for (const struct listen_list *l = lists; strcmp(l->name, "stats") != 0; l++) {
+        any |= l->list[0] != NULL;
+        bad |= is_bad(c, "listen", l->name);
+    }
+    if (!any && !bad)
         AT(c, "listen", "starttls",
-           "no port for clients; set listen.starttls or listen.tls, e.g. starttls = *:5222 below [listen]");
+           "no port for clients; set listen.starttls, listen.tls, listen.ws or listen.wss, e.g. starttls = *:5222 "
+           "below [listen]");
     for (const struct listen_list *l = lists; l->name; l++) {
         for (size_t i = 0; l->list[i]; i++) {
             if (is_taken(lists, l, i, &by))

@@ -18,7 +18,8 @@ struct config_type {
 
 extern const struct config_type config_text, config_file, config_node, config_location, config_domains, config_paths,
     config_addresses, config_sources, config_networks, config_upstream, config_resolver, config_duration, config_size,
-    config_count, config_large_count, config_bool, config_word, config_later, config_socket, config_mode, config_store;
+    config_count, config_large_count, config_bool, config_word, config_later, config_socket, config_url_path,
+    config_web_origins, config_ws_url, config_mode, config_store;
 
 struct config_row {
     struct config_key key;

@@ -184,6 +184,47 @@ static bool set_paths(struct config *config, const struct config_row *row, const
     return set_list(config, row, text, reason, fits_path);
 }
 
+/* --- WebSocket --------------------------------------------------------------------------------------------------- */
+
+static bool is_url_text(const char *text)
+{
+    return !text[strcspn(text, " \t\"'<>&\\^`{|}?#\x7f")];
+}
+
+static bool set_url_path(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    if (*text == '/' && is_url_text(text))
+        return set_text(config, row, text, reason);
+    buf_add_str(reason, "is not a path; write for example /xmpp-websocket");
+    return false;
+}
+
+static bool set_ws_url(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    bool good = strncmp(text, "wss://", 6) == 0 || strncmp(text, "ws://", 5) == 0;
+    if (is_none(text) || (good && is_url_text(text)))
+        return set_text(config, row, text, reason);
+    buf_add_str(reason, "is not the URL of a WebSocket; write for example wss://chat.example.org/xmpp-websocket");
+    return false;
+}
+
+/* As browsers tell it: scheme, host, and a port if it is not the usual one (RFC 6454 6.2). */
+static bool fits_origin(const char *part, struct buf *reason)
+{
+    const char *host = strstr(part, "://");
+    if (strcmp(part, "*") == 0 || strcmp(part, "null") == 0)
+        return true;
+    if (host && host > part && host[3] && !strchr(host + 3, '/') && is_url_text(part))
+        return true;
+    buf_printf(reason, "has %s, which is not an origin; write for example https://chat.example.org", part);
+    return false;
+}
+
+static bool set_origins(struct config *config, const struct config_row *row, const char *text, struct buf *reason)
+{
+    return set_list(config, row, text, reason, fits_origin);
+}
+
 /* --- addresses --------------------------------------------------------------------------------------------------- */
 
 /* Decimal digits alone, up to 65535; -1 for anything else. */
@@ -591,6 +632,9 @@ const struct config_type config_mode = {"mode", set_mode, NULL};
 const struct config_type config_store = {"text", set_store, release_text};
 const struct config_type config_node = {"name", set_node, release_text};
 const struct config_type config_location = {"host:port", set_location, release_text};
+const struct config_type config_url_path = {"path", set_url_path, release_text};
+const struct config_type config_ws_url = {"URL", set_ws_url, release_text};
+const struct config_type config_web_origins = {"list of origins", set_origins, release_list};
 const struct config_type config_domains = {"list of domains", set_domains, release_list};
 const struct config_type config_paths = {"list of files", set_paths, release_list};
 const struct config_type config_addresses = {"list of addresses", set_addresses, release_list};

@@ -90,18 +90,19 @@ static bool take_passed(struct running *r)
 }
 
 /* What the configuration binds, or what the service manager has bound of that kind. */
-static bool add_ports(struct running *r, char **addresses, const char *key, bool tls)
+static bool add_ports(struct running *r, char **addresses, enum port_kind kind)
 {
+    const char *key = port_kind_name(kind);
     struct proxy_node *node = &r->node;
     char *error = NULL;
     if (passed_has(r->passed, key)) {
-        if (passed_add_ports(r->passed, node, key, tls, &error))
+        if (passed_add_ports(r->passed, node, kind, &error))
             return true;
         tell_passed(error);
         return false;
     }
     for (char **a = addresses; *a; a++) {
-        if (!port_add(node, *a, tls, &error)) {
+        if (!port_add(node, *a, kind, &error)) {
             tell(node->config, "listen", key, error);
             return false;
         }
@@ -300,7 +301,8 @@ static bool start(struct running *r)
     if (!take_passed(r) || !make_tickets(r) || !make_workers(node))
         return false;
     note_certificates(r, config, worker_tls_server(node->workers[0]));
-    if (!add_ports(r, config->listen.starttls, "starttls", false) || !add_ports(r, config->listen.tls, "tls", true))
+    if (!add_ports(r, config->listen.starttls, PORT_STARTTLS) || !add_ports(r, config->listen.tls, PORT_TLS) ||
+        !add_ports(r, config->listen.ws, PORT_WS) || !add_ports(r, config->listen.wss, PORT_WSS))
         return false;
     if (!start_stats(r) || !start_control(r))
         return false;

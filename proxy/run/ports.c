@@ -11,13 +11,19 @@ struct passed {
     size_t n;
 };
 
-static void log_port(const char *address, bool tls, const char *bound_by)
+const char *port_kind_name(enum port_kind kind)
 {
-    LOG(LOG_INFO, "listening", LF("address", address), LF("for", tls ? "direct TLS" : "STARTTLS and clear"),
-        LF("bound_by", bound_by));
+    static const char *const name[PORT_KINDS] = {"starttls", "tls", "ws", "wss"};
+    return name[kind];
 }
 
-bool port_add(struct proxy_node *node, const char *address, bool tls, char **error_r)
+static void log_port(const char *address, enum port_kind kind, const char *bound_by)
+{
+    static const char *const what[PORT_KINDS] = {"STARTTLS and clear", "direct TLS", "WebSocket", "WebSocket over TLS"};
+    LOG(LOG_INFO, "listening", LF("address", address), LF("for", what[kind]), LF("bound_by", bound_by));
+}
+
+bool port_add(struct proxy_node *node, const char *address, enum port_kind kind, char **error_r)
 {
     struct listener *first = listener_open(address, error_r);
     char text[ENDPOINT_TEXT];
@@ -27,9 +33,9 @@ bool port_add(struct proxy_node *node, const char *address, bool tls, char **err
         struct listener *l = i == 0 ? first : listener_clone(first, error_r);
         if (!l)
             return false;
-        worker_add_listener(node->workers[i], l, tls, false);
+        worker_add_listener(node->workers[i], l, kind, false);
     }
-    log_port(listener_address(first, text), tls, "holdfast");
+    log_port(listener_address(first, text), kind, "holdfast");
     return true;
 }
 
@@ -37,7 +43,7 @@ bool port_add(struct proxy_node *node, const char *address, bool tls, char **err
 
 struct passed *passed_new(char **error_r)
 {
-    static const char *const kinds[] = {"starttls", "tls", "stats"};
+    static const char *const kinds[] = {"starttls", "tls", "ws", "wss", "stats"};
     struct passed *p = MEM_NEW(struct passed);
     *error_r = NULL;
     p->n = systemd_sockets(&p->list);
@@ -47,7 +53,7 @@ struct passed *passed_new(char **error_r)
             known |= strcmp(p->list[i].name, kinds[k]) == 0;
         if (!known)
             *error_r = mem_printf("\"%s\" is no kind of port; set FileDescriptorName= of the socket unit to starttls, "
-                                  "tls or stats",
+                                  "tls, ws, wss or stats",
                                   p->list[i].name);
     }
     if (*error_r) {
@@ -125,22 +131,24 @@ static struct listener **adopt_all(struct passed *p, const char *kind, size_t *n
     return list;
 }
 
-bool passed_add_ports(struct passed *p, struct proxy_node *node, const char *kind, bool tls, char **error_r)
+bool passed_add_ports(struct passed *p, struct proxy_node *node, enum port_kind kind, char **error_r)
 {
     const struct settings *set = &node->config->settings;
-    if ((tls || set->tls_required) && !set->tls_available) {
-        *error_r = mem_printf("%s needs a certificate; set tls.certificate and tls.key", kind);
+    const char *name = port_kind_name(kind);
+    bool secure = kind == PORT_TLS || kind == PORT_WSS || (kind == PORT_STARTTLS && set->tls_required);
+    if (secure && !set->tls_available) {
+        *error_r = mem_printf("%s needs a certificate; set tls.certificate and tls.key", name);
         return false;
     }
     size_t n;
-    struct listener **list = adopt_all(p, kind, &n, error_r);
+    struct listener **list = adopt_all(p, name, &n, error_r);
     if (!list)
         return false;
     for (size_t i = 0; i < n; i++) {
         unsigned before = 0, same = count_same(list, n, i, &before);
         char text[ENDPOINT_TEXT];
-        worker_add_listener(node->workers[before % node->worker_count], list[i], tls, same < node->worker_count);
-        log_port(listener_address(list[i], text), tls, "service manager");
+        worker_add_listener(node->workers[before % node->worker_count], list[i], kind, same < node->worker_count);
+        log_port(listener_address(list[i], text), kind, "service manager");
     }
     free(list);
     return true;

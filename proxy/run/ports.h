@@ -4,8 +4,10 @@
 
 #include "run/worker.h"
 
+/* "starttls", "tls", "ws", "wss": as the keys of the configuration and the sockets of the service manager are named. */
+const char *port_kind_name(enum port_kind kind);
 /* Binds the address once for each worker: the kernel spreads the connections. False with *error_r (free it). */
-bool port_add(struct proxy_node *node, const char *address, bool tls, char **error_r);
+bool port_add(struct proxy_node *node, const char *address, enum port_kind kind, char **error_r);
 
 struct passed; /* sockets of the service manager that nobody has taken yet, by the kind that they are named after */
 
@@ -14,8 +16,8 @@ struct passed *passed_new(char **error_r);
 void passed_free(struct passed *p); /* closes what is left; NULL is fine */
 bool passed_has(const struct passed *p, const char *kind);
 int passed_take(struct passed *p, const char *kind); /* -1: none is left */
-/* Takes all of that kind ("starttls", "tls") as ports for clients. Where there are as many as workers on one address
+/* Takes all of that kind as ports for clients, under its name. Where there are as many as workers on one address
  * (ReusePort=, the line repeated) each has its own; else one worker accepts for all. */
-bool passed_add_ports(struct passed *p, struct proxy_node *node, const char *kind, bool tls, char **error_r);
+bool passed_add_ports(struct passed *p, struct proxy_node *node, enum port_kind kind, char **error_r);
 
 #endif

@@ -7,6 +7,7 @@
 #include <microhttpd.h>
 #include <openssl/crypto.h>
 #include <openssl/opensslv.h>
+#include <wslay/wslay.h>
 
 #define STRING_(x) #x
 #define STRING(x)  STRING_(x)
@@ -52,6 +53,7 @@ void versions_describe(struct buf *out)
     buf_printf(out, "hiredis: %d.%d.%d\n", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
     buf_printf(out, "libmicrohttpd: %x.%x.%x, running %s\n", MHD_VERSION >> 24, MHD_VERSION >> 16 & 0xff,
                MHD_VERSION >> 8 & 0xff, MHD_get_version());
+    buf_printf(out, "wslay: %s\n", WSLAY_VERSION);
 #ifdef HAVE_SYSTEMD
     BUF_LIT(out, "systemd: notify and socket activation built in\n");
 #else

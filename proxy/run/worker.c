@@ -6,9 +6,11 @@
 #include "net/dialer.h"
 #include "net/proxied.h"
 #include "net/tcp.h"
+#include "net/web.h"
 #include "run/digest.h"
 #include "session/client_leg.h"
 #include "session/session.h"
+#include "site.h"
 #include "storage.h"
 #include "store/memory.h"
 #include "upstream_names.h"
@@ -19,7 +21,8 @@
 #include <unistd.h>
 
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
-#define HEADER_TIMEOUT    (5 * USEC_S) /* of the PROXY protocol; a lost packet is sent again within three */
+#define HEADER_TIMEOUT    (5 * USEC_S)  /* of the PROXY protocol; a lost packet is sent again within three */
+#define REQUEST_TIMEOUT   (10 * USEC_S) /* of an HTTP client */
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
@@ -29,7 +32,7 @@ struct port {
     struct list link;
     struct worker *worker;
     struct listener *listener;
-    bool tls;
+    enum port_kind kind;
     bool shared;                  /* by all workers: this one accepts for them, in turn */
     unsigned next;                /* whose turn it is */
     unsigned long long exhausted; /* as counted so far */
@@ -45,6 +48,7 @@ struct worker {
     struct dialer *dialer;
     struct storage_end *storage;
     struct proxied *proxied;
+    struct web *web;
     struct inbox *inbox;
     struct tls_context *tls_server, *tls_upstream;
     struct list ports;
@@ -234,10 +238,9 @@ static const struct context_ops context_ops = {
 
 /* ---- connections ---- */
 
-static bool admit(struct worker *w, const char *peer)
+static bool admit_with(struct worker *w, const char *peer, size_t limit_per_ip)
 {
-    const struct settings *set = w->cx.settings;
-    switch (admission_enter(w->node->admission, peer, set->limits.connections, set->limits.connections_per_ip)) {
+    switch (admission_enter(w->node->admission, peer, w->cx.settings->limits.connections, limit_per_ip)) {
     case ADMISSION_OK:
         return true;
     case ADMISSION_FULL:
@@ -252,24 +255,128 @@ static bool admit(struct worker *w, const char *peer)
     return false;
 }
 
+static bool admit(struct worker *w, const char *peer)
+{
+    return admit_with(w, peer, w->cx.settings->limits.connections_per_ip);
+}
+
 /* A connection on its way to becoming a client leg. */
 struct arrival {
     struct worker *worker;
     int fd;
-    bool tls;
-    struct endpoint peer; /* of the connection itself */
+    enum port_kind kind;
+    struct endpoint peer;           /* of the connection itself */
+    char counted_as[ENDPOINT_TEXT]; /* the address by which it was admitted, while its request is awaited */
 };
+
+static bool is_among(const struct network_list *networks, const struct endpoint *e)
+{
+    for (size_t i = 0; i < networks->n; i++)
+        if (network_holds(&networks->list[i], e))
+            return true;
+    return false;
+}
+
+/* ---- those that come by HTTP ---- */
+
+static void on_secured(void *ctx)
+{
+    struct arrival *a = ctx;
+    count(a->worker->cx.counters, METRIC_tls_handshakes_ok);
+}
+
+/* The client is behind a load balancer, and counts under its own address from now on. */
+static bool readmit(struct arrival *a, const struct endpoint *client)
+{
+    char peer[ENDPOINT_TEXT];
+    if (!admit(a->worker, endpoint_text(client, peer)))
+        return false;
+    admission_leave(a->worker->node->admission, a->counted_as);
+    memcpy(a->counted_as, peer, sizeof a->counted_as);
+    return true;
+}
+
+static bool on_request(void *ctx, const struct http_request *r, bool secure, struct endpoints *client, struct buf *out)
+{
+    static const char *const header[] = {"x-forwarded-for", "forwarded"};
+    struct arrival *a = ctx;
+    struct worker *w = a->worker;
+    const struct network_list *balancers = &w->config->listen.ws_forwarded_from;
+    bool behind = is_among(balancers, &client->source);
+    if (behind) {
+        client->source = http_forwarded(r, header[w->config->listen.ws_forwarded_header], balancers->list, balancers->n,
+                                        &client->source);
+        secure |= http_has_token(r, "X-Forwarded-Proto", "https");
+    }
+    enum metric answer = site_answer(w->config, r, secure, out);
+    if (answer == METRIC_web_upgraded && behind && !readmit(a, &client->source)) {
+        buf_clear(out);
+        site_no_room(r, out);
+        answer = METRIC_web_no_room;
+    }
+    count(w->cx.counters, answer);
+    return answer == METRIC_web_upgraded;
+}
+
+static void on_upgraded(void *ctx, struct transport *websocket)
+{
+    struct arrival *a = ctx;
+    a->worker->clients++;
+    client_leg_new(&a->worker->cx, websocket);
+    free(a);
+}
+
+static void on_web_over(void *ctx, enum web_end end, const char *detail)
+{
+    static const enum metric metric[] = {[WEB_REFUSED] = METRIC_web_refused,
+                                         [WEB_LATE] = METRIC_web_late,
+                                         [WEB_GONE] = METRIC_web_gone,
+                                         [WEB_TLS_FAILED] = METRIC_tls_handshakes_failed};
+    struct arrival *a = ctx;
+    struct worker *w = a->worker;
+    admission_leave(w->node->admission, a->counted_as);
+    if (end != WEB_ANSWERED && end != WEB_PROBE) {
+        count(w->cx.counters, metric[end]);
+        if (context_may_tell(&w->cx))
+            LOG(LOG_INFO, "no WebSocket", LF("peer", a->counted_as), LF("detail", detail));
+    }
+    free(a);
+}
+
+static const struct web_events web_events = {on_secured, on_request, on_upgraded, on_web_over};
+
+/* A load balancer's address has no limit of its own. */
+static void begin_web(struct worker *w, const struct arrival *a, const struct endpoints *told)
+{
+    const struct endpoint *source = told->source.family ? &told->source : &a->peer;
+    struct arrival *copy = mem_copy(a, sizeof *a);
+    bool behind = is_among(&w->config->listen.ws_forwarded_from, source);
+    endpoint_text(source, copy->counted_as);
+    if (!admit_with(w, copy->counted_as, behind ? 0 : w->cx.settings->limits.connections_per_ip)) {
+        close(a->fd);
+        free(copy);
+        return;
+    }
+    web_hold(w->web, a->fd, a->kind == PORT_WSS ? w->tls_server : NULL, REQUEST_TIMEOUT, told, &web_events, copy);
+}
+
+/* ---- those that speak XMPP from the beginning ---- */
 
 /* told: who the client is, if not the connection's peer; none = that one. */
 static void begin_client(struct worker *w, const struct arrival *a, const struct endpoints *told)
 {
     char peer[ENDPOINT_TEXT];
+    if (a->kind == PORT_WS || a->kind == PORT_WSS) {
+        begin_web(w, a, told);
+        return;
+    }
     if (!admit(w, endpoint_text(told->source.family ? &told->source : &a->peer, peer))) {
         close(a->fd);
         return;
     }
     w->clients++;
-    client_leg_new(&w->cx, tcp_accept(w->loop, a->fd, a->tls ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
+    client_leg_new(&w->cx,
+                   tcp_accept(w->loop, a->fd, a->kind == PORT_TLS ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
 }
 
 static void count_header(struct worker *w, enum proxied_result result)
@@ -303,11 +410,7 @@ static const struct proxied_events proxied_events = {on_header};
 
 static bool is_proxied(const struct worker *w, const struct endpoint *peer)
 {
-    const struct network *n = w->config->listen.proxy_from.list;
-    size_t left = w->config->listen.proxy_protocol ? w->config->listen.proxy_from.n : 0;
-    for (; left && !network_holds(n, peer); n++)
-        left--;
-    return left > 0;
+    return w->config->listen.proxy_protocol && is_among(&w->config->listen.proxy_from, peer);
 }
 
 /* The load balancer's address has no limit of its own. */
@@ -361,7 +464,7 @@ static void deal_out(struct port *p, struct arrival *a)
 static void on_accepted(void *ctx, int fd, const struct endpoint *peer)
 {
     struct port *p = ctx;
-    struct arrival a = {p->worker, fd, p->tls, *peer};
+    struct arrival a = {.worker = p->worker, .fd = fd, .kind = p->kind, .peer = *peer};
     if (p->shared)
         deal_out(p, &a);
     else
@@ -370,13 +473,13 @@ static void on_accepted(void *ctx, int fd, const struct endpoint *peer)
 
 static const struct listener_events listener_events = {on_accepted};
 
-void worker_add_listener(struct worker *w, struct listener *l, bool tls, bool shared)
+void worker_add_listener(struct worker *w, struct listener *l, enum port_kind kind, bool shared)
 {
     struct port *p = MEM_NEW(struct port);
     p->shared = shared;
     p->worker = w;
     p->listener = l;
-    p->tls = tls;
+    p->kind = kind;
     list_append(&w->ports, &p->link);
 }
 
@@ -404,6 +507,13 @@ static void close_ports(struct worker *w)
         listener_free(p->listener);
         free(p);
     }
+}
+
+/* Connections of which it is not known yet what they want. */
+static void drop_waiting(struct worker *w)
+{
+    proxied_drop(w->proxied);
+    web_drop(w->web);
 }
 
 /* ---- the loop ---- */
@@ -571,6 +681,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
         dialer_set_servers(w->dialer, node->config->proxy.resolver);
     dialer_set_sources(w->dialer, node->config->proxy.upstream_source);
     w->proxied = proxied_new(w->loop);
+    w->web = web_new(w->loop);
     w->inbox = inbox_new(w->loop, w);
     w->beat = (struct timer){.fire = on_beat, .ctx = w};
     list_init(&w->ports);
@@ -614,8 +725,9 @@ void worker_free(struct worker *w)
     timers_cancel(w->cx.timers, &w->beat);
     storage_leave(w->storage);
     dialer_free(w->dialer);
-    proxied_drop(w->proxied);
+    drop_waiting(w);
     proxied_free(w->proxied);
+    web_free(w->web);
     registry_free(w->cx.registry);
     parser_pool_free(w->cx.parsers);
     buf_free(&w->cx.scratch);
@@ -706,6 +818,7 @@ static void do_refuse(void *owner, void *arg)
     struct worker *w = owner;
     (void)arg;
     close_ports(w);
+    web_drop(w->web);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     {
         struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
@@ -771,7 +884,7 @@ static void do_stop(void *owner, void *arg)
     if (w->stop_by)
         return;
     close_ports(w);
-    proxied_drop(w->proxied);
+    drop_waiting(w);
     end_upstreams(w);
     registry_each(w->cx.registry, end_session, w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
@@ -779,7 +892,7 @@ static void do_stop(void *owner, void *arg)
     w->stop_by = w->cx.clock->mono + STOP_TIME;
     inbox_close(w->inbox);
     /* what the last messages brought */
-    proxied_drop(w->proxied);
+    drop_waiting(w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
     arm_beat(w, BEAT / 50);

@@ -64,10 +64,18 @@ static void bury(struct grave *g)
     free(c);
 }
 
+static const struct {
+    enum metric open, opened;
+} by_kind[] = {[TRANSPORT_TCP] = {METRIC_connections_tcp, METRIC_connections_opened_tcp},
+               [TRANSPORT_KIND_TLS] = {METRIC_connections_tls, METRIC_connections_opened_tls},
+               [TRANSPORT_WS] = {METRIC_connections_ws, METRIC_connections_opened_ws},
+               [TRANSPORT_WSS] = {METRIC_connections_wss, METRIC_connections_opened_wss},
+               [TRANSPORT_RELAY] = {METRIC_connections_tcp, METRIC_connections_opened_tcp},
+               [TRANSPORT_MEMORY] = {METRIC_connections_tcp, METRIC_connections_opened_tcp}};
+
 static void count_connection(struct client_leg *c, int n)
 {
-    bool tls = c->counted_as == TRANSPORT_KIND_TLS;
-    count_add(c->leg.cx->counters, tls ? METRIC_connections_tls : METRIC_connections_tcp, n);
+    count_add(c->leg.cx->counters, by_kind[c->counted_as].open, n);
 }
 
 /* A connection that went from clear to TLS changes its gauge. */
@@ -86,6 +94,23 @@ static bool is_probe(const struct client_leg *c, enum close_reason reason)
     return !c->leg.bytes_in && c->phase <= CLIENT_OPENING && (reason == CLOSE_PEER_FIN || reason == CLOSE_PEER_RESET);
 }
 
+static enum transport_farewell farewell_of(const struct client_leg *c, enum close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_LIMIT:
+        return c->sent_too_large ? FAREWELL_TOO_LARGE : FAREWELL_POLICY;
+    case CLOSE_DRAIN:
+    case CLOSE_SHUTDOWN:
+        return FAREWELL_AWAY;
+    case CLOSE_INTERNAL:
+    case CLOSE_UPSTREAM_UNREACHABLE:
+    case CLOSE_UPSTREAM_LOST:
+        return FAREWELL_FAULT;
+    default:
+        return FAREWELL_DONE;
+    }
+}
+
 void client_leg_close(struct client_leg *c, enum close_reason reason, enum client_goodbye goodbye)
 {
     if (c->phase == CLIENT_CLOSED)
@@ -94,7 +119,7 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     struct session *s = c->session;
     bool asking = c->phase == CLIENT_RESUMING;
     if (goodbye == GOODBYE_END && c->header_sent)
-        client_write_str(c, "</stream:stream>");
+        leg_write_end(&c->leg, farewell_of(c, reason));
     enum log_level level = is_probe(c, reason) ? LOG_DEBUG : LOG_INFO;
     if (c->sid[0] || level == LOG_DEBUG || context_may_tell(cx))
         LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
@@ -134,10 +159,8 @@ static void write_own_header(struct client_leg *c, struct slice from)
     char id[33];
     random_hex(id, 16);
     struct stream_header h = {.id = slice_str(id), .from = from, .version = SLICE_LIT("1.0"), .lang = SLICE_LIT("en")};
-    char *header = stream_header_canonical(&h);
-    client_write_str(c, header);
+    leg_write_header(&c->leg, &h);
     c->header_sent = true;
-    free(header);
 }
 
 void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream_error error, const char *text,
@@ -268,9 +291,11 @@ static void turn_has_come(struct client_leg *c)
     dial(c, header);
 }
 
-static bool is_tls(const struct client_leg *c)
+/* tls.required speaks of those who can be asked for it: what comes over WebSocket has its TLS below, or at the load
+ * balancer. */
+static bool needs_starttls(const struct client_leg *c)
 {
-    return c->leg.transport->kind == TRANSPORT_KIND_TLS;
+    return c->leg.cx->settings->tls_required && transport_may_starttls(c->leg.transport);
 }
 
 /* The operator wants TLS first: this header is answered by us, and nothing of it reaches the server. */
@@ -291,9 +316,9 @@ static void first_header(struct client_leg *c, const struct stream_header *h)
     }
     free(c->login->domain);
     c->login->domain = mem_dup(domain);
-    if (set->tls_required && !is_tls(c) && !h->has_version)
+    if (needs_starttls(c) && !h->has_version)
         client_leg_fail(c, CLOSE_BAD_STREAM, STREAM_POLICY_VIOLATION, "TLS is required, and needs version='1.0'", NULL);
-    else if (set->tls_required && !is_tls(c))
+    else if (needs_starttls(c))
         offer_starttls(c);
     else
         open_upstream(c, h);
@@ -370,6 +395,7 @@ static void on_failed(void *ctx, enum stream_error error, const char *text)
     client_wait(c);
     if (error == STREAM_POLICY_VIOLATION)
         count_limit(c, text);
+    c->sent_too_large = error == STREAM_POLICY_VIOLATION;
     client_leg_fail(c, error == STREAM_POLICY_VIOLATION ? CLOSE_LIMIT : CLOSE_BAD_STREAM, error, text, NULL);
 }
 
@@ -381,11 +407,11 @@ static void on_ready(void *ctx)
 {
     struct client_leg *c = ctx;
     struct context *cx = c->leg.cx;
-    if (is_tls(c))
+    if (c->leg.transport->kind == TRANSPORT_KIND_TLS) /* that of a WebSocket was counted where its request came */
         count(cx->counters, METRIC_tls_handshakes_ok);
     recount_connection(c);
     if (c->phase == CLIENT_ACCEPTED)
-        count(cx->counters, is_tls(c) ? METRIC_connections_opened_tls : METRIC_connections_opened_tcp);
+        count(cx->counters, by_kind[c->counted_as].opened);
     client_set_phase(c, CLIENT_OPENING);
     c->header_sent = false;
     client_turn(c);

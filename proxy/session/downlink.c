@@ -309,7 +309,7 @@ static void probe(struct session *s)
     if (s->state == SESSION_ATTACHED && !s->out.asking)
         write_request(s);
     else if (s->state == SESSION_UNMANAGED && now - leg->last_output >= quiet)
-        leg_write_str(leg, " ");
+        leg_keep_alive(leg);
 }
 
 void downlink_turn(struct session *s)

@@ -1,6 +1,9 @@
 #include "session/leg.h"
 #include "base/mem.h"
+#include "session/upstream_leg.h"
+#include "xmpp/framing.h"
 #include "xmpp/stanza.h"
+#include <stdlib.h>
 
 void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_limits *limits,
               const struct stream_events *events, void *ctx)
@@ -8,6 +11,8 @@ void leg_init(struct leg *leg, struct context *cx, struct transport *t, const st
     leg->cx = cx;
     leg->transport = t;
     leg->stream = stream_new(cx->parsers, limits, events, ctx);
+    if (transport_is_framed(t))
+        stream_set_framed(leg->stream);
     leg->last_input = leg->last_output = cx->clock->mono;
 }
 
@@ -97,13 +102,64 @@ void leg_hear_out(struct leg *leg)
     }
 }
 
+static void note_output(struct leg *leg, size_t n)
+{
+    leg->last_output = leg->cx->clock->mono;
+    leg->bytes_out += n;
+}
+
+static void write_message(struct leg *leg, struct slice s)
+{
+    struct slice parts[FRAMING_PARTS];
+    size_t n = framing_message(s, parts);
+    leg->transport->ops->write_message(leg->transport, parts, n);
+}
+
 void leg_write(struct leg *leg, struct slice s)
 {
-    if (leg->transport && s.n) {
-        leg->last_output = leg->cx->clock->mono;
-        leg->bytes_out += s.n;
+    if (!leg->transport || !s.n)
+        return;
+    note_output(leg, s.n);
+    if (transport_is_framed(leg->transport))
+        write_message(leg, s);
+    else
         transport_write(leg->transport, s);
+}
+
+/* What stands alone as it is. */
+static void write_own(struct leg *leg, const char *text)
+{
+    if (!leg->transport)
+        return;
+    note_output(leg, strlen(text));
+    transport_write(leg->transport, slice_str(text));
+}
+
+void leg_write_header(struct leg *leg, const struct stream_header *h)
+{
+    bool framed = leg->transport && transport_is_framed(leg->transport);
+    char *header = framed ? framing_open(h) : stream_header_canonical(h);
+    write_own(leg, header);
+    free(header);
+}
+
+void leg_write_end(struct leg *leg, enum transport_farewell farewell)
+{
+    bool framed = leg->transport && transport_is_framed(leg->transport);
+    write_own(leg, framed ? FRAMING_CLOSE : "</stream:stream>");
+    if (framed)
+        leg->transport->ops->finish(leg->transport, farewell);
+}
+
+void leg_keep_alive(struct leg *leg)
+{
+    bool framed = leg->transport && transport_is_framed(leg->transport);
+    if (!framed) {
+        write_own(leg, " ");
+        return;
     }
+    note_output(leg, 0);
+    leg->transport->ops->ping(leg->transport);
 }
 
 void leg_write_str(struct leg *leg, const char *text)
@@ -152,6 +208,8 @@ enum close_reason leg_reason(enum transport_end end)
         return CLOSE_TLS_FAILED;
     case TRANSPORT_REFUSED:
         return CLOSE_UPSTREAM_UNREACHABLE;
+    case TRANSPORT_BROKEN:
+        return CLOSE_BAD_STREAM;
     }
     return CLOSE_INTERNAL;
 }

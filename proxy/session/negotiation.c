@@ -33,11 +33,6 @@ static void to_client(struct client_leg *c, const struct element *e)
         leg_stop(up, STOP_SLOW);
 }
 
-static bool is_tls(const struct client_leg *c)
-{
-    return c->leg.transport->kind == TRANSPORT_KIND_TLS;
-}
-
 static void expect_answer(struct client_leg *c, struct slice id)
 {
     free(c->login->pending_id);
@@ -74,7 +69,7 @@ static void refuse_starttls(struct client_leg *c, const struct element *e)
  */
 static void starttls(struct client_leg *c, const struct element *e)
 {
-    if (is_tls(c) || !c->leg.cx->settings->tls_available) {
+    if (!transport_may_starttls(c->leg.transport) || !c->leg.cx->settings->tls_available) {
         refuse_starttls(c, e);
         return;
     }
@@ -265,9 +260,7 @@ void negotiation_from_client(struct client_leg *c, const struct element *e)
 
 void negotiation_header_from_upstream(struct client_leg *c, const struct stream_header *h)
 {
-    char *header = stream_header_canonical(h);
-    client_write_str(c, header);
-    free(header);
+    leg_write_header(&c->leg, h);
     c->header_sent = true;
     if (h->has_version)
         return; /* features follow */
@@ -294,7 +287,7 @@ static void features(struct client_leg *c, const struct element *e)
     c->login->offers_session = node_child(e->tree, NS_SESSION, "session") != NULL;
     struct buf out = {0};
     struct features_change change = {
-        .add_starttls = set->tls_available && !is_tls(c) && !c->login->authenticated,
+        .add_starttls = set->tls_available && transport_may_starttls(c->leg.transport) && !c->login->authenticated,
         .add_sm = c->login->authenticated,
         .extra_ns = stream_extra_ns(c->login->up->leg.stream),
     };

@@ -442,7 +442,7 @@ static void upstream_turn(struct session *s)
     else
         confirm_by_tcp(s);
     if (s->up && s->cx->clock->mono - s->up->leg.last_output >= s->cx->settings->sm.probe)
-        leg_write_str(&s->up->leg, " ");
+        leg_keep_alive(&s->up->leg);
 }
 
 void uplink_turn(struct session *s)

@@ -63,7 +63,7 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
         return;
     struct context *cx = up->leg.cx;
     if (end_stream && up->phase == UPSTREAM_OPEN)
-        leg_write_str(&up->leg, "</stream:stream>");
+        leg_write_end(&up->leg, FAREWELL_DONE);
     set_phase(up, UPSTREAM_CLOSED);
     leg_close(&up->leg, true);
     if (!up->is_check)

@@ -1,5 +1,6 @@
 #include "element_builder.h"
 #include "facts.h"
+#include "xmpp/stanza.h"
 #include <stdlib.h>
 
 struct tree_node {
@@ -205,18 +206,10 @@ bool element_builder_end(struct element_builder *b, size_t at, size_t end)
     return --b->depth == 0;
 }
 
-static size_t name_end(struct slice bytes)
-{
-    size_t i = 1;
-    while (i < bytes.n && !strchr(" \t\r\n/>", bytes.p[i]))
-        i++;
-    return i;
-}
-
 const struct element *element_builder_finish(struct element_builder *b, struct slice bytes)
 {
     b->element.bytes = bytes;
-    b->element.name_end = name_end(bytes);
+    b->element.name_end = stanza_name_end(bytes);
     for (struct tree_node *n = b->nodes; n; n = n->older)
         n->node.bytes = slice_of(bytes.p + n->at, n->end - n->at);
     return &b->element;

@@ -30,8 +30,7 @@ void header_reader_declare(struct header_reader *r, const char *prefix, const ch
     BUF_LIT(&r->extra_ns, "'");
 }
 
-/* RFC 6120 4.7.5: major and minor are numbers of their own; anything from 1.0 on is version 1 or later. */
-static bool is_version_1(struct slice version)
+bool header_is_version_1(struct slice version)
 {
     size_t i = 0;
     bool major = false;
@@ -77,7 +76,7 @@ bool header_reader_finish(struct header_reader *r, const char *name, const char 
     }
     for (; *atts; atts += 2)
         take_attr(out, atts[0], atts[1]);
-    out->has_version = is_version_1(out->version);
+    out->has_version = header_is_version_1(out->version);
     return true;
 }
 

@@ -20,6 +20,8 @@ bool header_reader_finish(struct header_reader *r, const char *name, const char 
 /* The tag that puts a parser inside such a stream, free() it; NULL when the standard one does. raw_name as it was
  * written. */
 char *header_reader_prime(const struct header_reader *r, struct slice raw_name);
+/* RFC 6120 4.7.5: major and minor are numbers of their own; anything from 1.0 on is version 1 or later. */
+bool header_is_version_1(struct slice version);
 void header_reader_free(struct header_reader *r);
 
 #endif

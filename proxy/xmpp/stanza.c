@@ -54,22 +54,30 @@ static bool next_attribute(struct slice *text, struct slice *name, struct slice 
     return true;
 }
 
-static bool has_attribute(const struct stanza_bytes *s, struct slice wanted)
+bool stanza_has_attribute(struct slice tag, struct slice wanted)
 {
-    struct slice tag = slice_of(s->bytes.p + s->name_end, s->open_end - s->name_end), name, whole;
+    struct slice name, whole;
     while (next_attribute(&tag, &name, &whole))
         if (slice_eq(name, wanted))
             return true;
     return false;
 }
 
+size_t stanza_name_end(struct slice bytes)
+{
+    size_t i = 1;
+    while (i < bytes.n && !strchr(" \t\r\n/>", bytes.p[i]))
+        i++;
+    return i;
+}
+
 size_t stanza_write_declared(struct buf *out, const struct stanza_bytes *s, struct slice extra_ns)
 {
-    struct slice name, whole;
+    struct slice tag = slice_of(s->bytes.p + s->name_end, s->open_end - s->name_end), name, whole;
     size_t added = 0;
     buf_append(out, s->bytes.p, s->name_end);
     while (next_attribute(&extra_ns, &name, &whole)) {
-        if (!has_attribute(s, name)) {
+        if (!stanza_has_attribute(tag, name)) {
             buf_add(out, whole);
             added += whole.n;
         }

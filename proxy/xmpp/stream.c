@@ -35,6 +35,8 @@ struct stream {
     char *prime;                  /* header that primes its parsers; NULL for the standard one */
     char *extra_ns;               /* NULL for none */
     struct header_reader *reader; /* while the header is incomplete */
+    bool framed;
+    bool has_element; /* framed: the message at hand has had its one */
 
     /* While feeding: */
     bool feeding, freed, restarted;
@@ -120,6 +122,11 @@ void stream_set_events(struct stream *s, const struct stream_events *events, voi
 {
     s->events = events;
     s->ctx = ctx;
+}
+
+void stream_set_framed(struct stream *s)
+{
+    s->framed = true;
 }
 
 /* ---- inside expat's handlers ---- */
@@ -230,13 +237,59 @@ static void on_start(void *ctx, const char *name, const char **atts)
         fail(s, STREAM_POLICY_VIOLATION, "a tag has too many attributes");
     else if (!names_fit(s))
         fail(s, STREAM_POLICY_VIOLATION, "an element has too many tags and attributes");
-    else if (s->phase == PHASE_HEADER)
+    else if (s->has_element)
+        fail(s, STREAM_BAD_FORMAT, "a message has more than one element");
+    else if (s->phase == PHASE_HEADER && !s->framed)
         header_start(s, name, atts, at);
     else if (s->parser->builder.depth >= s->limits.depth)
         fail(s, STREAM_POLICY_VIOLATION, "elements are nested too deep");
     else
         element_builder_start(&s->parser->builder, name, atts, at, end);
     s->parser->deep |= s->parser->builder.depth > DEEP;
+}
+
+static struct slice framed_lang(const struct node *open)
+{
+    for (const struct node_attr *a = open->attrs; a->name.p; a++)
+        if (slice_eq_str(a->name, "lang") && slice_eq_str(a->ns, "http://www.w3.org/XML/1998/namespace"))
+            return a->value;
+    return SLICE_NONE;
+}
+
+/* What it declares ends with it: the namespaces of a framed stream are those of its protocol. */
+static enum stream_next deliver_open(struct stream *s, const struct element *e)
+{
+    struct stream_header h = {
+        .ns = SLICE_LIT(NS_STREAMS),
+        .name = SLICE_LIT("stream"),
+        .default_ns = SLICE_LIT(NS_CLIENT),
+        .to = e->to,
+        .from = e->from,
+        .id = e->id,
+        .version = node_attr(e->tree, "version"),
+        .lang = framed_lang(e->tree),
+    };
+    h.has_version = header_is_version_1(h.version);
+    s->phase = PHASE_OPEN;
+    return s->events->opened(s->ctx, &h);
+}
+
+/* The elements that stand for header and end tag; true if this is one, or is where one should be. */
+static bool deliver_framing(struct stream *s, const struct element *e, enum stream_next *next_r)
+{
+    bool framing = slice_eq_str(e->ns, NS_FRAMING);
+    if (framing && slice_eq_str(e->name, "close"))
+        halt(s, HALT_CLOSED, s->parser->event_end);
+    else if (framing && slice_eq_str(e->name, "open") && s->phase == PHASE_HEADER)
+        *next_r = deliver_open(s, e);
+    else if (s->phase == PHASE_HEADER && !framing)
+        fail(s, STREAM_INVALID_NAMESPACE, "a stream over WebSocket begins with <open/> of " NS_FRAMING);
+    else if (framing)
+        fail(s, STREAM_BAD_FORMAT,
+             "<open/> and <close/> are all that there is of framing, and a stream is opened once");
+    else
+        return false;
+    return true;
 }
 
 static void deliver(struct stream *s)
@@ -249,7 +302,10 @@ static void deliver(struct stream *s)
     }
     const struct element *e = element_builder_finish(&p->builder, bytes_between(s, start, end));
     p->elements++;
-    enum stream_next next = s->events->element(s->ctx, e);
+    enum stream_next next = STREAM_GO;
+    s->has_element = s->framed;
+    if (!s->framed || !deliver_framing(s, e, &next))
+        next = s->events->element(s->ctx, e);
     buf_clear(&p->hold);
     halt_after_upcall(s, next, parser_is_worn(p));
 }
@@ -347,7 +403,7 @@ static void on_declaration(void *ctx, const char *version, const char *encoding,
 
 static void bind_parser(struct stream *s)
 {
-    if (s->phase == PHASE_HEADER) {
+    if (s->phase == PHASE_HEADER && !s->framed) {
         s->parser = parser_new(NULL);
         s->reader = MEM_NEW(struct header_reader);
     } else {
@@ -377,7 +433,7 @@ static bool is_restricted_ahead(const struct stream *s)
         return false;
     if (begin[1] == '!')
         return n > 2 && begin[2] != '[';
-    bool declaration = s->phase == PHASE_HEADER && memcmp(begin, "<?xml ", n < 5 ? n : 5) == 0;
+    bool declaration = s->phase == PHASE_HEADER && !s->framed && memcmp(begin, "<?xml ", n < 5 ? n : 5) == 0;
     return begin[1] == '?' && !declaration;
 }
 
@@ -422,7 +478,7 @@ static void check_incomplete(struct stream *s)
  * alone). */
 static bool begins_in_utf16(const struct stream *s)
 {
-    for (size_t i = 0; s->phase == PHASE_HEADER && s->in_at + i < 2 && i < s->in.n; i++)
+    for (size_t i = 0; s->phase == PHASE_HEADER && !s->framed && s->in_at + i < 2 && i < s->in.n; i++)
         if (s->in.p[i] == '\0' || (unsigned char)s->in.p[i] >= 0xfe)
             return true;
     return false;
@@ -448,7 +504,7 @@ static void parse(struct stream *s)
 static bool is_at_rest(const struct stream *s)
 {
     const struct parser *p = s->parser;
-    return s->phase == PHASE_OPEN && p->builder.depth == 0 && p->event_end >= s->in_at &&
+    return (s->framed || s->phase == PHASE_OPEN) && p->builder.depth == 0 && p->event_end >= s->in_at &&
            slice_is_space(slice_skip(s->in, p->event_end - s->in_at));
 }
 
@@ -506,13 +562,40 @@ static size_t feed_once(struct stream *s, const char *p, size_t n)
     return space + settle(s);
 }
 
+/* Outside of expat. */
+static void fail_message(struct stream *s, const char *text)
+{
+    release_parser(s);
+    s->phase = PHASE_DONE;
+    s->events->failed(s->ctx, STREAM_NOT_WELL_FORMED, text);
+}
+
+/* Messages without an element, white space at the most, are let pass: people send them to keep connections alive. */
+static void message_end(struct stream *s)
+{
+    s->has_element = false;
+    if (s->parser)
+        fail_message(s, "a message ends before its element does");
+}
+
+/* As feed_once, for as much of it as belongs to one message. */
+static size_t feed_message(struct stream *s, const char *p, size_t n)
+{
+    const char *end = memchr(p, STREAM_MESSAGE_END, n);
+    if (end == p) {
+        message_end(s);
+        return 1;
+    }
+    return feed_once(s, p, end ? (size_t)(end - p) : n);
+}
+
 size_t stream_feed(struct stream *s, const char *p, size_t n)
 {
     size_t used = 0;
     s->feeding = true;
     s->halt = HALT_NONE;
     while (used < n && !s->freed && s->phase != PHASE_DONE && (s->halt == HALT_NONE || s->halt == HALT_RENEW))
-        used += feed_once(s, p + used, n - used);
+        used += s->framed ? feed_message(s, p + used, n - used) : feed_once(s, p + used, n - used);
     s->feeding = false;
     if (s->freed)
         stream_free(s);

@@ -44,7 +44,7 @@ class Proxy:
 
     def __init__(self, upstream, authority, settings=None, binary=None, **keywords):
         self.host = "127.0.0.1"
-        self.port, self.tls_port, self.stats_port = free_ports(3)
+        self.port, self.tls_port, self.stats_port, self.ws_port, self.wss_port = free_ports(5)
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-proxy-"))
         self.ca = authority.ca
         certificate, key, _ = authority.issue()
@@ -56,6 +56,8 @@ class Proxy:
             "proxy.drain_grace": "0s",
             "listen.starttls": f"{self.host}:{self.port}",
             "listen.tls": f"{self.host}:{self.tls_port}",
+            "listen.ws": f"{self.host}:{self.ws_port}",
+            "listen.wss": f"{self.host}:{self.wss_port}",
             "listen.stats": f"{self.host}:{self.stats_port}",
             "listen.control": self.directory / "control",
             "tls.certificate": certificate,

@@ -238,7 +238,7 @@ class RawClient:
         self.queue = []            # elements that came and were not read yet
         self.closed = None         # 'fin' or 'rst' once the other side ended
         self.batching = None
-        self.framer = Framer()
+        self.framer = self.new_framer()
         self.header = self.features = None
         self.jid = None
         self.clear_stream_management()
@@ -256,6 +256,9 @@ class RawClient:
         self.auto_ack = False      # answer each <r/> while reading and hide it
         self.requests = 0          # <r/> read
         self.answers = []          # h of each <a/> read
+
+    def new_framer(self):
+        return Framer()
 
     # The connection
 
@@ -278,7 +281,7 @@ class RawClient:
             context.set_alpn_protocols(alpn)
         self.sock.settimeout(self.timeout)
         self.sock = context.wrap_socket(self.sock, server_hostname=self.domain)
-        self.framer = Framer()
+        self.framer = self.new_framer()
 
     def send(self, data):
         """Sends these bytes, or keeps them for the end of a `with one_packet()`."""
@@ -286,6 +289,9 @@ class RawClient:
         if self.batching is not None:
             self.batching += data
             return
+        self.send_now(data)
+
+    def send_now(self, data):
         self.note(">>", data)
         try:
             self.sock.settimeout(self.timeout)
@@ -457,7 +463,7 @@ class RawClient:
 
     def open_stream(self, to=None, version="1.0", more=""):
         """Stream header both ways, and the features. Gives the features (None without a version)."""
-        self.framer = Framer()
+        self.framer = self.new_framer()
         self.send(stream_header(self.domain if to is None else to, version, more))
         self.header = self.expect("stream")
         self.features = self.expect("features") if version and self.header.get("version") else None

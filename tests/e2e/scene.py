@@ -13,6 +13,7 @@ import pytest
 from knife import Knife
 from proxy import BINARY
 from raw import TIMEOUT, RawClient, patiently
+from raw_ws import WebSocketClient
 from stub import StubServer
 
 SAMPLE = re.compile(r"^holdfast_(\w+?)(?:\{(.*?)\})? (\S+)")
@@ -156,8 +157,12 @@ class Scene:
     def jid(self, name="a"):
         return f"{self.account(name)[0]}@{self.domain}"
 
-    def connect(self, port=None, **how):
-        """A client at the proxy that has said nothing yet."""
+    def connect(self, port=None, over=None, **how):
+        """A client at the proxy that has said nothing yet. over: "ws" or "wss" for one that speaks WebSocket."""
+        if over:
+            port = port or {"ws": self.proxy.ws_port, "wss": self.proxy.wss_port}[over]
+            how = {"tls": "direct" if over == "wss" else None} | how
+            return self.closing.enter_context(WebSocketClient(port, self.domain, ca_file=str(self.proxy.ca), **how))
         port = port or (self.proxy.tls_port if how.get("tls") == "direct" else self.proxy.port)
         return self.closing.enter_context(RawClient(port, self.domain, ca_file=str(self.proxy.ca), **how))
 

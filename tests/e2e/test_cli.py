@@ -70,7 +70,7 @@ def test_vv_names_every_library():
     assert run.returncode == 0
     names = [line.split(":")[0] for line in run.stdout.splitlines()]
     assert names[0] + "\n" == holdfast("-V").stdout
-    assert names[1:] == ["compiler", "openssl", "expat", "libev", "c-ares", "hiredis", "libmicrohttpd", "systemd"]
+    assert names[1:] == ["compiler", "openssl", "expat", "libev", "c-ares", "hiredis", "libmicrohttpd", "wslay", "systemd"]
     assert re.search(r"^expat: .*reparse deferral control (present|absent)$", run.stdout, re.M)
     assert re.search(r"^libev: .*poller \w+$", run.stdout, re.M)
 

@@ -165,8 +165,16 @@ static inline void wire_op_attach(struct transport *t, void *loop)
     wire_of(t)->cx = loop;
 }
 
-static const struct transport_ops wire_ops = {wire_op_write,       wire_op_stop, wire_op_start,  wire_op_buffered,
-                                              wire_op_outstanding, wire_op_free, wire_op_detach, wire_op_attach};
+static const struct transport_ops wire_ops = {
+    .write = wire_op_write,
+    .read_stop = wire_op_stop,
+    .read_start = wire_op_start,
+    .buffered = wire_op_buffered,
+    .outstanding = wire_op_outstanding,
+    .free = wire_op_free,
+    .detach = wire_op_detach,
+    .attach = wire_op_attach,
+};
 
 static inline struct wire *wire_new(struct world *w, struct context *cx)
 {

@@ -402,10 +402,10 @@ static void test_all_problems_come_in_one_run(void **state)
         t, 4, "FILE: proxy.domain: is not set; name the domains to serve, e.g. domain = example.org below [proxy]");
     assert_problem(
         t, 5, "FILE: proxy.upstream: is not set; name the XMPP server, e.g. upstream = 192.0.2.10:5222 below [proxy]");
-    assert_problem(
-        t, 6,
-        "FILE: listen.starttls: no port for clients; set listen.starttls or listen.tls, e.g. starttls = *:5222 "
-        "below [listen]");
+    assert_problem(t, 6,
+                   "FILE: listen.starttls: no port for clients; set listen.starttls, listen.tls, listen.ws or "
+                   "listen.wss, e.g. starttls = *:5222 "
+                   "below [listen]");
     assert_problem(t, 7,
                    "FILE:7: tls.key: cannot read /nowhere.key: No such file or directory; name a file that this user "
                    "may read");
