@@ -43,8 +43,9 @@ struct store_purged {
 typedef void store_purge_fn(void *ctx, const struct store_purged *p);
 
 struct store_ops {
-    /* Keeps a message in a box of an account. e->origin names where it first came from ("SID/NUMBER"): an entry that
-     * is there already under that origin is not doubled but becomes free to be taken again. Takes e over. */
+    /* Keeps a message in a box of an account. e->origin names where it first came from ("SID/NUMBER", with a store of
+     * many nodes "SID/EPOCH-NUMBER"): an entry that is there already under that origin is not doubled but becomes free
+     * to be taken again. Takes e over. */
     void (*box_put)(struct store *s, enum store_box box, struct slice account, struct entry *e);
     /* Hands copies of all free messages of the account to a session, oldest first, with their origins, and lends them
      * to it: until box_put gives them back nobody else gets them (of a store for many nodes: while that session lives,

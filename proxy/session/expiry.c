@@ -21,7 +21,8 @@ static void to_mailbox(struct fate *f, struct entry *e)
         count_add(f->cx->counters, METRIC_mailbox_lent, -1); /* back where it came from */
     } else {
         count(f->cx->counters, METRIC_down_mailbox);
-        e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
+        if (!f->mail) /* else the store knows the epoch of that number */
+            e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
     }
     e->stamp = false;
     if (f->mail)

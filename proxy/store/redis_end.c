@@ -44,11 +44,14 @@ static void release_ending(struct job *j)
     free(x);
 }
 
+/* With its epoch, as in the stream (so does who reaps it): two owners may have given one number to two stanzas, of
+ * which one was never committed. */
 static char *origin_of(const struct ending *x, const struct entry *e, enum store_box kind)
 {
     if (e->origin)
         return mem_strdup(e->origin);
-    return mem_printf(kind == BOX_MAIL ? "%s/%" PRIu64 : "%s/up/%" PRIu64, x->sid, e->number);
+    return mem_printf(kind == BOX_MAIL ? "%s/%" PRIu64 "-%" PRIu64 : "%s/up/%" PRIu64 "-%" PRIu64, x->sid,
+                      side_epoch_of(&x->side[kind], x->epoch, e->number), e->number);
 }
 
 /* Somebody else has the session, with all that was committed. What was not is in here alone. */
@@ -126,12 +129,11 @@ static void choose(struct ending *x, struct part *p)
 /* Up to the last message of the part all has met its fate. */
 static void add_trim(struct ending *x, struct args *a, const struct part *p, enum store_box kind)
 {
-    struct kept k = {.epoch = x->epoch};
     struct side *d = &x->side[kind];
     for (size_t i = 0; i < p->count; i++)
         if (p->kind[i] == kind && p->entry[i]->number > d->released)
             d->released = p->entry[i]->number;
-    struct stream_id oldest = side_oldest_id(&k, d);
+    struct stream_id oldest = side_oldest_id(d, x->epoch);
     args_id(a, oldest.epoch, oldest.number);
 }
 

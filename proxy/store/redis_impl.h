@@ -190,7 +190,9 @@ void kept_set_live(struct kept *k);
 void kept_told(struct redis_store *s, struct slice message);
 void kept_release_asked(struct store *store, const char *sid, const char *node); /* ops.ask_release */
 
-struct stream_id side_oldest_id(const struct kept *k, const struct side *d); /* of the first that is not released */
+/* epoch: the handle's, in which all is that no era is known of. */
+uint64_t side_epoch_of(const struct side *d, uint64_t epoch, uint64_t number);
+struct stream_id side_oldest_id(const struct side *d, uint64_t epoch); /* of the first that is not released */
 void side_add_era(struct side *d, uint64_t epoch, uint64_t upto);
 void side_cut_eras(struct side *d, uint64_t upto); /* none above */
 void side_find_next(struct side *d, const struct queue *q);

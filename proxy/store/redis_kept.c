@@ -19,13 +19,17 @@
 
 /* ---- sides ---- */
 
-struct stream_id side_oldest_id(const struct kept *k, const struct side *d)
+uint64_t side_epoch_of(const struct side *d, uint64_t epoch, uint64_t number)
 {
-    uint64_t number = d->released + 1;
     for (size_t i = 0; i < d->era_count; i++)
         if (number <= d->eras[i].upto)
-            return (struct stream_id){d->eras[i].epoch, number};
-    return (struct stream_id){k->epoch, number};
+            return d->eras[i].epoch;
+    return epoch;
+}
+
+struct stream_id side_oldest_id(const struct side *d, uint64_t epoch)
+{
+    return (struct stream_id){side_epoch_of(d, epoch, d->released + 1), d->released + 1};
 }
 
 void side_add_era(struct side *d, uint64_t epoch, uint64_t upto)
@@ -344,7 +348,7 @@ static bool flush_trim(struct kept *k, enum kept_queue which, struct budget *b)
         return true;
     if (!spend(b, 0))
         return false;
-    struct stream_id oldest = side_oldest_id(k, d);
+    struct stream_id oldest = side_oldest_id(d, k->epoch);
     struct args a;
     args_begin(&a);
     args_add(&a, SLICE_LIT("XTRIM"));

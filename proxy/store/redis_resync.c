@@ -11,15 +11,6 @@ static uint64_t keep_upto(const struct kept *k, const struct side *d)
     return k->cut_all || d->committed < d->released ? d->released : d->committed;
 }
 
-/* Of which epoch the entry is. */
-static uint64_t epoch_of(const struct kept *k, const struct side *d, uint64_t number)
-{
-    for (size_t i = 0; i < d->era_count; i++)
-        if (number <= d->eras[i].upto)
-            return d->eras[i].epoch;
-    return k->epoch;
-}
-
 static void begin_side(struct kept *k, struct side *d, const struct queue *q)
 {
     if (!k->made) {
@@ -34,7 +25,7 @@ static void begin_side(struct kept *k, struct side *d, const struct queue *q)
 static void add_side(struct kept *k, struct side *d, struct args *a)
 {
     if (d->sent > d->released)
-        args_id(a, epoch_of(k, d, d->sent), d->sent);
+        args_id(a, side_epoch_of(d, k->epoch, d->sent), d->sent);
     else
         args_str(a, "");
     args_number(a, (int64_t)d->sent);
@@ -97,7 +88,7 @@ static void on_made_answer(void *ctx, enum redis_answer a, const struct redisRep
 
 static void trim(struct kept *k, enum session_key key, struct side *d)
 {
-    struct stream_id oldest = side_oldest_id(k, d);
+    struct stream_id oldest = side_oldest_id(d, k->epoch);
     struct args a;
     args_begin(&a);
     args_str(&a, "XTRIM");
@@ -236,7 +227,7 @@ void resync_check(struct kept *k)
     args_session_keys(&a, k->sid, KEY_TOMBSTONE + 1);
     for (int which = 0; which < 2; which++) {
         struct side *d = &k->side[which];
-        oldest = side_oldest_id(k, d);
+        oldest = side_oldest_id(d, k->epoch);
         args_id(&a, oldest.epoch, oldest.number);
         d->trimmed = d->released;
     }

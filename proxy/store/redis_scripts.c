@@ -373,7 +373,7 @@ static const char reap_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONE
     "    local f = fields(entry[2])\n"
     "    redis.call('XDEL', key, entry[1])\n"
     "    if f.c == '0' and f.d and cur[5] ~= '' then\n"
-    "      box_put(box, f.o or prefix .. int(number_of(entry[1])), f.c, f.d, sid .. ':')\n"
+    "      box_put(box, f.o or prefix .. entry[1], f.c, f.d, sid .. ':')\n"
     "    elseif f.d then\n"
     "      local class = tonumber(f.c) + 1\n"
     "      lost[class] = (lost[class] or 0) + 1\n"

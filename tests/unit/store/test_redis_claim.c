@@ -96,8 +96,34 @@ static void test_fenced_end_saves_what_was_not_committed(void **state)
     run(f);
     assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 2);
     struct taken taken = take(f, &f->b, BOX_MAIL, SID);
-    assert_string_equal(taken.first->origin, SID "/6");
+    char origin[128];
+    snprintf(origin, sizeof origin, SID "/%" PRIu64 "-6", seen.epoch);
+    assert_string_equal(taken.first->origin, origin);
     drop(&taken);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* What the old owner could not append, and what the new one did: two stanzas, and the mailbox gets both. */
+static void test_one_number_of_two_owners(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    struct seen seen = look(f, &f->b);
+    adapter_away(f->a.r);
+    owner_add(&o, KEPT_DOWN, 1);
+    owner_claim(f, &next, &f->b, seen.epoch, 5);
+    owner_add_entry(&next, KEPT_DOWN, stanza("<another/>", CLASS_KEEP, NULL));
+    run(f);
+    assert_int_equal(o.q[KEPT_DOWN].last_number, next.q[KEPT_DOWN].last_number);
+    owner_end(&next, false);
+    run(f);
+    assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 1);
+    owner_end(&o, false);
+    adapter_back(f->a.r, false);
+    run_for(f, 40 * USEC_S);
+    assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 2);
     owner_free(&o);
     owner_free(&next);
 }
@@ -410,6 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fenced_owner_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fenced_end_saves_what_was_not_committed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_number_of_two_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_claim_wins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_high_water_mark, setup, teardown),
         cmocka_unit_test_setup_teardown(test_queues_of_many_pages, setup, teardown),

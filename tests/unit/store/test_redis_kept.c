@@ -472,6 +472,7 @@ static void test_end_in_parts(void **state)
         owner_add(&o, KEPT_DOWN, 250);
         owner_add(&o, KEPT_UP, 20);
         run(f);
+        uint64_t epoch = look(f, &f->b).epoch;
         owner_end(&o, true);
         for (unsigned part = 0; lost && part < 3; part++) {
             adapter_fault(f->a.r, FAULT_ANSWER_LOST, "end", part ? 1 : 0); /* behind the one that is repeated */
@@ -490,8 +491,8 @@ static void test_end_in_parts(void **state)
         assert_int_equal(taken.n, 250);
         int number = 1;
         for (struct entry *e = taken.first; e; e = e->next) {
-            char origin[SID_SIZE + 16];
-            snprintf(origin, sizeof origin, SID "/%d", number++);
+            char origin[SID_SIZE + 32];
+            snprintf(origin, sizeof origin, SID "/%" PRIu64 "-%d", epoch, number++);
             assert_string_equal(e->origin, origin);
             assert_int_equal(e->arrived, 1234567);
             assert_int_equal(e->close_at, 4);
