@@ -30,9 +30,10 @@ struct kept_events {
     void (*attached)(void *ctx);
     /* Writes what a rebuild needs beside the queues; called inside store_turn. */
     void (*record)(void *ctx, struct buf *out);
-    /* Another node owns the session now; h: up to where its claim took the unacked queue as acked. Downlink entries
-     * above it that were never committed are this node's to put into the mailbox. Nothing but kept_free may follow. */
-    void (*fenced)(void *ctx, uint64_t h, uint64_t committed_down);
+    /* Another node owns the session now, or it has expired. upto: what the other one has of the unacked queue, or its
+     * client: the claim has recorded that, and it may be more than this node knew committed. Messages above it are this
+     * node's alone: they are to go to the mailbox, by `spill`; nothing but that or `free` may follow. */
+    void (*fenced)(void *ctx, uint64_t upto);
     /* A node wants to have the session (ask_release): it is to be released, or kept, as the owner likes. A hint. */
     void (*asked_to_release)(void *ctx);
 };
@@ -88,6 +89,9 @@ struct kept_ops {
      * to their boxes, the tombstone is put, all else of the session is removed. Takes the chains over (entry.next); an
      * entry with an origin goes back to where it came from. k is gone for the caller. */
     void (*end)(struct kept *k, const struct tombstone *t, struct entry *mail, struct entry *out);
+    /* After `fenced`: these messages of the unacked queue (entry.next, ascending) go to the mailbox, each once, over
+     * any outage. Takes the chain over. k is gone for the caller. */
+    void (*spill)(struct kept *k, struct entry *mail);
     /* Lets it go for another node to claim: when all is committed; `done` then, k is gone. */
     void (*release)(struct kept *k, void (*done)(void *ctx), void *ctx);
     /* Forgets it here, without changing the store: fenced, or the process stops. Flushes nothing. */

@@ -173,7 +173,7 @@ void expiry_keep(struct session *s)
 
 void expiry_keep_upto(struct session *s, uint64_t upto)
 {
-    struct fate fate = {.cx = s->cx, .account = s->account};
+    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->to_mail};
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->number > upto) {

@@ -133,15 +133,15 @@ static void on_record(void *ctx, struct buf *out)
 
 /* Another node has it. What that one cannot have is kept for the account; all else is the other one's, and nothing may
  * be said any more, neither to the client nor in the session's name. */
-static void on_fenced(void *ctx, uint64_t h, uint64_t committed)
+static void on_fenced(void *ctx, uint64_t upto)
 {
     struct session *s = ctx;
-    struct kept *k = s->kept;
-    s->kept = NULL;
-    ops_of(s)->free(k);
     LOG(LOG_WARN, "another node has taken the session over", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
         LF_INT("unconfirmed", s->unconfirmed.count));
-    expiry_keep_upto(s, h > committed ? h : committed);
+    expiry_keep_upto(s, upto);
+    ops_of(s)->spill(s->kept, s->to_mail.first);
+    s->to_mail = (struct queue){0};
+    s->kept = NULL;
     session_leave(s, CLOSE_FENCED);
 }
 

@@ -175,7 +175,7 @@ struct kept_origin keeping_origin(struct session *s, const char *proof); /* vali
 /* freeze.c */
 void freeze_turn(struct session *s);
 void freeze_head(const struct session *s, struct buf *out); /* of the record: what is ahead of the queues */
-void freeze_rest(struct session *s, struct buf *out); /* and behind them */
+void freeze_rest(struct session *s, struct buf *out);       /* and behind them */
 /* Fills a blank session from a record; queues: reads, or brings, what is between. */
 bool thaw(struct session *s, struct slice record, void (*queues)(struct session *s, struct record_reader *in));
 /* What freeze.c needs of session.c. */
@@ -245,7 +245,7 @@ struct fate {
 };
 void fate_meet(struct fate *f, struct entry *e);         /* takes it over */
 void expiry_keep(struct session *s);                     /* the store has them: their fate is to be kept */
-void expiry_keep_upto(struct session *s, uint64_t upto); /* of the unacked queue only those numbers */
+void expiry_keep_upto(struct session *s, uint64_t upto); /* of the unacked queue; above: into to_mail */
 void expiry_forget(struct session *s);                   /* as if they had never been there */
 void expiry_spill(struct session *s, enum close_reason reason);
 /* parting.c */

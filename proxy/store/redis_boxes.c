@@ -131,31 +131,40 @@ static void send_change(struct job *j)
     buf_free(&payload);
 }
 
-static struct change *change_new(struct redis_store *s, enum store_box kind, struct slice account, struct slice origin)
+static struct change *change_new(struct redis_store *s, enum store_box kind, const char *tag, struct slice origin)
 {
     struct change *c = MEM_NEW(struct change);
     c->job = (struct job){.send = send_change, .release = release_change};
     c->kind = kind;
-    s->o.tag_of(s->o.ctx, account, c->tag);
+    snprintf(c->tag, sizeof c->tag, "%.24s", tag);
     c->job.slot = slot_of_tag(c->tag);
     c->origin = mem_dup(origin);
     c->token = box_take_token(s, kind, origin);
     return c;
 }
 
-void box_put(struct store *store, enum store_box kind, struct slice account, struct entry *e)
+void box_give_back(struct redis_store *s, enum store_box kind, const char *tag, struct entry *e)
 {
-    struct redis_store *s = redis_store_self(store);
-    struct change *c = change_new(s, kind, account, slice_str(e->origin));
+    struct change *c = change_new(s, kind, tag, slice_str(e->origin));
     c->entry = e;
     c->job.cost = sizeof *c + entry_cost(e->n);
     job_start(s, &c->job);
 }
 
+void box_put(struct store *store, enum store_box kind, struct slice account, struct entry *e)
+{
+    struct redis_store *s = redis_store_self(store);
+    char tag[TAG_SIZE];
+    s->o.tag_of(s->o.ctx, account, tag);
+    box_give_back(s, kind, tag, e);
+}
+
 void box_done(struct store *store, enum store_box kind, struct slice account, struct slice origin)
 {
     struct redis_store *s = redis_store_self(store);
-    struct change *c = change_new(s, kind, account, origin);
+    char tag[TAG_SIZE];
+    s->o.tag_of(s->o.ctx, account, tag);
+    struct change *c = change_new(s, kind, tag, origin);
     c->job.cost = sizeof *c + origin.n;
     job_start(s, &c->job);
 }

@@ -3,8 +3,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "redis_impl.h"
-#include <inttypes.h>
-#include <stdio.h>
 
 #define PART_COUNT 100
 #define PART_BYTES ((size_t)512 * 1024)
@@ -12,8 +10,7 @@
 struct ending {
     struct job job;
     char sid[SID_SIZE], mark[MARK_SIZE];
-    char *account;
-    uint64_t epoch, committed[2];
+    uint64_t epoch, committed; /* of the unacked queue */
     struct side side[2];
     struct buf tombstone;          /* sealed */
     struct entry *chain[BOXES];    /* what is left, oldest first */
@@ -40,37 +37,19 @@ static void release_ending(struct job *j)
         free(x->side[kind].eras);
     }
     buf_free(&x->tombstone);
-    free(x->account);
     free(x);
 }
 
-/* With its epoch, as in the stream (so does who reaps it): two owners may have given one number to two stanzas, of
- * which one was never committed. */
-static char *origin_of(const struct ending *x, const struct entry *e, enum store_box kind)
+/* Somebody else has the session. What that one has not taken is in here alone. */
+static void spill(struct ending *x, const struct redisReply *record)
 {
-    if (e->origin)
-        return mem_strdup(e->origin);
-    return mem_printf(kind == BOX_MAIL ? "%s/%" PRIu64 "-%" PRIu64 : "%s/up/%" PRIu64 "-%" PRIu64, x->sid,
-                      side_epoch_of(&x->side[kind], x->epoch, e->number), e->number);
-}
-
-/* Somebody else has the session, with all that was committed. What was not is in here alone. */
-static void save_uncommitted(struct ending *x, uint64_t h)
-{
-    uint64_t known = x->committed[KEPT_DOWN] > h ? x->committed[KEPT_DOWN] : h;
-    struct slice account = slice_of(x->account, strcspn(x->account, "/"));
-    struct entry *e = x->chain[BOX_MAIL];
+    uint64_t taken = reply_text(record).n ? reply_number(record) : x->committed;
+    struct entry *first = x->chain[BOX_MAIL];
+    while (first && first->number <= taken)
+        first = first->next;
+    free_chain(x->job.s, BOX_MAIL, x->chain[BOX_MAIL], first);
     x->chain[BOX_MAIL] = NULL;
-    for (struct entry *next; e; e = next) {
-        next = e->next;
-        e->next = NULL;
-        if (e->number > known && !e->origin)
-            e->origin = origin_of(x, e, BOX_MAIL);
-        if (e->number > known)
-            box_put(&x->job.s->store, BOX_MAIL, account, e);
-        else
-            free_chain(x->job.s, BOX_MAIL, e, NULL);
-    }
+    spill_begin(x->job.s, x->sid, x->mark, x->epoch, &x->side[BOX_MAIL], first);
 }
 
 static void send_part(struct job *j);
@@ -84,7 +63,7 @@ static void on_part(void *ctx, enum redis_answer a, const struct redisReply *rep
     if (reply_is(reply_at(reply, 0), "fenced")) {
         LOG(LOG_WARN, "session that ended belongs to another node", LF("sid", x->sid));
         count(s->o.counters, METRIC_store_fenced);
-        save_uncommitted(x, reply_number(reply_at(reply, 1)));
+        spill(x, reply_at(reply, 1));
         job_done(&x->job);
         return;
     }
@@ -157,7 +136,7 @@ static void send_part(struct job *j)
     args_str(&a, x->sid);
     args_number(&a, (int64_t)p.count);
     for (size_t i = 0; i < p.count; i++) {
-        origin[i] = origin_of(x, p.entry[i], p.kind[i]);
+        origin[i] = entry_origin(p.entry[i], x->sid, p.kind[i], &x->side[p.kind[i]], x->epoch);
         class[i] = (char)('0' + p.entry[i]->class);
         args_str(&a, p.kind[i] == BOX_MAIL ? "mail" : "out");
         args_str(&a, origin[i]);
@@ -208,10 +187,9 @@ void end_begin(struct kept *k, const struct tombstone *t, struct entry *mail, st
                           .ends = true};
     memcpy(x->sid, k->sid, SID_SIZE);
     memcpy(x->mark, k->mark, MARK_SIZE);
-    x->account = mem_strdup(k->account ? k->account : "");
     x->epoch = k->epoch;
+    x->committed = k->side[KEPT_DOWN].committed;
     for (int which = 0; which < 2; which++) {
-        x->committed[which] = k->side[which].committed;
         x->side[which] = k->side[which];
         k->side[which].eras = NULL; /* they go along */
         k->side[which].era_count = 0;

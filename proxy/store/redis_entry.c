@@ -2,6 +2,7 @@
  * class and origin are fields beside it, for scripts read them. */
 #include "base/mem.h"
 #include "redis_impl.h"
+#include <inttypes.h>
 #include <string.h>
 
 #define VERSION     1
@@ -42,6 +43,16 @@ void entry_write(const struct redis_store *s, const char *tag, const struct entr
     if (s->o.seal)
         s->o.seal(s->o.ctx, slice_of(tag, TAG_SIZE - 1), buf_slice(&plain), out);
     buf_free(&plain);
+}
+
+/* With its epoch, as in the stream (so does the script that reaps): two owners may have given one number to two
+ * stanzas, of which one was never committed. */
+char *entry_origin(const struct entry *e, const char *sid, enum store_box kind, const struct side *d, uint64_t epoch)
+{
+    if (e->origin)
+        return mem_strdup(e->origin);
+    return mem_printf(kind == BOX_MAIL ? "%s/%" PRIu64 "-%" PRIu64 : "%s/up/%" PRIu64 "-%" PRIu64, sid,
+                      side_epoch_of(d, epoch, e->number), e->number);
 }
 
 static struct entry *read_plain(struct slice plain)

@@ -6,7 +6,9 @@
 
 /* ---- as text ---- */
 
-/* "H REASON MARK ACCOUNT-BYTES\n", account, proof; each of the two sealed. Scripts write it too. */
+/* "H REASON MARK ACCOUNT-BYTES\n", account, proof; each of the two sealed. Scripts write it too, and a line ahead of
+ * it.
+ */
 void tombstone_write(const struct redis_store *s, const char *sid, const struct tombstone *t, const char *mark,
                      struct buf *out)
 {
@@ -29,6 +31,10 @@ static bool tombstone_read(const struct redis_store *s, const char *sid, struct 
     struct buf account = {0}, proof = {0};
     size_t n = 0;
     int header = 0;
+    const char *line = text.n ? memchr(text.p, '\n', text.n) : NULL;
+    if (!line)
+        return false;
+    text = slice_skip(text, (size_t)(line - text.p) + 1);
     char *copy = mem_dup(text);
     bool good = sscanf(copy, "%" SCNu64 " %63s %*s %zu%n", &g->t.h, g->reason, &n, &header) == 3 &&
                 copy[header] == '\n' && n <= text.n - (size_t)header - 1;

@@ -5,6 +5,7 @@
  *   redis_resync.c   making it in Redis, and comparing with what is there
  *   redis_claim.c    looking for a session, taking it over
  *   redis_end.c      the end of a session by its owner
+ *   redis_spill.c    what a fenced owner alone has
  *   redis_reap.c     the end of sessions whose owners are gone
  *   redis_boxes.c    mailboxes and outboxes
  *   redis_graves.c   tombstones, purge
@@ -99,8 +100,12 @@ bool job_answered(struct job *j, enum redis_answer a, const struct redisReply *r
 
 /* ---- stanzas (redis_entry.c) ---- */
 
+struct side;
+
 /* Appends the payload of an entry, sealed. */
 void entry_write(const struct redis_store *s, const char *tag, const struct entry *e, struct buf *out);
+/* Where it came from: out of a box, or out of that queue; to be freed. epoch: of the handle, as in side_epoch_of. */
+char *entry_origin(const struct entry *e, const char *sid, enum store_box kind, const struct side *d, uint64_t epoch);
 /* An entry out of a stream [id, fields], NULL unless OPENED. Its number is that of the id. */
 enum redis_opened entry_read(const struct redis_store *s, const char *tag, const struct redisReply *r,
                              struct entry **e_r);
@@ -176,7 +181,9 @@ struct kept *kept_new(struct redis_store *s, const struct kept_origin *o);
 void kept_set_dirty(struct kept *k);
 /* Redis has not taken something, or may not have. at_once: it is there, and is to be asked. */
 void kept_stall(struct kept *k, bool at_once);
-void kept_tell_fenced(struct kept *k, uint64_t h);
+/* record: what was taken from it, as a script tells; "": nobody knows any more, and what it knew committed is taken for
+ * that. */
+void kept_tell_fenced(struct kept *k, const struct redisReply *record);
 void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto);
 void kept_drop_due(struct kept *k); /* an answer has come; k may be freed by it */
 /* Writes what there is to write; false: there is more, and no budget. */
@@ -209,11 +216,19 @@ void claim_begin(struct store *store, const struct kept_origin *o, uint64_t epoc
 /* ---- redis_end.c ---- */
 void end_begin(struct kept *k, const struct tombstone *t, struct entry *mail, struct entry *out);
 
+/* ---- redis_spill.c ---- */
+/* Entries of the unacked queue that a claim has not taken over (ascending numbers; taken over) go to the mailbox, each
+ * once. mark, epoch, down: of the handle; the eras of down are taken over, too. */
+void spill_begin(struct redis_store *s, const char *sid, const char *mark, uint64_t epoch, struct side *down,
+                 struct entry *first);
+
 /* ---- redis_reap.c ---- */
 void reap_init(struct redis_store *s);
 
 /* ---- redis_boxes.c ---- */
 void box_put(struct store *store, enum store_box kind, struct slice account, struct entry *e);
+/* box_put, with the tag of the account (or a sid). */
+void box_give_back(struct redis_store *s, enum store_box kind, const char *tag, struct entry *e);
 void box_take(struct store *store, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
               void *ctx);
 void box_done(struct store *store, enum store_box kind, struct slice account, struct slice origin);

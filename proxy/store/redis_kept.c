@@ -200,15 +200,16 @@ void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto)
         k->events->committed(k->ctx, which, upto);
 }
 
-void kept_tell_fenced(struct kept *k, uint64_t h)
+void kept_tell_fenced(struct kept *k, const struct redisReply *record)
 {
+    uint64_t upto = reply_text(record).n ? reply_number(record) : k->side[KEPT_DOWN].committed;
     LOG(LOG_WARN, "session belongs to another node now", LF("sid", k->sid), LF_INT("epoch", k->epoch));
     count(k->s->o.counters, METRIC_store_fenced);
     k->state = KEPT_FENCED;
     timers_cancel(k->s->o.timers, &k->timer);
     set_idle(k);
     if (k->events->fenced)
-        k->events->fenced(k->ctx, h, k->side[KEPT_DOWN].committed);
+        k->events->fenced(k->ctx, upto);
 }
 
 /* ---- trouble ---- */
@@ -682,6 +683,12 @@ static void end(struct kept *k, const struct tombstone *t, struct entry *mail, s
     forget(k);
 }
 
+static void spill(struct kept *k, struct entry *mail)
+{
+    spill_begin(k->s, k->sid, k->mark, k->epoch, &k->side[KEPT_DOWN], mail);
+    forget(k);
+}
+
 static void release(struct kept *k, void (*done)(void *ctx), void *ctx)
 {
     k->releasing = true;
@@ -725,6 +732,7 @@ const struct kept_ops redis_kept_ops = {
     .attached = attached,
     .detached = detached,
     .end = end,
+    .spill = spill,
     .release = release,
     .free = forget,
     .look = claim_look,

@@ -2,14 +2,15 @@
  * lie in one slot.
  *
  *   hf:{T}:s:SID  hash    ep epoch, ow owner "NODE/BOOT", nc mark of the handle that owns it, st state: a attached,
- *                         d detached, r released, e ending; hw high-water mark, hd the h that the last claim took as
- *                         acked, dl deadline (ms), mx its max (ms), ac account, pr proof, ln 1: has messages of boxes
- *                         lent, ec the last part of its end that is done,
+ *                         d detached, r released, e ending; hw high-water mark, dl deadline (ms), mx its max (ms),
+ *                         ac account, pr proof, ln 1: has messages of boxes lent, fe what was taken from owners that
+ *                         were fenced, ec the last part of its end that is done, ed up to where that took the unacked
+ *                         queue,
  *                         os, ns, rs serials of the newest making, note, record
  *   hf:{T}:d:SID  stream  unacked queue, ids EPOCH-NUMBER: c class, o origin if it comes out of a mailbox, d payload
  *   hf:{T}:u:SID  stream  unconfirmed queue, the same
  *   hf:{T}:j:SID  string  the record that a rebuild needs
- *   hf:{T}:t:SID  string  tombstone: "H REASON MARK ACCOUNT-BYTES\n", account, proof
+ *   hf:{T}:t:SID  string  tombstone: fe of the hash, "\nH REASON MARK ACCOUNT-BYTES\n", account, proof
  *   hf:{T}:a      zset    the account's sessions: when they were detached (ms), 0 for attached ones
  *   hf:{T}:g      zset    the account's tombstones: when they are forgotten (ms)
  *   hf:{T}:mail   stream  mailbox, ids by time: o origin, c class, d payload

@@ -51,7 +51,7 @@ static void on_made(struct kept *k, const struct redisReply *reply)
 {
     struct side *down = &k->side[KEPT_DOWN], *up = &k->side[KEPT_UP];
     if (reply_is(reply_at(reply, 0), "fenced")) {
-        kept_tell_fenced(k, reply_number(reply_at(reply, 1)));
+        kept_tell_fenced(k, reply_at(reply, 1));
         return;
     }
     if (k->made) {
@@ -187,11 +187,11 @@ static void compare(struct kept *k, const struct redisReply *reply)
     struct there down = take_there(reply, 3), up = take_there(reply, 6);
     if (reply_is(reply_at(reply, 0), "gone")) {
         if (reply_number(reply_at(reply, 1))) /* a tombstone: it was ended, and nobody brings it back */
-            kept_tell_fenced(k, 0);
+            kept_tell_fenced(k, reply_at(reply, 2));
         else
             make_anew(k, true);
     } else if (epoch > k->epoch) {
-        kept_tell_fenced(k, reply_number(reply_at(reply, 2)));
+        kept_tell_fenced(k, reply_at(reply, 2));
     } else if (epoch < k->epoch || down.last.epoch != k->epoch || up.last.epoch != k->epoch) {
         make_anew(k, true); /* an older state of Redis */
     } else if (!is_whole(k, &k->side[KEPT_DOWN], &down) || !is_whole(k, &k->side[KEPT_UP], &up)) {
@@ -231,6 +231,7 @@ void resync_check(struct kept *k)
         args_id(&a, oldest.epoch, oldest.number);
         d->trimmed = d->released;
     }
+    args_str(&a, k->mark);
     k->asked = true;
     k->due++;
     store_eval(k->s, k->slot, SCRIPT_CHECK, KEY_TOMBSTONE + 1, &a, on_check, k);

@@ -73,6 +73,26 @@
     "  if tonumber(ttl) > redis.call('PTTL', A) then redis.call('PEXPIRE', A, ttl) end\n"                              \
     "end\n"
 
+/* What became of the numbers that owners had given when they were fenced: "MARK UPTO SPILLED" of each, the newest last.
+ * UPTO: the last number of the unacked queue that the next one took over, or the h of its client, if that is larger;
+ * SPILLED: up to where the fenced owner has put what is above that into the mailbox. They outlive later claims, for
+ * those continue at larger numbers, and the session, in the first line of its tombstone. At most 16: an owner that
+ * slept through so many others finds none, and goes by what it knew. */
+#define RECORDS                                                                                                        \
+    "local function records()\n"                                                                                       \
+    "  return redis.call('HGET', S, 'fe') or (redis.call('GET', T) or ''):match('^[^\\n]*')\n"                         \
+    "end\n"                                                                                                            \
+    "local function record_of(all, mark)\n"                                                                            \
+    "  local upto, spilled = all:match(mark .. ' (%d+) (%d+)')\n"                                                      \
+    "  return upto or '', tonumber(spilled or 0)\n"                                                                    \
+    "end\n"                                                                                                            \
+    "local function record_fenced(mark, upto)\n"                                                                       \
+    "  local list = {}\n"                                                                                              \
+    "  for one in records():gmatch('%x+ %d+ %d+') do list[#list + 1] = one end\n"                                      \
+    "  list[#list + 1] = mark .. ' ' .. int(upto) .. ' 0'\n"                                                           \
+    "  redis.call('HSET', S, 'fe', table.concat(list, ' ', math.max(1, #list - 15)))\n"                                \
+    "end\n"
+
 /* ARGV ends with what boxes may hold: ttl, messages, bytes. A box counts what happened to it in the order of enum
  * box_count. */
 #define BOXES                                                                                                          \
@@ -172,8 +192,9 @@
     "end\n"
 
 #define TOMBSTONES                                                                                                     \
+    RECORDS                                                                                                            \
     "local function bury(sid, text, ttl)\n"                                                                            \
-    "  redis.call('SET', T, text, 'PX', ttl)\n"                                                                        \
+    "  redis.call('SET', T, records() .. '\\n' .. text, 'PX', ttl)\n"                                                  \
     "  redis.call('ZREMRANGEBYSCORE', G, '-inf', int(now()))\n"                                                        \
     "  redis.call('ZADD', G, int(now() + tonumber(ttl)), sid)\n"                                                       \
     "  redis.call('PEXPIRE', G, ttl)\n"                                                                                \
@@ -187,13 +208,13 @@
 
 /* Makes a session, or makes it anew under a larger epoch: its owner has found less in Redis than it should hold, or a
  * gap. Of each stream what is above `keep` goes, or all of it without one; then the owner writes from `last` on. */
-static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE
+static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS
     "local mine, mark, owner, keep_d, last_d, keep_u, last_u, ttl, left = unpack(ARGV, 1, 9)\n"
     "local state, since, max, high_water, account, proof, sid, serial = unpack(ARGV, 10, 17)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'nc', 'hd')\n"
-    "if not cur[1] and redis.call('EXISTS', T) == 1 then return {'fenced', '0'} end\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'nc')\n"
     "-- a larger epoch with its own mark is that of an attempt whose answer was lost\n"
-    "if cur[1] and tonumber(cur[1]) > tonumber(mine) and cur[2] ~= mark then return {'fenced', cur[3] or '0'} end\n"
+    "local taken = cur[1] and tonumber(cur[1]) > tonumber(mine) and cur[2] ~= mark\n"
+    "if taken or (not cur[1] and redis.call('EXISTS', T) == 1) then return {'fenced', record_of(records(), mark)} end\n"
     "if cur[2] == mark and is_late('os', serial) then return {'late'} end\n"
     "local epoch = epoch_above(math.max(tonumber(cur[1] or 0), tonumber(mine)))\n"
     "local function cut(key, keep)\n"
@@ -210,20 +231,21 @@ static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE
     "set_last_id(U, epoch, last_u)\n"
     "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', state, 'mx', max, 'hw', high_water,\n"
     "  'ac', account, 'pr', proof, 'dl', int(now() + tonumber(left)), 'os', serial, 'ns', '0', 'rs', '0')\n"
-    "redis.call('HSETNX', S, 'hd', '0')\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', epoch, redis.call('XLEN', D), redis.call('XLEN', U)}\n";
 
 /* What Redis holds of a session, for its owner to compare. Trims first: an ack is true whoever reports it. */
 static const char check_text[] =
-    WRITES NAMES TIME FIELDS STREAMS "local cur = redis.call('HMGET', S, 'ep', 'hd')\n"
-                                     "if not cur[1] then return {'gone', redis.call('EXISTS', T)} end\n"
-                                     "redis.call('XTRIM', D, 'MINID', ARGV[1])\n"
-                                     "redis.call('XTRIM', U, 'MINID', ARGV[2])\n"
-                                     "local d, u = span_of(D) or {}, span_of(U) or {}\n"
-                                     "return {'ok', cur[1], cur[2] or '0', d.id or '', d.length or 0, d.added or 0, "
-                                     "u.id or '', u.length or 0, u.added or 0}\n";
+    WRITES NAMES TIME FIELDS STREAMS RECORDS "local min_d, min_u, mark = unpack(ARGV)\n"
+                                             "local epoch = redis.call('HGET', S, 'ep')\n"
+                                             "local upto = record_of(records(), mark)\n"
+                                             "if not epoch then return {'gone', redis.call('EXISTS', T), upto} end\n"
+                                             "redis.call('XTRIM', D, 'MINID', min_d)\n"
+                                             "redis.call('XTRIM', U, 'MINID', min_u)\n"
+                                             "local d, u = span_of(D) or {}, span_of(U) or {}\n"
+                                             "return {'ok', epoch, upto, d.id or '', d.length or 0, d.added or 0,\n"
+                                             "  u.id or '', u.length or 0, u.added or 0}\n";
 
 /* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not). Who is not the
  * owner any more is told to check. */
@@ -251,12 +273,12 @@ static const char look_text[] =
 
 /* Takes a session over: from here on the old owner's appends are refused, for their ids are smaller.
  *
- * The old one may have died when Redis, being full, had refused an append in the midst of others. Behind such a gap
- * nothing was told as committed. Uplink: the client still has it, and sends it again. Downlink: the client has not
- * acked beyond the gap, or h would tell so; those behind it move up, and the next owner begins without a gap. */
-static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES
+ * Redis, being full, may have refused an append of the old one in the midst of others. Behind such a gap nothing was
+ * told as committed, and all of it goes. Uplink: the client still has it, and sends it again. Downlink: the client has
+ * not acked beyond the gap, or h would tell so; the old owner, should it live, puts all of that into the mailbox. */
+static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS
     "local seen, h, mark, owner, ttl, left, sid, page = unpack(ARGV, 1, 8)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr')\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc')\n"
     "local down, up = span_of(D), span_of(U)\n"
     "if not cur[1] or cur[3] == 'e' or not down or not up then return {'gone'} end\n"
     "if cur[1] ~= seen then return {'lost'} end\n"
@@ -280,7 +302,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES
     "end\n"
     "if above then redis.call('XTRIM', D, 'MINID', above) else redis.call('XTRIM', D, 'MAXLEN', 0) end\n"
     "-- Returns the last number that is there, and the one ahead of the first.\n"
-    "local function close_gap(key, before, last, moves_up)\n"
+    "local function cut_at_gap(key, before, last)\n"
     "  local length = redis.call('XLEN', key)\n"
     "  if length == last - before then return last, before end\n"
     "  if length == 0 then return last, math.max(last, before) end\n"
@@ -299,20 +321,17 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES
     "      number = number + 1\n"
     "    else\n"
     "      for k = i, #entries do redis.call('XDEL', key, entries[k][1]) end\n"
-    "      for k = i, moves_up and #entries or 0 do\n"
-    "        number = number + 1\n"
-    "        redis.call('XADD', key, epoch .. '-' .. int(number), unpack(entries[k][2]))\n"
-    "      end\n"
     "      break\n"
     "    end\n"
     "  end\n"
     "  return number, before\n"
     "end\n"
-    "local last_d, acked = close_gap(D, math.max(down.before, tonumber(h)), down.last, true)\n"
-    "local last_u = close_gap(U, up.before, up.last, false)\n"
+    "local last_d, acked = cut_at_gap(D, math.max(down.before, tonumber(h)), down.last)\n"
+    "local last_u = cut_at_gap(U, up.before, up.last)\n"
     "set_last_id(D, epoch, int(math.max(last_d, acked)))\n"
     "set_last_id(U, epoch, int(last_u))\n"
-    "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', 'a', 'hd', int(acked),\n"
+    "record_fenced(cur[8], math.max(last_d, acked))\n"
+    "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', 'a',\n"
     "  'dl', int(now() + tonumber(left)), 'os', '0', 'ns', '0', 'rs', '0')\n"
     "redis.call('ZADD', A, 0, sid)\n"
     "keep_for(ttl)\n"
@@ -324,15 +343,12 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES
 
 static const char end_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONES
     "local mine, mark, part, last, min_d, min_u, tombstone, tombstone_ttl, sid, count = unpack(ARGV, 1, 10)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'nc', 'hd', 'ec')\n"
-    "local mail, out = box_of(M, MI), box_of(O, OI)\n"
-    "if cur[1] and tonumber(cur[1]) > tonumber(mine) and cur[2] ~= mark then return {'fenced', cur[3] or '0'} end\n"
-    "if not cur[1] then\n"
-    "  local old = redis.call('GET', T)\n"
-    "  if old and old:match('^%S+ %S+ (%S+)') ~= mark then return {'fenced', '0'} end\n"
-    "  if old then return {'ok', mail.count, out.count} end\n"
-    "end\n"
-    "if not cur[4] or tonumber(cur[4]) < tonumber(part) then\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'nc', 'ec')\n"
+    "local mail, out, old = box_of(M, MI), box_of(O, OI), not cur[1] and redis.call('GET', T)\n"
+    "if old and old:match('^[^\\n]*\\n%S+ %S+ (%S+)') == mark then return {'ok', mail.count, out.count} end\n"
+    "local taken = cur[1] and tonumber(cur[1]) > tonumber(mine) and cur[2] ~= mark\n"
+    "if old or taken then return {'fenced', record_of(records(), mark)} end\n"
+    "if not cur[3] or tonumber(cur[3]) < tonumber(part) then\n"
     "  redis.call('XTRIM', D, 'MINID', min_d)\n"
     "  redis.call('XTRIM', U, 'MINID', min_u)\n"
     "  for i = 11, 10 + tonumber(count) * 4, 4 do\n"
@@ -341,7 +357,9 @@ static const char end_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONES
     "    box_put(box == 'mail' and mail or out, origin, class, payload, sid .. ':')\n"
     "  end\n"
     "  -- should this owner die before the last part, the rest is reaped soon\n"
-    "  if cur[1] then redis.call('HSET', S, 'ec', part, 'st', 'e', 'dl', int(now() + 60000)) end\n"
+    "  if cur[1] then\n"
+    "    redis.call('HSET', S, 'ec', part, 'st', 'e', 'dl', int(now() + 60000), 'ed', int(number_of(min_d) - 1))\n"
+    "  end\n"
     "end\n"
     "if last == '1' then\n"
     "  bury(sid, tombstone, tombstone_ttl)\n"
@@ -353,13 +371,14 @@ static const char end_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONES
  * owner, should it come back, is fenced. Counts of what is discarded are by class. */
 static const char reap_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONES
     "local sid, mark, tombstone_ttl, page = unpack(ARGV, 1, 4)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'nc', 'st', 'dl', 'ac', 'pr', 'ln')\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'nc', 'st', 'dl', 'ac', 'pr', 'ln', 'ed')\n"
     "if not cur[1] then return {'gone'} end\n"
     "local time = now()\n"
     "if cur[3] ~= 'e' or cur[2] ~= mark then\n"
     "  local left = tonumber(cur[4] or 0) - time\n"
     "  if left > 0 then return {'later', int(left)} end\n"
     "  local epoch = epoch_above(tonumber(cur[1]))\n"
+    "  record_fenced(cur[2], math.max((span_of(D) or {last = 0}).last, tonumber(cur[8] or 0)))\n"
     "  -- nobody else begins with it for a minute\n"
     "  redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'st', 'e', 'dl', int(time + 60000))\n"
     "  for _, key in ipairs({D, U}) do\n"
@@ -396,6 +415,30 @@ static const char reap_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONE
     "  forget(sid)\n"
     "end\n"
     "return {'ok', room > 0 and 0 or 1, mail.count, out.count, lost_d, lost_u}\n";
+
+/* Of a fenced owner: what no claim has taken over. An entry that has come already may have left the box since. */
+static const char spill_text[] = WRITES NAMES TIME FIELDS BOXES RECORDS
+    "local mark, count = unpack(ARGV, 1, 2)\n"
+    "local mail, all = box_of(M, MI), records()\n"
+    "local upto, spilled = record_of(all, mark)\n"
+    "local last = spilled\n"
+    "for i = 3, 2 + tonumber(count) * 4, 4 do\n"
+    "  local number, origin, class, payload = unpack(ARGV, i, i + 3)\n"
+    "  if tonumber(number) > spilled then\n"
+    "    box_put(mail, origin, class, payload, '')\n"
+    "    last = tonumber(number)\n"
+    "  end\n"
+    "end\n"
+    "if upto ~= '' and last > spilled then\n"
+    "  all = all:gsub(mark .. ' %d+ %d+', mark .. ' ' .. upto .. ' ' .. int(last))\n"
+    "  if redis.call('EXISTS', S) == 1 then\n"
+    "    redis.call('HSET', S, 'fe', all)\n"
+    "  else\n"
+    "    local text = redis.call('GET', T)\n"
+    "    redis.call('SET', T, all .. text:match('\\n.*$'), 'KEEPTTL')\n"
+    "  end\n"
+    "end\n"
+    "return {'ok', mail.count}\n";
 
 /* ---- boxes ---- */
 
@@ -479,15 +522,16 @@ static const char bury_text[] = WRITES NAMES TIME TOMBSTONES "bury(ARGV[1], ARGV
 /* ---- */
 
 const char *const script_text[SCRIPTS] = {
-    [SCRIPT_OPEN] = open_text,   [SCRIPT_CHECK] = check_text, [SCRIPT_NOTE] = note_text, [SCRIPT_RECORD] = record_text,
-    [SCRIPT_LOOK] = look_text,   [SCRIPT_CLAIM] = claim_text, [SCRIPT_END] = end_text,   [SCRIPT_REAP] = reap_text,
-    [SCRIPT_BURY] = bury_text,   [SCRIPT_PUT] = put_text,     [SCRIPT_TAKE] = take_text, [SCRIPT_DONE] = done_text,
-    [SCRIPT_LENDS] = lends_text, [SCRIPT_PURGE] = purge_text,
+    [SCRIPT_OPEN] = open_text,     [SCRIPT_CHECK] = check_text, [SCRIPT_NOTE] = note_text,
+    [SCRIPT_RECORD] = record_text, [SCRIPT_LOOK] = look_text,   [SCRIPT_CLAIM] = claim_text,
+    [SCRIPT_END] = end_text,       [SCRIPT_REAP] = reap_text,   [SCRIPT_SPILL] = spill_text,
+    [SCRIPT_BURY] = bury_text,     [SCRIPT_PUT] = put_text,     [SCRIPT_TAKE] = take_text,
+    [SCRIPT_DONE] = done_text,     [SCRIPT_LENDS] = lends_text, [SCRIPT_PURGE] = purge_text,
 };
 
 const char *const script_name[SCRIPTS] = {
-    [SCRIPT_OPEN] = "open",   [SCRIPT_CHECK] = "check", [SCRIPT_NOTE] = "note", [SCRIPT_RECORD] = "record",
-    [SCRIPT_LOOK] = "look",   [SCRIPT_CLAIM] = "claim", [SCRIPT_END] = "end",   [SCRIPT_REAP] = "reap",
-    [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",     [SCRIPT_TAKE] = "take", [SCRIPT_DONE] = "done",
-    [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
+    [SCRIPT_OPEN] = "open",   [SCRIPT_CHECK] = "check", [SCRIPT_NOTE] = "note",   [SCRIPT_RECORD] = "record",
+    [SCRIPT_LOOK] = "look",   [SCRIPT_CLAIM] = "claim", [SCRIPT_END] = "end",     [SCRIPT_REAP] = "reap",
+    [SCRIPT_SPILL] = "spill", [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",     [SCRIPT_TAKE] = "take",
+    [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
 };

@@ -14,6 +14,7 @@ enum script {
     SCRIPT_CLAIM,  /* 9 */
     SCRIPT_END,    /* 11 */
     SCRIPT_REAP,   /* 11 */
+    SCRIPT_SPILL,  /* 9 */
     SCRIPT_BURY,   /* 7 */
     /* Of a box; keys: the stream, its index; of TAKE the account's list and the session's hash too. */
     SCRIPT_PUT,

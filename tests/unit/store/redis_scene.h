@@ -48,7 +48,7 @@ struct owner {
     struct place *node;
     struct kept *k;
     struct queue q[2];
-    uint64_t committed[2], reserved, fenced_h, fenced_committed;
+    uint64_t committed[2], reserved, fenced_upto;
     int fenced, records, asked, let_go, attached;
     const char *record;
     bool claimed_none, claim_away, claim_unreadable;
@@ -193,12 +193,11 @@ static inline void on_record(void *ctx, struct buf *out)
     buf_add_str(out, o->record ? o->record : "record");
 }
 
-static inline void on_fenced(void *ctx, uint64_t h, uint64_t committed_down)
+static inline void on_fenced(void *ctx, uint64_t upto)
 {
     struct owner *o = ctx;
     o->fenced++;
-    o->fenced_h = h;
-    o->fenced_committed = committed_down;
+    o->fenced_upto = upto;
 }
 
 static inline void on_attached(void *ctx)
@@ -299,6 +298,15 @@ static inline void owner_end(struct owner *o, bool with_up)
     struct tombstone t = {.account = ROMEO, .proof = "proof", .h = o->q[KEPT_UP].last_number, .reason = "client_end"};
     struct entry *mail = owner_chain(o, KEPT_DOWN), *out = with_up ? owner_chain(o, KEPT_UP) : NULL;
     o->node->s->kept->end(o->k, &t, mail, out);
+    o->k = NULL;
+}
+
+/* As a fenced owner does. */
+static inline void owner_spill(struct owner *o)
+{
+    for (struct entry *e; (e = queue_take(&o->q[KEPT_DOWN], o->fenced_upto));)
+        entry_free(e);
+    o->node->s->kept->spill(o->k, owner_chain(o, KEPT_DOWN));
     o->k = NULL;
 }
 

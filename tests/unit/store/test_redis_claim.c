@@ -34,8 +34,7 @@ static void test_fence(void **state)
     owner_release(&o, KEPT_UP, 1); /* late, and true: no harm */
     run(f);
     assert_int_equal(o.fenced, 1);
-    assert_int_equal(o.fenced_h, 2);
-    assert_int_equal(o.fenced_committed, 5);
+    assert_int_equal(o.fenced_upto, 5);
     assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 3);
     assert_int_equal(counted(&f->a, METRIC_store_fenced), 1);
     assert_int_equal(counted(&f->b, METRIC_store_claims_won), 1);
@@ -102,6 +101,165 @@ static void test_fenced_end_saves_what_was_not_committed(void **state)
     drop(&taken);
     owner_free(&o);
     owner_free(&next);
+}
+
+static long long mails(struct scene *f)
+{
+    return server_number(&f->server, "XLEN hf:{" TAG_R "}:mail");
+}
+
+/* All that is in the mailbox is taken out of it, by some other session. */
+static int deliver(struct scene *f)
+{
+    struct taken t = take(f, &f->b, BOX_MAIL, TAG_R "cccccccccccccccccccccccc");
+    for (struct entry *e = t.first; e; e = e->next)
+        f->b.s->ops->box_done(f->b.s, BOX_MAIL, SLICE_LIT(ROMEO), slice_str(e->origin));
+    run(f);
+    drop(&t);
+    return (int)t.n;
+}
+
+/* An append arrives whose answer does not: the next owner has it, and the fenced one must not take it for its own. */
+static void test_fenced_spills_above_the_record(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    adapter_fault(f->a.r, FAULT_ANSWER_LOST, "XADD", 0);
+    owner_add(&o, KEPT_DOWN, 1);
+    run(f);
+    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+    assert_int_equal(next.claim.last[KEPT_DOWN], 6);
+    owner_release(&next, KEPT_DOWN, 6); /* its client has it */
+    run(f);
+    owner_add(&o, KEPT_DOWN, 1);
+    adapter_back(f->a.r, false);
+    run(f);
+    assert_int_equal(o.fenced, 1);
+    assert_int_equal(o.committed[KEPT_DOWN], 5);
+    assert_int_equal(o.fenced_upto, 6);
+    owner_spill(&o);
+    run(f);
+    assert_int_equal(mails(f), 1);
+    struct taken t = take(f, &f->b, BOX_MAIL, SID);
+    assert_memory_equal(t.first->bytes, "<down/7>", 8);
+    drop(&t);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* Others go on at larger numbers, claim it again, and it ends: what was taken from the first owner stays known. */
+static void test_record_outlives_claims_and_session(void **state)
+{
+    struct scene *f = *state;
+    for (int ended = 0; ended < 3; ended++) {
+        struct owner o = {0}, next = {0}, third = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        begin(f, &o);
+        adapter_away(f->a.r);
+        owner_add(&o, KEPT_DOWN, 2);
+        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 5);
+        owner_add(&next, KEPT_DOWN, 7);
+        run(f);
+        owner_claim(f, &third, &f->b, look(f, &f->b).epoch, 12);
+        if (ended == 1)
+            owner_end(&third, false);
+        run(f);
+        if (ended == 2) {
+            expire(f, SID);
+            place_stop(&f->b);
+            next.k = third.k = NULL;
+            place_start(f, &f->b, "b");
+            run_for(f, MAX + 20 * USEC_S);
+            assert_int_equal(server_number(&f->server, "EXISTS " KEY("t")), 1);
+        }
+        adapter_back(f->a.r, false);
+        run(f);
+        assert_int_equal(o.fenced, 1);
+        assert_int_equal(o.fenced_upto, 5);
+        owner_spill(&o);
+        run(f);
+        assert_int_equal(mails(f), 2);
+        owner_free(&o);
+        owner_free(&next);
+        owner_free(&third);
+    }
+}
+
+/* The entry that a lost answer was about has left the mailbox before it comes again, in the hash or in the tombstone.
+ */
+static void test_spill_is_repeated(void **state)
+{
+    struct scene *f = *state;
+    for (int ended = 0; ended < 2; ended++) {
+        struct owner o = {0}, next = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        begin(f, &o);
+        adapter_away(f->a.r);
+        owner_add(&o, KEPT_DOWN, 150); /* in two parts */
+        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        if (ended)
+            owner_end(&next, false);
+        run(f);
+        assert_int_equal(deliver(f), ended ? 5 : 0);
+        adapter_back(f->a.r, false);
+        run(f);
+        assert_int_equal(o.fenced, 1);
+        owner_spill(&o);
+        adapter_fault(f->a.r, FAULT_ANSWER_LOST, "spill", 1);
+        run(f);
+        assert_int_equal(deliver(f), 150);
+        adapter_back(f->a.r, false);
+        run(f);
+        assert_int_equal(mails(f), 0);
+        assert_int_equal(redis_store_waiting(f->a.rs).operations, 0);
+        assert_true(!ended || server_number(&f->server, "PTTL " KEY("t")) > 1000);
+        owner_free(&o);
+        owner_free(&next);
+    }
+}
+
+/* Its part of the unacked queue is gone with the claim of one that found a gap: it saves all of it. */
+static void test_fenced_spills_above_a_gap(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    adapter_fault(f->a.r, FAULT_REFUSED, "XADD", 0);
+    owner_add(&o, KEPT_DOWN, 3); /* 6 is refused */
+    f->a.s->turn(f->a.s);
+    adapter_away(f->a.r);
+    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+    assert_int_equal(next.claim.last[KEPT_DOWN], 5);
+    adapter_back(f->a.r, false);
+    run(f);
+    assert_int_equal(o.fenced_upto, 5);
+    owner_spill(&o);
+    run(f);
+    assert_int_equal(mails(f), 3);
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* Of what others have taken from it since nothing is known: it goes by what it knew. */
+static void test_too_many_owners(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0};
+    begin(f, &o);
+    adapter_fault(f->a.r, FAULT_NOT_SENT, "XADD", 0);
+    owner_add(&o, KEPT_DOWN, 1);
+    run(f);
+    for (int i = 0; i < 17; i++) {
+        struct owner next = {0};
+        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        owner_free(&next);
+    }
+    assert_in_range(server_number(&f->server, "HSTRLEN " KEY("s") " fe"), 16 * 20, 16 * 21);
+    adapter_back(f->a.r, false);
+    run(f);
+    assert_int_equal(o.fenced_upto, 5);
+    owner_free(&o);
 }
 
 /* What the old owner could not append, and what the new one did: two stanzas, and the mailbox gets both. */
@@ -281,16 +439,14 @@ static void test_gap_of_a_dead_owner(void **state)
         o.k = NULL;
         assert_int_equal(o.committed[which], 2);
         owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
-        assert_int_equal(next.claim.last[which], which == KEPT_UP ? 2 : 4);
-        assert_int_equal(next.q[which].count, which == KEPT_UP ? 2 : 4);
-        if (which == KEPT_DOWN) /* 4 and 5 have moved up */
-            assert_memory_equal(next.q[which].last->bytes, "<down/5>", 8);
+        assert_int_equal(next.claim.last[which], 2);
+        assert_int_equal(next.q[which].count, 2);
         owner_add(&next, (enum kept_queue)which, 1);
         run(f);
-        assert_int_equal(next.committed[which], which == KEPT_UP ? 3 : 5);
+        assert_int_equal(next.committed[which], 3);
         struct owner third = {0};
         owner_claim(f, &third, &f->b, look(f, &f->b).epoch, 0);
-        assert_int_equal(third.q[which].count, which == KEPT_UP ? 3 : 5);
+        assert_int_equal(third.q[which].count, 3);
         owner_free(&o);
         owner_free(&next);
         owner_free(&third);
@@ -350,8 +506,8 @@ static void test_gap_ahead_of_all(void **state)
         if (which == KEPT_DOWN)
             assert_int_equal(seen.acked, 4);
         owner_claim(f, &next, &f->b, seen.epoch, which == KEPT_DOWN ? 4 : 0);
-        assert_int_equal(next.claim.last[which], which == KEPT_UP ? 4 : 5);
-        assert_int_equal(next.q[which].count, which == KEPT_UP ? 0 : 1);
+        assert_int_equal(next.claim.last[which], 4);
+        assert_int_equal(next.q[which].count, 0);
         owner_free(&o);
         owner_free(&next);
     }
@@ -436,6 +592,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fenced_owner_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fenced_end_saves_what_was_not_committed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fenced_spills_above_the_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_record_outlives_claims_and_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_spill_is_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fenced_spills_above_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_number_of_two_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_claim_wins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_high_water_mark, setup, teardown),

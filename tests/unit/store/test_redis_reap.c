@@ -134,8 +134,7 @@ static void test_owner_wakes_up(void **state)
             assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 5);
         } else {
             assert_int_equal(o.fenced, 1);
-            assert_int_equal(o.fenced_h, 0);
-            assert_int_equal(o.fenced_committed, 3);
+            assert_int_equal(o.fenced_upto, 3);
             assert_int_equal(server_number(&f->server, "XLEN hf:{" TAG_R "}:mail"), 3);
         }
         owner_free(&o);
