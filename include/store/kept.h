@@ -46,10 +46,16 @@ struct kept_origin {
     void *ctx;
 };
 
+/* What a claim compares: nobody else has claimed it since, and its owner has not said anything of it: attached it again,
+ * say. */
+struct kept_version {
+    uint64_t epoch, words;
+};
+
 /* What is known of a session without claiming it. */
 struct kept_place {
     bool found;
-    uint64_t epoch;
+    struct kept_version version;
     bool alive;                                /* its owner's node shows a heartbeat: a hint */
     bool mine;                                 /* this node (of this boot) is its owner */
     bool released;                             /* its last owner has let it go */
@@ -98,12 +104,12 @@ struct kept_ops {
     void (*free)(struct kept *k);
 
     void (*look)(struct store *s, const char *sid, kept_place_fn *done, void *ctx);
-    /* Takes a session over, if its epoch still is that one; h: what the client has handled, its acks count at once.
+    /* Takes a session over, if it still is as it was seen; h: what the client has handled, its acks count at once.
      * A claim of an h above the high-water mark, or of an expired session, fails. On success o's queues are read from
      * the next turn on: by then the caller has filled them from the claim. o->sid names it; o->account and proof are
      * ignored. */
-    void (*claim)(struct store *s, const struct kept_origin *o, uint64_t epoch, uint64_t h, kept_claim_fn *done,
-                  void *ctx);
+    void (*claim)(struct store *s, const struct kept_origin *o, struct kept_version seen, uint64_t h,
+                  kept_claim_fn *done, void *ctx);
     /* A hint to the owner, which may be gone: let it go. It releases, or fences itself. */
     void (*ask_release)(struct store *s, const char *sid, const char *node);
 };

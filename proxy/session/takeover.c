@@ -21,7 +21,8 @@ struct takeover {
     struct timer timer;    /* until the owner is looked at again */
     usec claim_at;         /* asked to release: then it is claimed without; 0 = not asked */
     unsigned lost;
-    uint64_t epoch, acked;
+    struct kept_version seen;
+    uint64_t acked;
     char sid[SID_SIZE];
 };
 
@@ -111,7 +112,7 @@ static void claim(struct takeover *t)
     t->blank = session_blank(t->cx);
     memcpy(t->blank->sid, t->sid, SID_SIZE);
     struct kept_origin origin = keeping_origin(t->blank, NULL);
-    t->cx->store->kept->claim(t->cx->store, &origin, t->epoch, t->acked, on_claim, t);
+    t->cx->store->kept->claim(t->cx->store, &origin, t->seen, t->acked, on_claim, t);
 }
 
 /* ---- whose is it ---- */
@@ -152,7 +153,7 @@ static void found(struct takeover *t, const struct kept_place *p)
     struct client_leg *c = t->ask.leg;
     bool asked = c->login->resume_account != NULL;
     if (is_proved(t, p) && counts_as(p, c->login->resume_h, &t->acked)) {
-        t->epoch = p->epoch;
+        t->seen = p->version;
         take(t, p);
     } else if (asked || c->login->resume_account) {
         finish(t);

@@ -78,7 +78,7 @@ static void take_place(struct look *l, const struct redisReply *reply)
     l->proof = buf_steal(&proof);
     l->place = (struct kept_place){
         .found = readable,
-        .epoch = reply_number(reply_at(reply, 0)),
+        .version = {reply_number(reply_at(reply, 0)), reply_number(reply_at(reply, 7))},
         .mine = strcmp(l->owner, s->owner) == 0,
         .released = reply_is(reply_at(reply, 2), "r"),
         .high_water = reply_number(reply_at(reply, 3)),
@@ -145,7 +145,8 @@ struct claim {
     const struct queue *queue[2];
     const struct kept_events *events;
     void *owner_ctx;
-    uint64_t seen, h;
+    struct kept_version seen;
+    uint64_t h;
     kept_claim_fn *done;
     void *ctx;
     /* of the answer */
@@ -462,7 +463,8 @@ static void send_claim(struct job *j)
     struct args a;
     args_begin(&a);
     args_session_keys(&a, c->sid, KEY_MAIL_INDEX + 1);
-    args_number(&a, (int64_t)c->seen);
+    args_number(&a, (int64_t)c->seen.epoch);
+    args_number(&a, (int64_t)c->seen.words);
     args_number(&a, (int64_t)c->h);
     args_str(&a, c->mark);
     args_str(&a, s->owner);
@@ -474,8 +476,8 @@ static void send_claim(struct job *j)
     store_eval(s, j->slot, SCRIPT_CLAIM, KEY_MAIL_INDEX + 1, &a, on_claim, c);
 }
 
-void claim_begin(struct store *store, const struct kept_origin *o, uint64_t epoch, uint64_t h, kept_claim_fn *done,
-                 void *ctx)
+void claim_begin(struct store *store, const struct kept_origin *o, struct kept_version seen, uint64_t h,
+                 kept_claim_fn *done, void *ctx)
 {
     struct claim *c = MEM_NEW(struct claim);
     c->job = (struct job){.send = send_claim, .release = release_claim, .slot = slot_of_tag(o->sid), .cost = sizeof *c};
@@ -485,7 +487,7 @@ void claim_begin(struct store *store, const struct kept_origin *o, uint64_t epoc
     c->queue[KEPT_UP] = o->queue[KEPT_UP];
     c->events = o->events;
     c->owner_ctx = o->ctx;
-    c->seen = epoch;
+    c->seen = seen;
     c->h = h;
     c->done = done;
     c->ctx = ctx;

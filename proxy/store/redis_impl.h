@@ -145,6 +145,7 @@ struct kept {
     bool gone;    /* for its owner; it waits for answers */
     bool made;    /* has been in Redis */
     bool cut_all; /* when it is made anew nothing of the old queues is kept */
+    bool restore; /* made anew under its own epoch: Redis has lost that */
     bool rewind;  /* `next` of both sides is to be found anew */
     bool noting;  /* state, deadline or high-water mark are to be written */
     bool recording, record_urgent;
@@ -210,8 +211,8 @@ void resync_check(struct kept *k);
 
 /* ---- redis_claim.c ---- */
 void claim_look(struct store *store, const char *sid, kept_place_fn *done, void *ctx);
-void claim_begin(struct store *store, const struct kept_origin *o, uint64_t epoch, uint64_t h, kept_claim_fn *done,
-                 void *ctx);
+void claim_begin(struct store *store, const struct kept_origin *o, struct kept_version seen, uint64_t h,
+                 kept_claim_fn *done, void *ctx);
 
 /* ---- redis_end.c ---- */
 void end_begin(struct kept *k, const struct tombstone *t, struct entry *mail, struct entry *out);

@@ -78,6 +78,8 @@ static void on_made_answer(void *ctx, enum redis_answer a, const struct redisRep
 {
     struct kept *k = ctx;
     k->asked = false;
+    if (a == REDIS_DONE && reply_is(reply_at(reply, 0), "check"))
+        k->state = KEPT_STALLED; /* it is less there than when this was decided */
     bool answered = a == REDIS_DONE && (reply_is(reply_at(reply, 0), "ok") || reply_is(reply_at(reply, 0), "fenced"));
     if (!k->gone && answered)
         on_made(k, reply);
@@ -134,6 +136,7 @@ void resync_make(struct kept *k)
     args_add(&a, proof.n ? buf_slice(&proof) : SLICE_LIT(""));
     args_str(&a, k->sid);
     args_number(&a, ++k->serial);
+    args_str(&a, k->restore ? "1" : "0");
     k->asked = true;
     k->due++;
     store_eval(s, k->slot, SCRIPT_OPEN, KEY_TOMBSTONE + 1, &a, on_made_answer, k);
@@ -164,10 +167,11 @@ static bool is_whole(const struct kept *k, const struct side *d, const struct th
     return t->added == last && t->length == (last > d->trimmed ? last - d->trimmed : 0);
 }
 
-static void make_anew(struct kept *k, bool all)
+static void make_anew(struct kept *k, bool all, bool restore)
 {
     k->state = KEPT_MAKING;
     k->cut_all = all;
+    k->restore = restore;
     kept_set_dirty(k);
 }
 
@@ -189,13 +193,15 @@ static void compare(struct kept *k, const struct redisReply *reply)
         if (reply_number(reply_at(reply, 1))) /* a tombstone: it was ended, and nobody brings it back */
             kept_tell_fenced(k, reply_at(reply, 2));
         else
-            make_anew(k, true);
+            make_anew(k, true, true);
     } else if (epoch > k->epoch) {
         kept_tell_fenced(k, reply_at(reply, 2));
-    } else if (epoch < k->epoch || down.last.epoch != k->epoch || up.last.epoch != k->epoch) {
-        make_anew(k, true); /* an older state of Redis */
+    } else if (epoch < k->epoch) {
+        make_anew(k, true, true); /* an older state of Redis */
+    } else if (down.last.epoch != k->epoch || up.last.epoch != k->epoch) {
+        make_anew(k, true, false);
     } else if (!is_whole(k, &k->side[KEPT_DOWN], &down) || !is_whole(k, &k->side[KEPT_UP], &up)) {
-        make_anew(k, false); /* a gap: what was told as committed lies below it */
+        make_anew(k, false, false); /* a gap: what was told as committed lies below it */
     } else {
         count(k->s->o.counters, METRIC_store_resyncs_same);
         kept_set_live(k);

@@ -206,17 +206,22 @@
 
 /* ---- sessions ---- */
 
-/* Makes a session, or makes it anew under a larger epoch: its owner has found less in Redis than it should hold, or a
- * gap. Of each stream what is above `keep` goes, or all of it without one; then the owner writes from `last` on. */
+/* Makes a session, or makes it anew: its owner has found a gap, and begins a larger epoch, for what it has sent under
+ * the old one may still come; or it has found a smaller epoch than its own, or nothing at all (restore). Then it puts
+ * its own one back, no new one: it may have been fenced before Redis lost that, and a new epoch would beat the one of
+ * the true owner, who comes later. Of each stream what is above `keep` goes, or all of it without one; then the owner
+ * writes from `last` on. */
 static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS
     "local mine, mark, owner, keep_d, last_d, keep_u, last_u, ttl, left = unpack(ARGV, 1, 9)\n"
-    "local state, since, max, high_water, account, proof, sid, serial = unpack(ARGV, 10, 17)\n"
+    "local state, since, max, high_water, account, proof, sid, serial, restore = unpack(ARGV, 10, 18)\n"
     "local cur = redis.call('HMGET', S, 'ep', 'nc')\n"
     "-- a larger epoch with its own mark is that of an attempt whose answer was lost\n"
     "local taken = cur[1] and tonumber(cur[1]) > tonumber(mine) and cur[2] ~= mark\n"
     "if taken or (not cur[1] and redis.call('EXISTS', T) == 1) then return {'fenced', record_of(records(), mark)} end\n"
+    "local less = tonumber(cur[1] or 0) < tonumber(mine)\n"
+    "if less and restore ~= '1' then return {'check'} end\n"
     "if cur[2] == mark and is_late('os', serial) then return {'late'} end\n"
-    "local epoch = epoch_above(math.max(tonumber(cur[1] or 0), tonumber(mine)))\n"
+    "local epoch = restore == '1' and mine or epoch_above(tonumber(cur[1] or 0))\n"
     "local function cut(key, keep)\n"
     "  if keep == '' then return redis.call('XTRIM', key, 'MAXLEN', 0) end\n"
     "  while true do\n"
@@ -230,7 +235,7 @@ static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS
     "set_last_id(D, epoch, last_d)\n"
     "set_last_id(U, epoch, last_u)\n"
     "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', state, 'mx', max, 'hw', high_water,\n"
-    "  'ac', account, 'pr', proof, 'dl', int(now() + tonumber(left)), 'os', serial, 'ns', '0', 'rs', '0')\n"
+    "  'ac', account, 'pr', proof, 'dl', int(now() + tonumber(left)), 'os', serial, 'ns', serial, 'rs', serial)\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', epoch, redis.call('XLEN', D), redis.call('XLEN', U)}\n";
@@ -265,11 +270,11 @@ static const char record_text[] = WRITES NAMES ONCE "local mine, serial, record 
                                                     "redis.call('SET', J, record, 'PX', redis.call('PTTL', S))\n"
                                                     "return {'ok'}\n";
 
-static const char look_text[] =
-    READS NAMES TIME FIELDS STREAMS "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr')\n"
-                                    "local down = span_of(D)\n"
-                                    "if not cur[1] or not down or cur[3] == 'e' then return {} end\n"
-                                    "return {cur[1], cur[2], cur[3], cur[4], cur[5], cur[6], int(down.before)}\n";
+static const char look_text[] = READS NAMES TIME FIELDS STREAMS
+    "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr', 'ns')\n"
+    "local down = span_of(D)\n"
+    "if not cur[1] or not down or cur[3] == 'e' then return {} end\n"
+    "return {cur[1], cur[2], cur[3], cur[4], cur[5], cur[6], int(down.before), cur[7]}\n";
 
 /* Takes a session over: from here on the old owner's appends are refused, for their ids are smaller.
  *
@@ -277,11 +282,11 @@ static const char look_text[] =
  * told as committed, and all of it goes. Uplink: the client still has it, and sends it again. Downlink: the client has
  * not acked beyond the gap, or h would tell so; the old owner, should it live, puts all of that into the mailbox. */
 static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS
-    "local seen, h, mark, owner, ttl, left, sid, page = unpack(ARGV, 1, 8)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc')\n"
+    "local seen, words, h, mark, owner, ttl, left, sid, page = unpack(ARGV, 1, 9)\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc', 'ns')\n"
     "local down, up = span_of(D), span_of(U)\n"
     "if not cur[1] or cur[3] == 'e' or not down or not up then return {'gone'} end\n"
-    "if cur[1] ~= seen then return {'lost'} end\n"
+    "if cur[1] ~= seen or cur[9] ~= words then return {'lost'} end\n"
     "if tonumber(h) > tonumber(cur[2]) then return {'high'} end\n"
     "local epoch = epoch_above(tonumber(cur[1]))\n"
     "-- What h acks goes, and with it the messages that came out of the mailbox: they have arrived.\n"

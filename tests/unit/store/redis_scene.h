@@ -326,7 +326,7 @@ static inline void owner_free(struct owner *o)
 struct seen {
     int answers;
     bool away, found, alive, mine, released;
-    uint64_t epoch, acked, high_water;
+    uint64_t epoch, words, acked, high_water;
     char node[64], boot[64], account[64], proof[64];
 };
 
@@ -341,7 +341,8 @@ static inline void on_place(void *ctx, const struct kept_place *p)
     seen->alive = p->alive;
     seen->mine = p->mine;
     seen->released = p->released;
-    seen->epoch = p->epoch;
+    seen->epoch = p->version.epoch;
+    seen->words = p->version.words;
     seen->acked = p->acked;
     seen->high_water = p->high_water;
     snprintf(seen->node, sizeof seen->node, "%s", p->node);
@@ -387,11 +388,11 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
     }
 }
 
-static inline void owner_claim(struct scene *f, struct owner *o, struct place *n, uint64_t epoch, uint64_t h)
+static inline void owner_claim(struct scene *f, struct owner *o, struct place *n, struct seen seen, uint64_t h)
 {
     struct kept_origin origin = origin_of(o, SID);
     o->node = n;
-    n->s->kept->claim(n->s, &origin, epoch, h, on_claimed, o);
+    n->s->kept->claim(n->s, &origin, (struct kept_version){seen.epoch, seen.words}, h, on_claimed, o);
     run(f);
 }
 

@@ -87,9 +87,9 @@ static void change_owner(struct world *w)
     uint64_t h = w->acked + (most > w->acked ? chance(w, (uint32_t)(most - w->acked) + 1) : 0);
     uint64_t last = 0;
     assert_true(h <= seen.high_water);
-    owner_claim(w->f, next, w->there, seen.epoch, h);
+    owner_claim(w->f, next, w->there, seen, h);
     if (!next->k) /* the last that the dead one had sent was to raise its own epoch */
-        owner_claim(w->f, next, w->there, look(w->f, w->there).epoch, h);
+        owner_claim(w->f, next, w->there, look(w->f, w->there), h);
     assert_non_null(next->k);
     check_promise(w, dead, next, h);
     last = next->claim.last[KEPT_DOWN] > h ? next->claim.last[KEPT_DOWN] : h;

@@ -20,7 +20,7 @@ static void test_fence(void **state)
     struct owner o = {0}, next = {0};
     begin(f, &o);
     struct seen seen = look(f, &f->b);
-    owner_claim(f, &next, &f->b, seen.epoch, 2);
+    owner_claim(f, &next, &f->b, seen, 2);
     assert_non_null(next.k);
     assert_string_equal(next.claimed_record, "what a rebuild needs");
     assert_int_equal(next.claim.first[KEPT_DOWN]->number, 3);
@@ -61,7 +61,7 @@ static void test_fenced_owner_changes_nothing(void **state)
         freeReplyObject(server_ask(&f->server, "FLUSHALL"));
         begin(f, &o);
         struct seen seen = look(f, &f->b);
-        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        owner_claim(f, &next, &f->b, seen, 0);
         if (what == 0)
             f->a.s->kept->changed(o.k, true);
         else if (what == 1)
@@ -89,7 +89,7 @@ static void test_fenced_end_saves_what_was_not_committed(void **state)
     struct owner o = {0}, next = {0};
     begin(f, &o);
     struct seen seen = look(f, &f->b);
-    owner_claim(f, &next, &f->b, seen.epoch, 4);
+    owner_claim(f, &next, &f->b, seen, 4);
     owner_add(&o, KEPT_DOWN, 2);
     owner_end(&o, false);
     run(f);
@@ -128,7 +128,7 @@ static void test_fenced_spills_above_the_record(void **state)
     adapter_fault(f->a.r, FAULT_ANSWER_LOST, "XADD", 0);
     owner_add(&o, KEPT_DOWN, 1);
     run(f);
-    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 0);
     assert_int_equal(next.claim.last[KEPT_DOWN], 6);
     owner_release(&next, KEPT_DOWN, 6); /* its client has it */
     run(f);
@@ -158,10 +158,10 @@ static void test_record_outlives_claims_and_session(void **state)
         begin(f, &o);
         adapter_away(f->a.r);
         owner_add(&o, KEPT_DOWN, 2);
-        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 5);
+        owner_claim(f, &next, &f->b, look(f, &f->b), 5);
         owner_add(&next, KEPT_DOWN, 7);
         run(f);
-        owner_claim(f, &third, &f->b, look(f, &f->b).epoch, 12);
+        owner_claim(f, &third, &f->b, look(f, &f->b), 12);
         if (ended == 1)
             owner_end(&third, false);
         run(f);
@@ -197,7 +197,7 @@ static void test_spill_is_repeated(void **state)
         begin(f, &o);
         adapter_away(f->a.r);
         owner_add(&o, KEPT_DOWN, 150); /* in two parts */
-        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        owner_claim(f, &next, &f->b, look(f, &f->b), 0);
         if (ended)
             owner_end(&next, false);
         run(f);
@@ -229,7 +229,7 @@ static void test_fenced_spills_above_a_gap(void **state)
     owner_add(&o, KEPT_DOWN, 3); /* 6 is refused */
     f->a.s->turn(f->a.s);
     adapter_away(f->a.r);
-    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 0);
     assert_int_equal(next.claim.last[KEPT_DOWN], 5);
     adapter_back(f->a.r, false);
     run(f);
@@ -252,7 +252,7 @@ static void test_too_many_owners(void **state)
     run(f);
     for (int i = 0; i < 17; i++) {
         struct owner next = {0};
-        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        owner_claim(f, &next, &f->b, look(f, &f->b), 0);
         owner_free(&next);
     }
     assert_in_range(server_number(&f->server, "HSTRLEN " KEY("s") " fe"), 16 * 20, 16 * 21);
@@ -271,7 +271,7 @@ static void test_one_number_of_two_owners(void **state)
     struct seen seen = look(f, &f->b);
     adapter_away(f->a.r);
     owner_add(&o, KEPT_DOWN, 1);
-    owner_claim(f, &next, &f->b, seen.epoch, 5);
+    owner_claim(f, &next, &f->b, seen, 5);
     owner_add_entry(&next, KEPT_DOWN, stanza("<another/>", CLASS_KEEP, NULL));
     run(f);
     assert_int_equal(o.q[KEPT_DOWN].last_number, next.q[KEPT_DOWN].last_number);
@@ -295,8 +295,8 @@ static void test_one_claim_wins(void **state)
     struct kept_origin one = origin_of(&first, SID), two = origin_of(&second, SID);
     first.node = &f->a;
     second.node = &f->b;
-    f->a.s->kept->claim(f->a.s, &one, seen.epoch, 0, on_claimed, &first);
-    f->b.s->kept->claim(f->b.s, &two, seen.epoch, 0, on_claimed, &second);
+    f->a.s->kept->claim(f->a.s, &one, (struct kept_version){seen.epoch, seen.words}, 0, on_claimed, &first);
+    f->b.s->kept->claim(f->b.s, &two, (struct kept_version){seen.epoch, seen.words}, 0, on_claimed, &second);
     run(f);
     assert_true((first.k != NULL) != (second.k != NULL));
     assert_true(first.k ? second.claimed_none : first.claimed_none);
@@ -309,6 +309,36 @@ static void test_one_claim_wins(void **state)
     owner_free(&second);
 }
 
+/* A claim that hangs comes when the client has gone back to the old owner: it must not take a living session away. */
+static void test_late_claim_of_what_was_attached_again(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    f->a.s->kept->detached(o.k, MAX);
+    run(f);
+    struct seen seen = look(f, &f->b);
+    adapter_fault(f->b.r, FAULT_HELD, "claim", 0);
+    owner_claim(f, &next, &f->b, seen, 0);
+    assert_true(next.claim_away);
+    int attached = o.attached;
+    f->a.s->kept->attached(o.k, MAX);
+    run(f);
+    assert_int_equal(o.attached, attached + 1);
+    adapter_let_go(f->b.r);
+    owner_add(&o, KEPT_DOWN, 1);
+    run(f);
+    assert_int_equal(o.fenced, 0);
+    assert_int_equal(o.committed[KEPT_DOWN], 6);
+    adapter_back(f->b.r, false);
+    owner_claim(f, &next, &f->b, seen, 0);
+    assert_true(next.claimed_none);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 0);
+    assert_non_null(next.k);
+    owner_free(&o);
+    owner_free(&next);
+}
+
 static void test_high_water_mark(void **state)
 {
     struct scene *f = *state;
@@ -318,12 +348,12 @@ static void test_high_water_mark(void **state)
     o.k = NULL;
     struct seen seen = look(f, &f->b);
     assert_int_equal(seen.high_water, o.reserved);
-    owner_claim(f, &next, &f->b, seen.epoch, o.reserved + 1);
+    owner_claim(f, &next, &f->b, seen, o.reserved + 1);
     assert_true(next.claimed_none);
     assert_int_equal(look(f, &f->b).epoch, seen.epoch); /* nothing has changed */
     assert_int_equal(server_number(&f->server, "XLEN " KEY("d")), 5);
     /* the client knows more than Redis: it was written to it, and not committed */
-    owner_claim(f, &next, &f->b, seen.epoch, 9);
+    owner_claim(f, &next, &f->b, seen, 9);
     assert_null(next.claim.first[KEPT_DOWN]);
     assert_int_equal(next.claim.last[KEPT_DOWN], 5);
     next.q[KEPT_DOWN].last_number = 9;
@@ -344,7 +374,7 @@ static void test_queues_of_many_pages(void **state)
     run(f);
     place_stop(&f->a);
     o.k = NULL;
-    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 230);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 230);
     assert_int_equal(next.q[KEPT_DOWN].count, 220);
     assert_int_equal(next.q[KEPT_UP].count, 700);
     assert_int_equal(next.q[KEPT_DOWN].first->number, 231);
@@ -367,7 +397,7 @@ static void test_lost_answers(void **state)
         struct owner next = {0};
         adapter_fault(f->b.r, FAULT_ANSWER_LOST, command[i], 0);
         if (i < 2) {
-            owner_claim(f, &next, &f->b, seen.epoch, 0);
+            owner_claim(f, &next, &f->b, seen, 0);
             assert_true(next.claim_away);
             assert_null(next.k);
         }
@@ -376,7 +406,7 @@ static void test_lost_answers(void **state)
         adapter_back(f->b.r, false);
         seen = look(f, &f->b);
         assert_true(seen.mine);
-        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        owner_claim(f, &next, &f->b, seen, 0);
         assert_int_equal(next.q[KEPT_DOWN].count, 450);
         owner_free(&next);
         seen = look(f, &f->b);
@@ -402,7 +432,7 @@ static void test_mail_in_a_claimed_session(void **state)
     owner_add_entry(&o, KEPT_DOWN, two);
     entry_free(three); /* the node dies with it */
     run(f);
-    owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 1);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 1);
     assert_int_equal(next.q[KEPT_DOWN].count, 1);
     assert_string_equal(next.q[KEPT_DOWN].first->origin, "b/1");
     struct taken taken = take(f, &f->b, BOX_MAIL, TAG_R "cccccccccccccccccccccccc");
@@ -438,14 +468,14 @@ static void test_gap_of_a_dead_owner(void **state)
         place_stop(&f->a);
         o.k = NULL;
         assert_int_equal(o.committed[which], 2);
-        owner_claim(f, &next, &f->b, look(f, &f->b).epoch, 0);
+        owner_claim(f, &next, &f->b, look(f, &f->b), 0);
         assert_int_equal(next.claim.last[which], 2);
         assert_int_equal(next.q[which].count, 2);
         owner_add(&next, (enum kept_queue)which, 1);
         run(f);
         assert_int_equal(next.committed[which], 3);
         struct owner third = {0};
-        owner_claim(f, &third, &f->b, look(f, &f->b).epoch, 0);
+        owner_claim(f, &third, &f->b, look(f, &f->b), 0);
         assert_int_equal(third.q[which].count, 3);
         owner_free(&o);
         owner_free(&next);
@@ -473,7 +503,7 @@ static void test_damaged_stanza(void **state)
         }
         place_stop(&f->a);
         o.k = NULL;
-        owner_claim(f, &next, &f->b, seen.epoch, 0);
+        owner_claim(f, &next, &f->b, seen, 0);
         assert_int_equal(next.claim.last[which], which == KEPT_UP ? 4 : 2); /* uplink: the number was told */
         owner_add(&next, (enum kept_queue)which, 1);
         run(f);
@@ -505,7 +535,7 @@ static void test_gap_ahead_of_all(void **state)
         struct seen seen = look(f, &f->b);
         if (which == KEPT_DOWN)
             assert_int_equal(seen.acked, 4);
-        owner_claim(f, &next, &f->b, seen.epoch, which == KEPT_DOWN ? 4 : 0);
+        owner_claim(f, &next, &f->b, seen, which == KEPT_DOWN ? 4 : 0);
         assert_int_equal(next.claim.last[which], 4);
         assert_int_equal(next.q[which].count, 0);
         owner_free(&o);
@@ -524,7 +554,7 @@ static void claim_without_the_key(struct scene *f, unsigned opens)
     long long deadline = server_number(&f->server, "HGET " KEY("s") " dl");
     struct seen seen = look(f, &f->b);
     f->b.opens = opens;
-    owner_claim(f, &next, &f->b, seen.epoch, 1);
+    owner_claim(f, &next, &f->b, seen, 1);
     assert_null(next.k);
     assert_true(next.claim_unreadable);
     f->b.opens = UINT_MAX;
@@ -533,7 +563,7 @@ static void claim_without_the_key(struct scene *f, unsigned opens)
     assert_in_range(server_number(&f->server, "HGET " KEY("s") " dl"), deadline, deadline + 20000);
     seen = look(f, &f->b);
     assert_true(seen.found && seen.released);
-    owner_claim(f, &third, &f->b, seen.epoch, 1);
+    owner_claim(f, &third, &f->b, seen, 1);
     assert_non_null(third.k);
     assert_string_equal(third.claimed_record, "what a rebuild needs");
     assert_int_equal(third.q[KEPT_DOWN].count, 4);
@@ -580,7 +610,7 @@ static void test_unknown(void **state)
     struct scene *f = *state;
     struct owner next = {0};
     assert_false(look(f, &f->a).found);
-    owner_claim(f, &next, &f->a, 1, 0);
+    owner_claim(f, &next, &f->a, (struct seen){.epoch = 1}, 0);
     assert_true(next.claimed_none);
     assert_int_equal(server_number(&f->server, "EXISTS " KEY("s") " " KEY("d")), 0);
     owner_free(&next);
@@ -599,6 +629,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_many_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_number_of_two_owners, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_claim_wins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_late_claim_of_what_was_attached_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_high_water_mark, setup, teardown),
         cmocka_unit_test_setup_teardown(test_queues_of_many_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_answers, setup, teardown),

@@ -136,7 +136,7 @@ static void test_released_before_it_was_written(void **state)
     assert_int_equal(server_number(&f->server, "XLEN " KEY("u")), 0);
     struct seen seen = look(f, &f->a);
     struct owner next = {0};
-    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    owner_claim(f, &next, &f->b, seen, 0);
     assert_int_equal(next.claim.last[KEPT_UP], 4); /* the number is known, though its bytes never were */
     owner_free(&o);
     owner_free(&next);
@@ -183,7 +183,7 @@ static void test_reseal(void **state)
     struct seen seen = look(f, &f->b);
     assert_string_equal(seen.account, ROMEO "/balcony");
     assert_string_equal(seen.proof, "proof");
-    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    owner_claim(f, &next, &f->b, seen, 0);
     assert_string_equal(next.claimed_record, "record");
     owner_free(&o);
     owner_free(&next);
@@ -206,7 +206,7 @@ static void test_secret_stanza_does_not_hold_up_a_release(void **state)
     assert_int_equal(o.let_go, 1);
     struct seen seen = look(f, &f->b);
     assert_true(seen.released);
-    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    owner_claim(f, &next, &f->b, seen, 0);
     assert_int_equal(next.claim.last[KEPT_UP], 1);
     owner_free(&o);
     owner_free(&next);
@@ -320,7 +320,7 @@ static void test_gap(void **state)
     assert_int_equal(server_number(&f->server, "XLEN " KEY("u")), 4);
     struct seen seen = look(f, &f->b);
     struct owner next = {0};
-    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    owner_claim(f, &next, &f->b, seen, 0);
     assert_int_equal(next.claim.first[KEPT_UP]->number, 3);
     assert_int_equal(next.q[KEPT_UP].count, 4);
     owner_release(&next, KEPT_UP, 3); /* three epochs by now */
@@ -455,7 +455,7 @@ static void test_release(void **state)
     assert_string_equal(f->b.released, SID);
     struct seen seen = look(f, &f->b);
     assert_true(seen.released);
-    owner_claim(f, &next, &f->b, seen.epoch, 0);
+    owner_claim(f, &next, &f->b, seen, 0);
     assert_int_equal(next.q[KEPT_DOWN].count, 2);
     assert_false(look(f, &f->b).released);
     owner_free(&o);

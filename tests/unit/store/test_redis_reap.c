@@ -48,7 +48,7 @@ static void test_dead_owner(void **state)
     assert_string_equal(t.first->origin, origin);
     drop(&t);
     assert_false(look(f, &f->b).found);
-    owner_claim(f, &o, &f->b, 1, 0);
+    owner_claim(f, &o, &f->b, (struct seen){.epoch = 1}, 0);
     assert_true(o.claimed_none);
     owner_free(&o);
 }
