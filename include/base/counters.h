@@ -243,6 +243,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(store_claims_won, store_claims, "result=\"won\"")                                            \
     M(store_claims_lost, store_claims, "result=\"lost\"")                                          \
     M(store_claims_unreadable, store_claims, "result=\"unreadable\"")                              \
+    M(store_claims_stale, store_claims, "result=\"stale\"")                                        \
     M(store_unreadable_locked, store_unreadable, "reason=\"no_key\"")                              \
     M(store_unreadable_damaged, store_unreadable, "reason=\"damaged\"")                            \
     M(store_reaped, store_reaped, "")                                                              \

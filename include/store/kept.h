@@ -26,7 +26,8 @@ struct kept_events {
     void (*committed)(void *ctx, enum kept_queue which, uint64_t upto);
     /* Numbers up to it may be written to the client (design: reserved in blocks; a new owner accepts an h up to it). */
     void (*reserved)(void *ctx, uint64_t high_water);
-    /* What `attached` asked for is committed: from here on only another claim can end the session elsewhere. */
+    /* What `attached` asked for is committed: from here on only another claim can end the session elsewhere. It comes
+     * late when the store has only just begun anew. */
     void (*attached)(void *ctx);
     /* Writes what a rebuild needs beside the queues; called inside store_turn. */
     void (*record)(void *ctx, struct buf *out);
@@ -46,8 +47,8 @@ struct kept_origin {
     void *ctx;
 };
 
-/* What a claim compares: nobody else has claimed it since, and its owner has not said anything of it: attached it again,
- * say. */
+/* What a claim compares: nobody else has claimed it since, and its owner has not said anything of it: attached it
+ * again, say. */
 struct kept_version {
     uint64_t epoch, words;
 };
@@ -56,9 +57,12 @@ struct kept_version {
 struct kept_place {
     bool found;
     struct kept_version version;
-    bool alive;                                /* its owner's node shows a heartbeat: a hint */
-    bool mine;                                 /* this node (of this boot) is its owner */
-    bool released;                             /* its last owner has let it go */
+    bool alive;     /* its owner's node shows a heartbeat: a hint */
+    bool mine;      /* this node (of this boot) is its owner */
+    bool released;  /* its last owner has let it go */
+    bool stale;     /* the store has begun anew since its owner was heard of: it may be older than what a client was
+                     * told. A claim fails, unless its owner comes back and says that it is whole. */
+    bool unsettled; /* the store has only just begun anew: owners may come back yet, so nobody is to claim */
     uint64_t acked, high_water;                /* an h of the client may lie between them (or be lower, XEP-0198 5) */
     const char *node, *boot, *account, *proof; /* valid during the call; proof may be NULL */
 };

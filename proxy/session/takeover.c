@@ -11,6 +11,8 @@
 /* An owner that is asked to let go has this long, then the session is taken from it. */
 #define RELEASE_TIME (2 * USEC_S)
 #define LOOK_AGAIN   (50 * USEC_MS)
+/* A client waits so long for owners to come back to a store that has begun anew; then it is to come again. */
+#define SETTLE_TIME (10 * USEC_S)
 /* Claims that others were faster with, before the client is to come again. */
 #define CLAIMS_TRIED 5
 
@@ -20,6 +22,7 @@ struct takeover {
     struct session *blank; /* while it is being claimed */
     struct timer timer;    /* until the owner is looked at again */
     usec claim_at;         /* asked to release: then it is claimed without; 0 = not asked */
+    usec settle_by;        /* waits for owners to come back: the latest time; 0 = not */
     unsigned lost;
     struct kept_version seen;
     uint64_t acked;
@@ -55,6 +58,17 @@ static void unreadable(struct takeover *t)
     finish(t);
     if (c)
         resumption_not_found(c);
+}
+
+/* Its owner is gone, and what the store holds of it may be older than what the client was told: it cannot go on. Its
+ * messages are for the account, when its time is up. */
+static void stale(struct takeover *t)
+{
+    struct client_leg *c = t->ask.leg;
+    LOG(LOG_WARN, "the store has begun anew since the owner of the session died", LF("sid", t->sid));
+    count(t->cx->counters, METRIC_store_claims_stale);
+    finish(t);
+    resumption_not_found(c);
 }
 
 /* The client's h as a number of the session, or that it cannot be one. */
@@ -133,12 +147,29 @@ static bool is_proved(struct takeover *t, const struct kept_place *p)
     return same;
 }
 
-/* A node that lives is given time to let go; one that does not is not waited for. */
+static void wait_for_owners(struct takeover *t)
+{
+    usec now = t->cx->clock->mono;
+    if (!t->settle_by)
+        t->settle_by = now + SETTLE_TIME;
+    if (now >= t->settle_by)
+        come_again(t, "the store has only just begun anew");
+    else
+        timers_arm(t->cx->timers, &t->timer, now + LOOK_AGAIN);
+}
+
+/* A node that lives is given time to let go (and to say that all is there); one that does not is not waited for. */
 static void take(struct takeover *t, const struct kept_place *p)
 {
     usec now = t->cx->clock->mono;
-    if (p->released || !p->alive || p->mine || (t->claim_at && now >= t->claim_at)) {
-        claim(t);
+    bool gone = p->released || !p->alive || p->mine;
+    if (gone || (t->claim_at && now >= t->claim_at)) {
+        if (!p->stale)
+            claim(t);
+        else if (gone)
+            stale(t);
+        else
+            come_again(t, "its owner does not answer");
         return;
     }
     if (!t->claim_at) {
@@ -152,7 +183,9 @@ static void found(struct takeover *t, const struct kept_place *p)
 {
     struct client_leg *c = t->ask.leg;
     bool asked = c->login->resume_account != NULL;
-    if (is_proved(t, p) && counts_as(p, c->login->resume_h, &t->acked)) {
+    if (p->unsettled) {
+        wait_for_owners(t);
+    } else if (is_proved(t, p) && counts_as(p, c->login->resume_h, &t->acked)) {
         t->seen = p->version;
         take(t, p);
     } else if (asked || c->login->resume_account) {

@@ -83,6 +83,8 @@ static void take_place(struct look *l, const struct redisReply *reply)
         .released = reply_is(reply_at(reply, 2), "r"),
         .high_water = reply_number(reply_at(reply, 3)),
         .acked = reply_number(reply_at(reply, 6)),
+        .stale = reply_number(reply_at(reply, 8)) != 0,
+        .unsettled = now_mono(s) < s->calm_at,
         .account = l->account,
         .proof = sealed_proof.n ? l->proof : NULL,
     };
@@ -353,6 +355,7 @@ static void give_back(struct claim *c)
     args_str(&a, c->sid);
     args_str(&a, ""); /* as it is sealed */
     args_str(&a, "");
+    args_str(&a, "0");
     store_eval(s, c->job.slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, on_given_back, c);
     store_set_deadline(s, c->sid, c->deadline_left);
 }

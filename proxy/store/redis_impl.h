@@ -43,6 +43,7 @@ struct redis_store {
 
     bool met;            /* it has been told `back` once */
     usec harmless_until; /* nothing is ended before */
+    usec calm_at;        /* nothing is claimed or attached before: Redis has begun anew, and owners come back to it */
     usec reap_after;     /* nothing is reaped before */
     usec retry_delay;
     struct timer retry, soon, beat, reap;
@@ -149,7 +150,8 @@ struct kept {
     bool rewind;  /* `next` of both sides is to be found anew */
     bool noting;  /* state, deadline or high-water mark are to be written */
     bool recording, record_urgent;
-    bool resealing; /* the next note is to bring account and proof, too */
+    bool resealing;  /* the next note is to bring account and proof, too */
+    bool confirming; /* the server is to be told that all is there, as soon as it is */
     bool attached, attached_told;
     bool releasing, release_asked;
     unsigned due; /* commands without an answer */

@@ -190,7 +190,7 @@ void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto)
         d->mark = 0;
     }
     kept_count_uncommitted(k);
-    if (k->releasing) /* it may have waited for that */
+    if (k->releasing || k->confirming) /* it may have waited for that */
         kept_set_dirty(k);
     if (upto <= d->told)
         return;
@@ -235,6 +235,7 @@ void kept_set_live(struct kept *k)
 {
     k->state = KEPT_LIVE;
     k->noting = k->recording = k->record_urgent = true; /* they may be gone, or old */
+    k->confirming = true;
     kept_set_dirty(k);
 }
 
@@ -385,10 +386,11 @@ usec kept_left(const struct kept *k)
     return (left > 0 ? left : 0) + OWNER_FIRST;
 }
 
-/* When the newest word on it is committed. */
+/* When the newest word on it is committed; and behind a new beginning of Redis, when whoever has claimed the session
+ * before that, so that this node is not its owner any more, has had the time to say so. */
 static void tell_attached(struct kept *k)
 {
-    if (!k->attached || k->attached_told || k->noting || k->notes_due)
+    if (!k->attached || k->attached_told || k->noting || k->notes_due || now_mono(k->s) < k->s->calm_at)
         return;
     k->attached_told = true;
     if (k->events->attached)
@@ -411,8 +413,20 @@ static void on_note(void *ctx, enum redis_answer a, const struct redisReply *rep
     kept_drop_due(k);
 }
 
+/* Redis holds again all that its owner was ever told. */
+static bool has_caught_up(const struct kept *k)
+{
+    for (int which = 0; which < 2; which++) {
+        const struct side *d = &k->side[which];
+        if (d->committed < d->told && d->released < d->told)
+            return false;
+    }
+    return true;
+}
+
 static void send_note(struct kept *k, const char *state, redis_done_fn *done)
 {
+    bool confirm = k->confirming && has_caught_up(k);
     usec left = kept_left(k);
     struct buf account = {0}, proof = {0};
     struct args a;
@@ -433,9 +447,11 @@ static void send_note(struct kept *k, const char *state, redis_done_fn *done)
     args_str(&a, k->sid);
     args_add(&a, account.n ? buf_slice(&account) : SLICE_LIT(""));
     args_add(&a, proof.n ? buf_slice(&proof) : SLICE_LIT(""));
+    args_str(&a, confirm ? "1" : "0");
     k->due++;
     k->notes_due++;
     k->noting = k->resealing = false;
+    k->confirming &= !confirm;
     k->push_at = k->attached ? now_mono(k->s) + lease(k->max) / 2 : -1;
     store_eval(k->s, k->slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, done, k);
     store_set_deadline(k->s, k->sid, left);
@@ -450,6 +466,7 @@ static bool flush_note(struct kept *k, struct budget *b)
         k->high_water_asked = last + KEPT_BLOCK;
         k->noting = true;
     }
+    k->noting |= k->confirming && has_caught_up(k);
     if (!k->noting)
         return true;
     if (!spend(b, 0))
@@ -561,6 +578,8 @@ static void arm(struct kept *k)
     usec at = k->recording ? k->record_at : -1;
     if (k->push_at >= 0 && (at < 0 || k->push_at < at))
         at = k->push_at;
+    if (k->attached && !k->attached_told && now_mono(k->s) < k->s->calm_at && (at < 0 || k->s->calm_at < at))
+        at = k->s->calm_at;
     k->timer.fire = on_timer;
     k->timer.ctx = k;
     if (at >= 0)
@@ -582,6 +601,7 @@ bool kept_flush(struct kept *k, struct budget *b)
     for (int which = 0; k->rewind && which < 2; which++)
         side_find_next(&k->side[which], k->queue[which]);
     k->rewind = false;
+    tell_attached(k);
     bool all = flush_note(k, b) && flush_record(k, b);
     for (int which = 0; all && which < 2; which++)
         all = flush_appends(k, (enum kept_queue)which, b);

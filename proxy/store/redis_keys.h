@@ -6,6 +6,7 @@
  *                         ac account, pr proof, ln 1: has messages of boxes lent, fe what was taken from owners that
  *                         were fenced, ec the last part of its end that is done, ed up to where that took the unacked
  *                         queue,
+ *                         rn the run of the server under which its owner found all there that it had told,
  *                         os, ns, rs serials of the newest making, note, record
  *   hf:{T}:d:SID  stream  unacked queue, ids EPOCH-NUMBER: c class, o origin if it comes out of a mailbox, d payload
  *   hf:{T}:u:SID  stream  unconfirmed queue, the same

@@ -29,6 +29,12 @@
     "  return f\n"                                                                                                     \
     "end\n"
 
+/* Which run of which server this is. */
+#define RUN                                                                                                            \
+    "local function run()\n"                                                                                           \
+    "  return redis.call('INFO', 'server'):match('run_id:(%x+)')\n"                                                    \
+    "end\n"
+
 /* A server that hung may execute what a broken connection brought behind what its owner has sent since. */
 #define ONCE                                                                                                           \
     "local function is_late(field, serial)\n"                                                                          \
@@ -211,7 +217,7 @@
  * its own one back, no new one: it may have been fenced before Redis lost that, and a new epoch would beat the one of
  * the true owner, who comes later. Of each stream what is above `keep` goes, or all of it without one; then the owner
  * writes from `last` on. */
-static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS
+static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS RUN
     "local mine, mark, owner, keep_d, last_d, keep_u, last_u, ttl, left = unpack(ARGV, 1, 9)\n"
     "local state, since, max, high_water, account, proof, sid, serial, restore = unpack(ARGV, 10, 18)\n"
     "local cur = redis.call('HMGET', S, 'ep', 'nc')\n"
@@ -236,6 +242,7 @@ static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS
     "set_last_id(U, epoch, last_u)\n"
     "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', state, 'mx', max, 'hw', high_water,\n"
     "  'ac', account, 'pr', proof, 'dl', int(now() + tonumber(left)), 'os', serial, 'ns', serial, 'rs', serial)\n"
+    "if mine == '0' then redis.call('HSET', S, 'rn', run()) end\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', epoch, redis.call('XLEN', D), redis.call('XLEN', U)}\n";
@@ -252,14 +259,15 @@ static const char check_text[] =
                                              "return {'ok', epoch, upto, d.id or '', d.length or 0, d.added or 0,\n"
                                              "  u.id or '', u.length or 0, u.added or 0}\n";
 
-/* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not). Who is not the
- * owner any more is told to check. */
-static const char note_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE
-    "local mine, serial, ttl, left, state, since, max, high_water, sid, account, proof = unpack(ARGV)\n"
+/* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not); that all is here
+ * that was ever told as committed (confirm). Who is not the owner any more is told to check. */
+static const char note_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RUN
+    "local mine, serial, ttl, left, state, since, max, high_water, sid, account, proof, confirm = unpack(ARGV)\n"
     "if redis.call('HGET', S, 'ep') ~= mine then return {'check'} end\n"
     "if is_late('ns', serial) then return {'late'} end\n"
     "redis.call('HSET', S, 'st', state, 'mx', max, 'hw', high_water, 'dl', int(now() + tonumber(left)))\n"
     "if account ~= '' then redis.call('HSET', S, 'ac', account, 'pr', proof) end\n"
+    "if confirm == '1' then redis.call('HSET', S, 'rn', run()) end\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', high_water}\n";
@@ -270,23 +278,27 @@ static const char record_text[] = WRITES NAMES ONCE "local mine, serial, record 
                                                     "redis.call('SET', J, record, 'PX', redis.call('PTTL', S))\n"
                                                     "return {'ok'}\n";
 
-static const char look_text[] = READS NAMES TIME FIELDS STREAMS
-    "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr', 'ns')\n"
+static const char look_text[] = READS NAMES TIME FIELDS STREAMS RUN
+    "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr', 'ns', 'rn')\n"
     "local down = span_of(D)\n"
     "if not cur[1] or not down or cur[3] == 'e' then return {} end\n"
-    "return {cur[1], cur[2], cur[3], cur[4], cur[5], cur[6], int(down.before), cur[7]}\n";
+    "return {cur[1], cur[2], cur[3], cur[4], cur[5], cur[6], int(down.before), cur[7],\n"
+    "  cur[8] ~= run() and 1 or 0}\n";
 
 /* Takes a session over: from here on the old owner's appends are refused, for their ids are smaller.
  *
  * Redis, being full, may have refused an append of the old one in the midst of others. Behind such a gap nothing was
  * told as committed, and all of it goes. Uplink: the client still has it, and sends it again. Downlink: the client has
- * not acked beyond the gap, or h would tell so; the old owner, should it live, puts all of that into the mailbox. */
-static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS
+ * not acked beyond the gap, or h would tell so; the old owner, should it live, puts all of that into the mailbox.
+ *
+ * A server that has begun anew, or taken over from another one, may have lost the newest of what it had answered, and
+ * with that an h that was told. Only an owner can tell; until it has (rn), nobody goes on from what is here. */
+static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS RUN
     "local seen, words, h, mark, owner, ttl, left, sid, page = unpack(ARGV, 1, 9)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc', 'ns')\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc', 'ns', 'rn')\n"
     "local down, up = span_of(D), span_of(U)\n"
     "if not cur[1] or cur[3] == 'e' or not down or not up then return {'gone'} end\n"
-    "if cur[1] ~= seen or cur[9] ~= words then return {'lost'} end\n"
+    "if cur[1] ~= seen or cur[9] ~= words or cur[10] ~= run() then return {'lost'} end\n"
     "if tonumber(h) > tonumber(cur[2]) then return {'high'} end\n"
     "local epoch = epoch_above(tonumber(cur[1]))\n"
     "-- What h acks goes, and with it the messages that came out of the mailbox: they have arrived.\n"

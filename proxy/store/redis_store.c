@@ -148,6 +148,8 @@ static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fre
         LF_INT("fresh", fresh));
     if (s->met)
         s->harmless_until = now_mono(s) + s->o.settle;
+    if (s->met && fresh)
+        s->calm_at = s->harmless_until;
     s->met = true;
     s->reap_after = now_mono(s) + s->o.max; /* at the first time too: this node does not know what was before */
     s->retry_delay = RETRY_FIRST;

@@ -325,7 +325,7 @@ static inline void owner_free(struct owner *o)
 
 struct seen {
     int answers;
-    bool away, found, alive, mine, released;
+    bool away, found, alive, mine, released, stale, unsettled;
     uint64_t epoch, words, acked, high_water;
     char node[64], boot[64], account[64], proof[64];
 };
@@ -341,6 +341,8 @@ static inline void on_place(void *ctx, const struct kept_place *p)
     seen->alive = p->alive;
     seen->mine = p->mine;
     seen->released = p->released;
+    seen->stale = p->stale;
+    seen->unsettled = p->unsettled;
     seen->epoch = p->version.epoch;
     seen->words = p->version.words;
     seen->acked = p->acked;

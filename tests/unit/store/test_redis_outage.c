@@ -147,6 +147,87 @@ static void test_old_owner_comes_back(void **state)
     }
 }
 
+/* Its owner is dead, and Redis is another run: what it holds may be older than what was told. */
+static void test_stale_session(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    assert_false(look(f, &f->b).stale);
+    server_keep_dump(&f->server);
+    owner_add(&o, KEPT_UP, 1);
+    run(f);
+    assert_int_equal(o.committed[KEPT_UP], 5);
+    place_stop(&f->a);
+    o.k = NULL;
+    restart(f, true);
+    adapter_back(f->b.r, true);
+    struct seen seen = look(f, &f->b);
+    assert_true(seen.found && seen.stale && seen.unsettled);
+    owner_claim(f, &next, &f->b, seen, 0);
+    assert_true(next.claimed_none);
+    run_for(f, 31 * USEC_S);
+    seen = look(f, &f->b);
+    assert_true(seen.stale && !seen.unsettled);
+    assert_int_equal(server_number(&f->server, "HGET " KEY("s") " ep"), seen.epoch); /* as it was */
+    owner_free(&o);
+    owner_free(&next);
+}
+
+/* The owner lives: it says that all is there when all is, and not before. */
+static void test_owner_confirms(void **state)
+{
+    struct scene *f = *state;
+    for (int lost = 0; lost < 3; lost++) {
+        struct owner o = {0};
+        freeReplyObject(server_ask(&f->server, "FLUSHALL"));
+        begin(f, &o);
+        if (lost != 2)
+            server_keep_dump(&f->server);
+        if (lost) {
+            owner_add(&o, KEPT_DOWN, 1);
+            owner_add(&o, KEPT_UP, 1);
+            run(f);
+        }
+        restart(f, lost != 2);
+        if (lost)
+            adapter_fault(f->a.r, FAULT_REFUSED, "XADD", lost == 2 ? 5 : 1); /* the last of them */
+        adapter_back(f->a.r, true);
+        adapter_back(f->b.r, true);
+        for (int i = 0; i < 3; i++)
+            f->a.s->turn(f->a.s);
+        if (lost)
+            assert_true(look(f, &f->b).stale);
+        run_for(f, 10 * USEC_S);
+        assert_false(look(f, &f->b).stale);
+        check_as_claimed(f, &o);
+        owner_free(&o);
+    }
+}
+
+/* One that was fenced before Redis began anew may not know: a resumption waits until the true owner has come. */
+static void test_attached_when_owners_are_back(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0};
+    begin(f, &o);
+    int attached = o.attached;
+    server_keep_dump(&f->server);
+    restart(f, true);
+    adapter_back(f->a.r, true);
+    adapter_back(f->b.r, true);
+    f->a.s->kept->attached(o.k, MAX);
+    run_for(f, 29 * USEC_S);
+    assert_int_equal(o.attached, attached);
+    run_for(f, 2 * USEC_S);
+    assert_int_equal(o.attached, attached + 1);
+    adapter_back(f->a.r, false); /* the same run: nothing can be lost */
+    f->a.s->kept->attached(o.k, MAX);
+    run(f);
+    assert_int_equal(o.attached, attached + 2);
+    owner_free(&o);
+}
+
 /* Nobody tells that all is gone: the next append is answered so. */
 static void test_flushed(void **state)
 {
@@ -349,6 +430,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_restart_with_old_dump, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_dump_of_what_is_acked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_owner_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stale_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_owner_confirms, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_attached_when_owners_are_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_with_a_tombstone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_away, setup, teardown),
