@@ -26,6 +26,10 @@ struct kept_events {
     void (*committed)(void *ctx, enum kept_queue which, uint64_t upto);
     /* Numbers up to it may be written to the client (design: reserved in blocks; a new owner accepts an h up to it). */
     void (*reserved)(void *ctx, uint64_t high_water);
+    /* Until then (mono) nobody else ends the session. Behind it another node may, and put what is unacked into the
+     * mailbox: whatever is written to the client later may come twice. Pushed ahead while the session is attached and
+     * the store can be reached; before the first time nobody else knows of it. */
+    void (*leased)(void *ctx, usec silent_at);
     /* What `attached` asked for is committed: from here on only another claim can end the session elsewhere. It comes
      * late when the store has only just begun anew. */
     void (*attached)(void *ctx);
@@ -77,6 +81,7 @@ struct kept_claim {
     uint64_t last[2];       /* last number ever appended: KEPT_UP also the h that is safe */
     uint64_t high_water;    /* an h up to it is accepted; KEPT_DOWN numbers go on above max(last, h) */
     usec deadline_left;     /* until it would have expired */
+    usec silent_at;         /* as of `leased` */
 };
 typedef void kept_claim_fn(void *ctx, struct kept_claim *c); /* NULL: the store is away */
 

@@ -80,9 +80,28 @@ void keeping_detached(struct session *s)
         ops_of(s)->detached(s->kept, left > 0 ? left : 0);
 }
 
+static bool is_silent(const struct session *s)
+{
+    return s->kept && s->silent_at && s->cx->clock->mono >= s->silent_at;
+}
+
 bool keeping_may_write(const struct session *s, const struct entry *e)
 {
-    return !s->kept || e->number <= s->reserved;
+    return !s->kept || (e->number <= s->reserved && !is_silent(s));
+}
+
+/* Others may take the session for dead: it is to be resumed, which the store has to agree to. */
+void keeping_turn(struct session *s)
+{
+    if (s->client && is_silent(s)) {
+        LOG(LOG_WARN, "the store was away for too long", LF("sid", s->sid));
+        client_leg_close(s->client, CLOSE_STORE_AWAY, GOODBYE_CUT);
+    }
+}
+
+usec keeping_due_at(const struct session *s)
+{
+    return s->kept && s->client && s->silent_at ? s->silent_at : -1;
 }
 
 /* What others may read gets no passwords. store.file does: it goes from one run of the node to the next. */
@@ -118,6 +137,13 @@ static void on_reserved(void *ctx, uint64_t high_water)
     session_dirty(s);
 }
 
+static void on_leased(void *ctx, usec silent_at)
+{
+    struct session *s = ctx;
+    s->silent_at = silent_at;
+    session_dirty(s);
+}
+
 static void on_attached(void *ctx)
 {
     struct session *s = ctx;
@@ -150,7 +176,8 @@ static void on_asked(void *ctx)
     session_freeze(ctx);
 }
 
-static const struct kept_events events = {on_committed, on_reserved, on_attached, on_record, on_fenced, on_asked};
+static const struct kept_events events = {on_committed, on_reserved, on_leased, on_attached,
+                                          on_record,    on_fenced,   on_asked};
 
 /* ---- let go, for another node ---- */
 
@@ -210,6 +237,7 @@ static void adopt_queues(struct session *s, struct record_reader *in)
     s->out.written = c->last[KEPT_DOWN];
     s->in.received = s->in.safe = s->in.told = c->last[KEPT_UP];
     s->reserved = c->high_water;
+    s->silent_at = c->silent_at;
     usec left = c->deadline_left < s->max ? c->deadline_left : s->max; /* more: its client was attached to the last */
     s->changed = s->cx->clock->mono - (s->max - left);
     s->kept = c->kept;

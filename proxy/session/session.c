@@ -590,7 +590,7 @@ static void check_deadlines(struct session *s)
 static usec next_deadline(const struct session *s)
 {
     usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(mail_due_at(s), rebuild_due_at(s)));
-    at = earlier(at, receipts_due_at(s));
+    at = earlier(at, earlier(receipts_due_at(s), keeping_due_at(s)));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
     if (s->freeze_by)
@@ -613,6 +613,8 @@ void session_turn(struct session *s)
         receipts_turn(s);
     if (s->state != SESSION_ENDED)
         downlink_turn(s);
+    if (s->state != SESSION_ENDED)
+        keeping_turn(s);
     if (s->state != SESSION_ENDED)
         rebuild_turn(s);
     if (s->state != SESSION_ENDED)

@@ -59,6 +59,7 @@ struct session {
 
     struct kept *kept;            /* its copy in the store; NULL: there is none */
     uint64_t reserved;            /* kept: numbers up to it may be written to the client */
+    usec silent_at;               /* kept: from then on nothing may be written to the client; 0 = not known */
     bool attaching;               /* kept: the store has not answered yet that the session is attached */
     bool releasing;               /* kept: another node is to have it */
     struct kept_claim *claimed;   /* while it is filled from one */
@@ -166,8 +167,10 @@ void keeping_changed(struct session *s, bool urgent);     /* what a rebuild need
 void keeping_attaching(struct session *s);                /* a client is about to resume it */
 void keeping_detached(struct session *s);
 bool keeping_may_write(const struct session *s, const struct entry *e); /* to the client */
-bool keeping_may_save(const struct session *s, const struct entry *e);  /* into the record */
-void keeping_end(struct session *s, const struct tombstone *t);         /* with what goes to the account's boxes */
+void keeping_turn(struct session *s);                                   /* may drop the client */
+usec keeping_due_at(const struct session *s);
+bool keeping_may_save(const struct session *s, const struct entry *e); /* into the record */
+void keeping_end(struct session *s, const struct tombstone *t);        /* with what goes to the account's boxes */
 void keeping_release(struct session *s); /* to another node: detached, and all is confirmed */
 /* What a claim has brought fills the blank session. False: it cannot be read. */
 bool keeping_adopt(struct session *s, struct kept_claim *claim);

@@ -154,6 +154,7 @@ struct claim {
     /* of the answer */
     uint64_t epoch, high_water, acked;
     usec deadline_left;
+    usec sent, left; /* its deadline from then on */
     bool lent;
     bool unreadable; /* what nobody can go on without, or what others may be able to read: it is given back */
     struct buf record;
@@ -301,6 +302,7 @@ static struct kept *make_handle(struct claim *c)
     fill_side(k, &k->side[KEPT_DOWN], &c->reading[KEPT_DOWN]);
     fill_side(k, &k->side[KEPT_UP], &c->reading[KEPT_UP]);
     k->rewind = k->noting = k->resealing = true;
+    kept_ask_lease(k, c->sent, c->left);
     store_set_deadline(s, k->sid, kept_left(k));
     kept_set_dirty(k);
     return k;
@@ -319,6 +321,7 @@ static void finish(struct claim *c)
                               .last = {[KEPT_DOWN] = down->last, [KEPT_UP] = up->last},
                               .high_water = c->high_water,
                               .deadline_left = c->deadline_left};
+    told.silent_at = told.kept->silent_asked;
     count(s->o.counters, METRIC_store_claims_won);
     down->first = up->first = NULL;
     answer_claim(c, &told);
@@ -463,6 +466,8 @@ static void send_claim(struct job *j)
     struct claim *c = CONTAINER_OF(j, struct claim, job);
     struct redis_store *s = j->s;
     usec left = kept_left_attached(s->o.max);
+    c->sent = now_mono(s);
+    c->left = left;
     struct args a;
     args_begin(&a);
     args_session_keys(&a, c->sid, KEY_MAIL_INDEX + 1);

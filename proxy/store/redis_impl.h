@@ -167,6 +167,7 @@ struct kept {
     char *account, *proof;
     usec max, left, detached_at, detached_wall;
     usec push_at, record_at; /* mono; -1: not due */
+    usec silent_asked;       /* what the newest word on the deadline makes of it, once it is committed */
     struct timer timer;
     char *asker; /* node that wants to have it */
     void (*released)(void *ctx);
@@ -195,6 +196,9 @@ void kept_free_all(struct redis_store *s);
 void kept_count_uncommitted(struct kept *k);
 usec kept_left(const struct kept *k); /* until its deadline, as its state wants it */
 usec kept_left_attached(usec max);
+/* The deadline was sent, so that it is at least that far ahead; and it is committed. */
+void kept_ask_lease(struct kept *k, usec sent, usec left);
+void kept_tell_lease(struct kept *k);
 /* Back in step: the state, the record and what is not there is written. */
 void kept_set_live(struct kept *k);
 void kept_told(struct redis_store *s, struct slice message);

@@ -386,6 +386,18 @@ usec kept_left(const struct kept *k)
     return (left > 0 ? left : 0) + OWNER_FIRST;
 }
 
+/* A little ahead of the deadline, for clocks that do not go alike. */
+void kept_ask_lease(struct kept *k, usec sent, usec left)
+{
+    k->silent_asked = sent + left - left / 16;
+}
+
+void kept_tell_lease(struct kept *k)
+{
+    if (!k->gone && k->events->leased)
+        k->events->leased(k->ctx, k->silent_asked);
+}
+
 /* When the newest word on it is committed; and behind a new beginning of Redis, when whoever has claimed the session
  * before that, so that this node is not its owner any more, has had the time to say so. */
 static void tell_attached(struct kept *k)
@@ -402,6 +414,8 @@ static void on_note(void *ctx, enum redis_answer a, const struct redisReply *rep
     struct kept *k = ctx;
     k->notes_due--;
     if (answered_well(k, a, reply)) {
+        if (!k->notes_due)
+            kept_tell_lease(k);
         tell_attached(k);
         uint64_t reserved = reply_number(reply_at(reply, 1));
         if (!k->gone && reserved > k->high_water) {
@@ -452,6 +466,7 @@ static void send_note(struct kept *k, const char *state, redis_done_fn *done)
     k->notes_due++;
     k->noting = k->resealing = false;
     k->confirming &= !confirm;
+    kept_ask_lease(k, now_mono(k->s), left);
     k->push_at = k->attached ? now_mono(k->s) + lease(k->max) / 2 : -1;
     store_eval(k->s, k->slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, done, k);
     store_set_deadline(k->s, k->sid, left);

@@ -70,6 +70,7 @@ static void on_made(struct kept *k, const struct redisReply *reply)
         return;
     }
     k->cut_all = false;
+    kept_tell_lease(k);
     store_set_deadline(k->s, k->sid, kept_left(k));
     kept_set_live(k);
 }
@@ -118,6 +119,7 @@ void resync_make(struct kept *k)
     store_seal(s, k->sid, slice_str(k->account), &account);
     store_seal(s, k->sid, slice_str(k->proof), &proof);
     usec left = kept_left(k);
+    kept_ask_lease(k, now_mono(s), left);
     struct args a;
     args_begin(&a);
     args_session_keys(&a, k->sid, KEY_TOMBSTONE + 1);

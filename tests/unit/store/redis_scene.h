@@ -49,6 +49,7 @@ struct owner {
     struct kept *k;
     struct queue q[2];
     uint64_t committed[2], reserved, fenced_upto;
+    usec silent_at;
     int fenced, records, asked, let_go, attached;
     const char *record;
     bool claimed_none, claim_away, claim_unreadable;
@@ -200,6 +201,11 @@ static inline void on_fenced(void *ctx, uint64_t upto)
     o->fenced_upto = upto;
 }
 
+static inline void on_leased(void *ctx, usec silent_at)
+{
+    ((struct owner *)ctx)->silent_at = silent_at;
+}
+
 static inline void on_attached(void *ctx)
 {
     ((struct owner *)ctx)->attached++;
@@ -219,6 +225,7 @@ static inline void on_let_go(void *ctx)
 
 static const struct kept_events owner_events = {.committed = on_committed,
                                                 .reserved = on_reserved,
+                                                .leased = on_leased,
                                                 .attached = on_attached,
                                                 .record = on_record,
                                                 .fenced = on_fenced,

@@ -228,6 +228,37 @@ static void test_attached_when_owners_are_back(void **state)
     owner_free(&o);
 }
 
+/* Up to when an owner may be sure that nobody ends the session: never beyond the deadline that Redis has. */
+static void test_lease(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    usec lease = MAX + MAX / 2, first = o.silent_at;
+    assert_in_range(first - f->clock.mono, lease * 9 / 10, lease - 1);
+    run_for(f, MAX / 4 + USEC_S); /* it is pushed ahead */
+    assert_true(o.silent_at > first);
+    first = o.silent_at;
+    adapter_away(f->a.r);
+    f->a.s->kept->attached(o.k, MAX);
+    run_for(f, MAX);
+    assert_int_equal(o.silent_at, first);
+    adapter_fault(f->a.r, FAULT_REFUSED, "note", 0);
+    adapter_back(f->a.r, false);
+    for (int i = 0; i < 3; i++)
+        f->a.s->turn(f->a.s);
+    assert_int_equal(o.silent_at, first); /* an older word was answered, the newest was not */
+    run_for(f, 10 * USEC_S);
+    assert_true(o.silent_at > first);
+    f->a.s->kept->detached(o.k, USEC_S);
+    run(f);
+    assert_in_range(o.silent_at - f->clock.mono, 0, 6 * USEC_S);
+    owner_claim(f, &next, &f->b, look(f, &f->b), 0);
+    assert_in_range(next.claim.silent_at - f->clock.mono, lease * 9 / 10, lease - 1);
+    owner_free(&o);
+    owner_free(&next);
+}
+
 /* Nobody tells that all is gone: the next append is answered so. */
 static void test_flushed(void **state)
 {
@@ -433,6 +464,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stale_session, setup, teardown),
         cmocka_unit_test_setup_teardown(test_owner_confirms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attached_when_owners_are_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_with_a_tombstone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_away, setup, teardown),
