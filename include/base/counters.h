@@ -89,6 +89,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(store_reaped, COUNTER, "Sessions ended since their node was gone")                           \
     F(store_reaped_discarded, COUNTER, "Uplink requests and presence of such sessions, acked and perhaps not processed") \
     F(store_resyncs, COUNTER, "Times that Redis was asked what it holds of a session, by result")  \
+    F(store_persistence, GAUGE, "1 for what the weakest Redis server keeps over a crash; all are 0 with store.url memory:") \
+    F(store_eviction_unsafe, GAUGE, "1 if a full Redis throws keys away that are in use (maxmemory-policy)") \
     F(store_waiting, GAUGE, "Operations that wait until Redis is back: messages for mailboxes, ends of sessions") \
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
     F(lookups, COUNTER, "Questions to name servers about upstream servers, by result")             \
@@ -250,6 +252,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(store_reaped_up_discarded, store_reaped_discarded, "")                                       \
     M(store_resyncs_same, store_resyncs, "result=\"same\"")                                        \
     M(store_resyncs_rewritten, store_resyncs, "result=\"rewritten\"")                              \
+    M(store_persistence_unknown, store_persistence, "level=\"unknown\"")                           \
+    M(store_persistence_none, store_persistence, "level=\"none\"")                                 \
+    M(store_persistence_rdb, store_persistence, "level=\"snapshots\"")                             \
+    M(store_persistence_everysec, store_persistence, "level=\"everysec\"")                         \
+    M(store_persistence_always, store_persistence, "level=\"always\"")                             \
+    M(store_eviction_unsafe, store_eviction_unsafe, "")                                            \
     M(store_waiting, store_waiting, "")                                                            \
     M(upstream_dials_ok, upstream_dials, "result=\"ok\"")                                          \
     M(upstream_dials_failed, upstream_dials, "result=\"failed\"")                                  \

@@ -173,6 +173,7 @@ static void take_limits(struct counters *c, struct proxy_node *node)
 static void take_node_figures(struct counters *c, struct proxy_node *node)
 {
     take_store(c, node);
+    storage_figures(node->storage, c);
     take_limits(c, node);
     count_set(c, METRIC_memory_bytes, atomic_load(&node->memory));
     count_set(c, METRIC_upstream_up, !atomic_load(&upstreams_service(node->upstreams)->down));

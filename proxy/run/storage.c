@@ -38,7 +38,7 @@ struct storage {
     struct seal_keys *keys;
     char *password, *sentinel_password;
     pthread_mutex_t lock; /* of what follows */
-    char *away;           /* why; NULL: not */
+    struct list ends;     /* struct storage_end.link */
 };
 
 struct storage_end {
@@ -47,7 +47,10 @@ struct storage_end {
     struct redis *redis;
     struct tls_context *tls;
     struct dialer *dialer; /* of its own: proxy.upstream_source is not for Redis */
-    bool leads;            /* the first worker's: it speaks for the node */
+    bool leads;            /* the first worker's: it speaks for the node towards Redis */
+    struct list link;      /* storage.ends */
+    char *away;            /* why it cannot give acks; NULL: it can */
+    struct redis_promise promise;
     struct timers *timers;
     const struct clock *clock;
     struct timer renew;
@@ -120,12 +123,11 @@ struct storage *storage_new(const struct config *config, const char *name, _Atom
     s->node = mem_strdup(name);
     random_hex(s->boot, 8);
     pthread_mutex_init(&s->lock, NULL);
+    list_init(&s->ends);
     s->memory = memory_store_new(config->settings.sm.mailbox_ttl, config->settings.sm.tombstone_ttl, NULL);
     memory_store_set_limit(s->memory, config->settings.limits.memory);
     if (shared)
         s->url = redis_url_parse(config->store.url, error_r);
-    if (shared)
-        s->away = mem_strdup("not connected yet");
     if ((shared && !s->url) || !take_cluster_secret(s, config->proxy.secret_file, error_r) ||
         !take_password(config->store.password_file, "store.password_file", &s->password, error_r) ||
         !take_password(config->store.sentinel_password_file, "store.sentinel_password_file", &s->sentinel_password,
@@ -158,7 +160,6 @@ void storage_free(struct storage *s)
     pthread_mutex_destroy(&s->lock);
     free(s->password);
     free(s->sentinel_password);
-    free(s->away);
     free(s->ca);
     free(s->node);
     free(s);
@@ -182,12 +183,42 @@ void storage_tag(const struct storage *s, struct slice account, char tag[TAG_SIZ
 
 bool storage_is_ready(struct storage *s, struct buf *reasons)
 {
+    const char *told = NULL;
     pthread_mutex_lock(&s->lock);
-    bool ready = !s->away;
-    if (!ready)
-        buf_printf(reasons, "store: %s\n", s->away);
+    LIST_FOREACH_SAFE(it, next, &s->ends)
+    {
+        const char *away = CONTAINER_OF(it, struct storage_end, link)->away;
+        if (away && (!told || strcmp(told, away) != 0))
+            buf_printf(reasons, "store: %s\n", told = away);
+    }
     pthread_mutex_unlock(&s->lock);
-    return ready;
+    return !told;
+}
+
+void storage_figures(struct storage *s, struct counters *c)
+{
+    static const enum metric rows[] = {
+        [REDIS_PERSISTENCE_UNKNOWN] = METRIC_store_persistence_unknown,
+        [REDIS_PERSISTENCE_NONE] = METRIC_store_persistence_none,
+        [REDIS_PERSISTENCE_RDB] = METRIC_store_persistence_rdb,
+        [REDIS_PERSISTENCE_EVERYSEC] = METRIC_store_persistence_everysec,
+        [REDIS_PERSISTENCE_ALWAYS] = METRIC_store_persistence_always,
+    };
+    enum redis_persistence weakest = REDIS_PERSISTENCE_UNKNOWN;
+    bool unsafe = false;
+    if (!s->url)
+        return;
+    pthread_mutex_lock(&s->lock);
+    LIST_FOREACH_SAFE(it, next, &s->ends)
+    {
+        const struct redis_promise *p = &CONTAINER_OF(it, struct storage_end, link)->promise;
+        unsafe |= p->policy_unsafe;
+        if (weakest == REDIS_PERSISTENCE_UNKNOWN || (p->persistence && p->persistence < weakest))
+            weakest = p->persistence;
+    }
+    pthread_mutex_unlock(&s->lock);
+    count_set(c, rows[weakest], 1);
+    count_set(c, METRIC_store_eviction_unsafe, unsafe);
 }
 
 /* ---- a worker's end ---- */
@@ -220,12 +251,22 @@ static enum redis_opened open_sealed(void *ctx, struct slice tag, struct slice s
     return OPENED_LOCKED;
 }
 
-static void set_away(struct storage *s, const char *why)
+static bool is_same_text(const char *a, const char *b)
 {
-    pthread_mutex_lock(&s->lock);
-    free(s->away);
-    s->away = mem_strdup(why);
-    pthread_mutex_unlock(&s->lock);
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Tells other threads how it stands with Redis. */
+static void publish(struct storage_end *e)
+{
+    const char *why = redis_why_away(e->redis);
+    pthread_mutex_lock(&e->storage->lock);
+    redis_promise(e->redis, &e->promise);
+    if (!is_same_text(e->away, why)) {
+        free(e->away);
+        e->away = mem_strdup(why);
+    }
+    pthread_mutex_unlock(&e->storage->lock);
 }
 
 static void ask_secret(struct storage_end *e);
@@ -267,18 +308,16 @@ static void on_back(void *ctx, unsigned first, unsigned last, bool fresh)
 {
     struct storage_end *e = ctx;
     redis_store_events()->back(e->store, first, last, fresh);
-    if (!e->leads)
-        return;
-    set_away(e->storage, redis_why_away(e->redis));
-    ask_secret(e);
+    publish(e);
+    if (e->leads)
+        ask_secret(e);
 }
 
 static void on_away(void *ctx, unsigned first, unsigned last, const char *why)
 {
     struct storage_end *e = ctx;
     redis_store_events()->away(e->store, first, last, why);
-    if (e->leads)
-        set_away(e->storage, why);
+    publish(e);
 }
 
 static void on_told(void *ctx, struct slice message)
@@ -363,6 +402,10 @@ bool storage_join(struct storage *s, struct context *cx, const char *resolver, u
     e->redis = connect_redis(e, cx);
     redis_store_connect(e->store, e->redis);
     cx->store = redis_store_get(e->store);
+    publish(e);
+    pthread_mutex_lock(&s->lock);
+    list_append(&s->ends, &e->link);
+    pthread_mutex_unlock(&s->lock);
     *end_r = e;
     return true;
 }
@@ -373,15 +416,25 @@ void storage_reseal(struct storage_end *e)
         redis_store_reseal(e->store);
 }
 
+void storage_look(struct storage_end *e)
+{
+    if (e)
+        publish(e);
+}
+
 void storage_leave(struct storage_end *e)
 {
     if (!e)
         return;
+    pthread_mutex_lock(&e->storage->lock);
+    list_remove(&e->link);
+    pthread_mutex_unlock(&e->storage->lock);
     timers_cancel(e->timers, &e->renew);
     redis_free(e->redis);
     redis_store_free(e->store);
     dialer_free(e->dialer);
     tls_free(e->tls);
     sealer_free(e->sealer);
+    free(e->away);
     free(e);
 }

@@ -22,8 +22,10 @@ struct memory_store *storage_memory(struct storage *s); /* with Redis an empty o
 bool storage_is_shared(const struct storage *s);        /* nodes have it together */
 /* What stands for an account in the names of keys and in previds; any thread. */
 void storage_tag(const struct storage *s, struct slice account, char tag[TAG_SIZE]);
-/* Whether acks can be given; if not, a line for people is added to reasons. Any thread. */
+/* Whether all workers can give acks; if not, lines for people are added to reasons. Any thread. */
 bool storage_is_ready(struct storage *s, struct buf *reasons);
+/* Sets the gauges of what Redis does with what is committed: the weakest that any worker knows. Any thread. */
+void storage_figures(struct storage *s, struct counters *c);
 
 /* A worker's end. NULL where there is nothing to connect (memory). */
 struct storage_end;
@@ -32,6 +34,9 @@ struct storage_end;
 bool storage_join(struct storage *s, struct context *cx, const char *resolver, unsigned index,
                   struct storage_end **end_r, char **error_r);
 void storage_reseal(struct storage_end *e); /* NULL is fine */
+/* To be called once in a while: before Redis was there for the first time, and about faults that commands meet, no
+ * event tells why. NULL is fine. */
+void storage_look(struct storage_end *e);
 void storage_leave(struct storage_end *e); /* NULL is fine; the worker has no sessions left */
 
 #endif

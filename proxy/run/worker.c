@@ -556,6 +556,7 @@ static void on_beat(void *ctx)
     usec now = w->cx.clock->mono;
     observe_lag(w);
     count_exhausted(w);
+    storage_look(w->storage);
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
         memory_store_sweep(storage_memory(w->node->storage), w->cx.clock->wall);

@@ -189,6 +189,7 @@ void kept_stall(struct kept *k, bool at_once);
  * that. */
 void kept_tell_fenced(struct kept *k, const struct redisReply *record);
 void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto);
+void kept_tell_made(struct kept *k, enum kept_queue which); /* it is in Redis, as far as it is committed now */
 void kept_drop_due(struct kept *k); /* an answer has come; k may be freed by it */
 /* Writes what there is to write; false: there is more, and no budget. */
 bool kept_flush(struct kept *k, struct budget *b);

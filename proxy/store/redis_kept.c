@@ -178,9 +178,20 @@ void kept_count_uncommitted(struct kept *k)
 
 /* ---- what its owner is told ---- */
 
-void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto)
+void kept_tell_made(struct kept *k, enum kept_queue which)
 {
     static const enum metric commits[] = {[KEPT_DOWN] = METRIC_store_commits_down, [KEPT_UP] = METRIC_store_commits_up};
+    struct side *d = &k->side[which];
+    if (d->committed <= d->told)
+        return;
+    count_add(k->s->o.counters, commits[which], (int64_t)(d->committed - d->told));
+    d->told = d->committed;
+    if (k->events->committed)
+        k->events->committed(k->ctx, which, d->told);
+}
+
+void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto)
+{
     struct side *d = &k->side[which];
     if (upto <= d->committed)
         return;
@@ -192,12 +203,7 @@ void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto)
     kept_count_uncommitted(k);
     if (k->releasing || k->confirming) /* it may have waited for that */
         kept_set_dirty(k);
-    if (upto <= d->told)
-        return;
-    count_add(k->s->o.counters, commits[which], (int64_t)(upto - d->told));
-    d->told = upto;
-    if (k->events->committed)
-        k->events->committed(k->ctx, which, upto);
+    kept_tell_made(k, which);
 }
 
 void kept_tell_fenced(struct kept *k, const struct redisReply *record)
@@ -632,6 +638,10 @@ bool kept_flush(struct kept *k, struct budget *b)
 static struct kept *open_kept(struct store *store, const struct kept_origin *o)
 {
     struct kept *k = kept_new(redis_store_self(store), o);
+    for (int which = 0; which < 2; which++) { /* what has left its queue before is nothing to tell */
+        const struct queue *q = k->queue[which];
+        k->side[which].told = q->first ? q->first->number - 1 : q->last_number;
+    }
     k->recording = k->record_urgent = true;
     kept_set_dirty(k);
     return k;

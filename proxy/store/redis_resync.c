@@ -15,7 +15,7 @@ static void begin_side(struct kept *k, struct side *d, const struct queue *q)
 {
     if (!k->made) {
         uint64_t before = q->first ? q->first->number - 1 : q->last_number;
-        d->released = d->committed = d->told = d->trimmed = before;
+        d->released = d->committed = d->trimmed = before;
     }
     d->sent = d->committed = keep_upto(k, d);
     side_find_next(d, q);
@@ -73,6 +73,11 @@ static void on_made(struct kept *k, const struct redisReply *reply)
     kept_tell_lease(k);
     store_set_deadline(k->s, k->sid, kept_left(k));
     kept_set_live(k);
+    /* What the server has confirmed meanwhile has left its queue and is not appended any more: no other answer tells.
+     */
+    kept_tell_made(k, KEPT_DOWN);
+    if (!k->gone)
+        kept_tell_made(k, KEPT_UP);
 }
 
 static void on_made_answer(void *ctx, enum redis_answer a, const struct redisReply *reply)

@@ -1,5 +1,6 @@
 """A Redis of a test's own, on a free port of loopback, and a client to look into it."""
 
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -19,6 +20,9 @@ class RedisError(Exception):
 class RedisServer:
     """`options`: more lines of its configuration. It keeps what it holds over a stop (append-only file)."""
 
+    DEFAULTS = ('save ""', "appendonly yes", "appendfsync everysec", "repl-diskless-sync-delay 0")
+    MODE = ()
+
     def __init__(self, *options, port=None):
         self.host = "127.0.0.1"
         self.port = port or free_ports(1)[0]
@@ -26,8 +30,8 @@ class RedisServer:
         self.config = self.directory / "redis.conf"
         self.log_file = self.directory / "log"
         self.config.write_text("\n".join([
-            f"port {self.port}", f"bind {self.host}", f"dir {self.directory}", "daemonize no", 'save ""',
-            "appendonly yes", "appendfsync everysec", *options, ""]))
+            f"port {self.port}", f"bind {self.host}", f"dir {self.directory}", "daemonize no", *self.DEFAULTS, *options, ""]))
+        self.password = None    # what `ask` says first, if a test has set one
         self.process = None
 
     @property
@@ -35,7 +39,7 @@ class RedisServer:
         return f"redis://{self.host}:{self.port}"
 
     def start(self):
-        self.process = Process([PROGRAM, self.config], self.log_file, self.directory)
+        self.process = Process([PROGRAM, self.config, *self.MODE], self.log_file, self.directory)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -71,11 +75,22 @@ class RedisServer:
 
     def ask(self, *words):
         """One command, on a connection of its own; an error reply is raised."""
-        with socket.create_connection((self.host, self.port), 10) as sock:
-            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-            sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
-            with sock.makefile("rb") as answer:
+        with self.asking() as ask:
+            return ask(*words)
+
+    @contextlib.contextmanager
+    def asking(self):
+        """A connection for many commands."""
+        with socket.create_connection((self.host, self.port), 10) as sock, sock.makefile("rb") as answer:
+            def ask(*words):
+                parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+                sock.sendall(b"*%d\r\n" % len(parts) +
+                             b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
                 return read_reply(answer)
+
+            if self.password:
+                ask("AUTH", self.password)
+            yield ask
 
     def keys(self, pattern="hf:*"):
         """All keys of that pattern."""

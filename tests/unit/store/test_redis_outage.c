@@ -326,6 +326,33 @@ static void test_away(void **state)
     owner_free(&none);
 }
 
+/* All that was said has been confirmed, and has left the queue, before Redis is there (again): it is told as committed
+ * nevertheless, though there is nothing to append. */
+static void test_confirmed_while_away(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, late = {0};
+    begin(f, &o);
+    restart(f, false);
+    owner_add(&o, KEPT_UP, 3);
+    owner_open_as(&late, &f->a, TAG_R "0123456789abcdef01234568");
+    owner_add(&late, KEPT_UP, 3);
+    run(f);
+    owner_release(&o, KEPT_UP, 7);
+    owner_release(&late, KEPT_UP, 3);
+    run(f);
+    assert_int_equal(o.committed[KEPT_UP], 4);
+    assert_int_equal(late.committed[KEPT_UP], 0);
+    adapter_back(f->a.r, true);
+    adapter_back(f->b.r, true);
+    run(f);
+    assert_int_equal(o.committed[KEPT_UP], 7);
+    assert_int_equal(late.committed[KEPT_UP], 3);
+    check_as_claimed(f, &o);
+    owner_free(&o);
+    owner_free(&late);
+}
+
 /* A session that ends while Redis is away: it does when Redis has been back for a while. */
 static void test_end_while_away(void **state)
 {
@@ -458,6 +485,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_restart_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_confirmed_while_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_with_old_dump, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_dump_of_what_is_acked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_owner_comes_back, setup, teardown),
