@@ -73,8 +73,7 @@ static void on_made(struct kept *k, const struct redisReply *reply)
     kept_tell_lease(k);
     store_set_deadline(k->s, k->sid, kept_left(k));
     kept_set_live(k);
-    /* What the server has confirmed meanwhile has left its queue and is not appended any more: no other answer tells.
-     */
+    /* What the server has confirmed meanwhile has left its queue and is never appended: no other answer tells. */
     kept_tell_made(k, KEPT_DOWN);
     if (!k->gone)
         kept_tell_made(k, KEPT_UP);
