@@ -4,6 +4,7 @@
  *   POST /reload                      as SIGHUP. 200, or 422 when the file is bad: nothing has changed then
  *   POST /sessions/SID/disconnect     cuts the client's connection; ?end=yes ends the session
  *   POST /purge?jid=JID               removes what is kept for the account, ends its detached sessions
+ *   GET /messages/ID                  what became of the stanzas with that id, as far as this node knows. 404: nothing
  *
  * Answers are JSON objects; those of what was not done have a member `error`. */
 #ifndef HOLDFAST_RUN_CONTROL_HTTP_H
@@ -28,6 +29,7 @@ struct control_actions {
     enum control_result (*reload)(void *ctx, struct buf *out);
     enum control_result (*disconnect)(void *ctx, struct slice sid, bool end, struct buf *out);
     enum control_result (*purge)(void *ctx, struct slice jid, struct buf *out);
+    enum control_result (*message)(void *ctx, struct slice id, struct buf *out);
 };
 
 /* As stats_http_start, on a socket at that path with those permissions. What a dead process left there is replaced.

@@ -4,6 +4,7 @@
 #define HOLDFAST_RUN_WORKER_H
 
 #include "base/counters.h"
+#include "base/hash.h"
 #include "net/listener.h"
 #include "run/admission.h"
 #include "run/config.h"
@@ -37,6 +38,7 @@ struct proxy_node {
     struct login_guard *login_guard;
     struct upstreams *upstreams;
     struct pacing pacing;
+    struct hash_key fates_key; /* of the ids in notes of what became of stanzas */
     _Atomic int64_t memory;
     struct {
         _Atomic int stage;     /* enum drain_stage */

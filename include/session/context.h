@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 struct client_leg;
+struct fates;
 struct session;
 struct registry;
 struct context;
@@ -99,6 +100,7 @@ struct context {
     struct counters *counters;
     struct store *store;
     struct owner *owner;
+    struct fates *fates; /* notes of what became of stanzas; NULL: none are made */
     struct parser_pool *parsers;
     struct registry *registry;
     struct upstream_facts *upstream; /* of the service as a whole: for who is not connected to a server of it */

@@ -53,6 +53,7 @@ struct settings {
         size_t bytes_per_second; /* of one client; 0 = no limit, as with those below */
         unsigned stanzas_per_second;
         unsigned login_failures_per_ip, login_failures_per_account; /* a minute */
+        size_t fates; /* notes of what became of stanzas, of the node; 0 = none are made */
     } limits;
 };
 

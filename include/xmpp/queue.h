@@ -28,7 +28,8 @@ struct entry {
     uint64_t number;
     usec arrived;   /* wall clock */
     usec confirmed; /* monotonic: when an uplink stanza was, while it lingers */
-    char *origin; /* mailbox entry that it came from, owned; NULL for all others */
+    uint64_t id;    /* hash of the stanza's id, for notes of its fate; 0: none are made of it */
+    char *origin;   /* mailbox entry that it came from, owned; NULL for all others */
     uint32_t n;
     uint32_t name_end, open_end, close_at; /* offsets as in struct element */
     uint8_t class;                         /* enum stanza_class */
@@ -58,7 +59,7 @@ static inline size_t queue_cost(const struct queue *q)
 /* A copy of the stanza. extra_ns: declarations of its stream's header to put into the root tag (usually empty). */
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived);
 struct entry *entry_copy(struct slice bytes, usec arrived); /* no bytes: one that counts, and is never written */
-void entry_free(struct entry *e); /* NULL is fine */
+void entry_free(struct entry *e);                           /* NULL is fine */
 static inline struct slice entry_slice(const struct entry *e)
 {
     return slice_of(e->bytes, e->n);

@@ -21,6 +21,7 @@ struct options {
 /* object: what the command is about, NULL where it takes none or none was given. */
 enum exit_status command_status(const struct options *o, const char *object);
 enum exit_status command_sessions(const struct options *o, const char *object);
+enum exit_status command_message(const struct options *o, const char *object);
 enum exit_status command_drain(const struct options *o, const char *object);
 enum exit_status command_reload(const struct options *o, const char *object);
 enum exit_status command_disconnect(const struct options *o, const char *object);

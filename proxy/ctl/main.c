@@ -14,6 +14,7 @@ static const char usage[] =
     "      --state STATE       only attached, detached or unmanaged ones\n"
     "      --sort ORDER        unacked, oldest, slow, age or sid\n"
     "      --limit N           so many at most (1000)\n"
+    "  message ID              what became of the stanzas with that id, as far as this node remembers\n"
     "  drain [--no-wait]       sends all clients away and stops; shows how far it is until it has ended\n"
     "  reload                  reads the configuration again; tells what is wrong with it\n"
     "  disconnect SID|JID      cuts the client's connection; its session waits for it\n"
@@ -33,14 +34,16 @@ static const struct command {
     const char *name;
     enum exit_status (*run)(const struct options *o, const char *object);
     enum { NO_OBJECT, MAY_HAVE_OBJECT, NEEDS_OBJECT } object;
-    int takes; /* options of its own */
+    int takes;         /* options of its own */
+    const char *wants; /* the object, for NEEDS_OBJECT */
 } commands[] = {
-    {"status", command_status, NO_OBJECT, 0},
-    {"sessions", command_sessions, MAY_HAVE_OBJECT, TAKES_STATE | TAKES_SORT | TAKES_LIMIT},
-    {"drain", command_drain, NO_OBJECT, TAKES_NO_WAIT},
-    {"reload", command_reload, NO_OBJECT, 0},
-    {"disconnect", command_disconnect, NEEDS_OBJECT, TAKES_END},
-    {"purge", command_purge, NEEDS_OBJECT, 0},
+    {"status", command_status, NO_OBJECT, 0, NULL},
+    {"sessions", command_sessions, MAY_HAVE_OBJECT, TAKES_STATE | TAKES_SORT | TAKES_LIMIT, NULL},
+    {"message", command_message, NEEDS_OBJECT, 0, "the id of a stanza"},
+    {"drain", command_drain, NO_OBJECT, TAKES_NO_WAIT, NULL},
+    {"reload", command_reload, NO_OBJECT, 0, NULL},
+    {"disconnect", command_disconnect, NEEDS_OBJECT, TAKES_END, "a JID or a session's id"},
+    {"purge", command_purge, NEEDS_OBJECT, 0, "a JID"},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -129,7 +132,7 @@ static const struct command *choose(const struct line *l, int words, char **word
     else if (words > 2)
         complain("one at a time: remove %s", word[2]);
     else if (c->object == NEEDS_OBJECT && (words < 2 || !*word[1]))
-        complain("%s: say which, a JID%s", c->name, c->takes & TAKES_END ? " or a session's id" : "");
+        complain("%s: say which, %s", c->name, c->wants);
     else if (l->given & ~c->takes)
         complain("%s does not take that option; see holdfastctl --help", c->name);
     else

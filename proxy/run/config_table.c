@@ -209,6 +209,8 @@ const struct config_row config_rows[] = {
           "failed logins a minute from one address; more are late, then refused; 0 = no limit", RELOAD),
     COUNT("limits", "login_failures_per_account", settings.limits.login_failures_per_account, "5", 0, 1000000,
           "the same for one account tried from one address; from all of them: late; 0 = no limit", RELOAD),
+    LARGE_COUNT("limits", "fates", settings.limits.fates, "50000", 0, 100000000,
+                "notes of what became of stanzas that the node keeps, for holdfastctl message; 0 = none", RELOAD),
 
     WORD("log", "level", log.level, "error|warn|info|debug", "info", "what is logged", RELOAD),
     WORD("log", "format", log.format, "logfmt|json", "logfmt", "form of the lines on stderr", RELOAD),

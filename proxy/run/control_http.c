@@ -73,15 +73,22 @@ static void order_purge(struct exchange *x, const struct control_actions *a, str
         say_result(x, a->purge(a->ctx, slice_str(jid), out), out);
 }
 
-/* What stands between head and tail, where there is a tail, is the order's object. */
+static void tell_message(struct exchange *x, const struct control_actions *a, struct buf *out)
+{
+    say_result(x, a->message(a->ctx, x->rest, out), out);
+}
+
+/* What stands between head and tail, where there is a tail, is the order's object. The last one only reads, but what it
+ * shows is not for everybody who may read figures. */
 static const struct order {
-    const char *head, *tail;
+    const char *method, *head, *tail;
     void (*act)(struct exchange *x, const struct control_actions *actions, struct buf *out);
 } orders[] = {
-    {"/drain", NULL, order_drain},
-    {"/reload", NULL, order_reload},
-    {"/purge", NULL, order_purge},
-    {"/sessions/", "/disconnect", order_disconnect},
+    {MHD_HTTP_METHOD_POST, "/drain", NULL, order_drain},
+    {MHD_HTTP_METHOD_POST, "/reload", NULL, order_reload},
+    {MHD_HTTP_METHOD_POST, "/purge", NULL, order_purge},
+    {MHD_HTTP_METHOD_POST, "/sessions/", "/disconnect", order_disconnect},
+    {MHD_HTTP_METHOD_GET, "/messages/", "", tell_message},
 };
 
 static bool matches(const struct order *o, struct slice path, struct slice *object_r)
@@ -115,9 +122,11 @@ void control_answer(struct exchange *x, const struct control_actions *actions, c
 {
     struct buf out = {0};
     const struct order *o = find(path, &x->rest);
-    if (strcmp(method, MHD_HTTP_METHOD_POST) != 0) {
-        say_error(x, MHD_HTTP_METHOD_NOT_ALLOWED, SLICE_LIT("this is an order: POST it"));
-        x->allow = "POST";
+    if (strcmp(method, o->method) != 0) {
+        bool reads = strcmp(o->method, MHD_HTTP_METHOD_GET) == 0;
+        say_error(x, MHD_HTTP_METHOD_NOT_ALLOWED,
+                  reads ? SLICE_LIT("this is for reading: GET it") : SLICE_LIT("this is an order: POST it"));
+        x->allow = o->method;
     } else {
         o->act(x, actions, &out);
     }

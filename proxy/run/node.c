@@ -289,6 +289,7 @@ static bool start(struct running *r)
     node->owner = owner_new();
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
+    node->fates_key = hash_key_new();
     r->certificates = certificate_watch_new();
     node->counters = counters_new();
     node->name = mem_strdup(config->proxy.node);

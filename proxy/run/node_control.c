@@ -287,5 +287,5 @@ static enum control_result purge(void *ctx, struct slice jid, struct buf *out)
 
 struct control_actions node_control_actions(struct proxy_node *node)
 {
-    return (struct control_actions){node, drain, reload, disconnect, purge};
+    return (struct control_actions){node, drain, reload, disconnect, purge, node_tell_message};
 }

@@ -260,7 +260,7 @@ static void answer(struct stats_http *h, struct exchange *x, const char *method,
     if (!control_is_order(path))
         answer_reading(x, method, path);
     else if (!h->acts)
-        http_say(x, MHD_HTTP_FORBIDDEN, "this port only reads; orders are for the control socket: see holdfastctl(8)");
+        http_say(x, MHD_HTTP_FORBIDDEN, "this is for the control socket alone: see holdfastctl(8)");
     else
         control_answer(x, &h->actions, method, path);
 }

@@ -9,6 +9,7 @@
 #include "net/web.h"
 #include "run/digest.h"
 #include "session/client_leg.h"
+#include "session/fates.h"
 #include "session/session.h"
 #include "site.h"
 #include "storage.h"
@@ -649,6 +650,16 @@ static void *run(void *arg)
 
 /* ---- life ---- */
 
+/* Its share of limits.fates. What was noted is forgotten. */
+static void make_fates(struct worker *w, size_t notes)
+{
+    size_t share = (notes + w->cx.workers - 1) / w->cx.workers;
+    if (fates_size(w->cx.fates) == share)
+        return;
+    fates_free(w->cx.fates);
+    w->cx.fates = share ? fates_new(&w->node->fates_key, share) : NULL;
+}
+
 bool worker_tls(const struct config *config, struct tls_tickets *tickets, struct tls_context **server_r,
                 struct tls_context **upstream_r, char **error_r)
 {
@@ -701,6 +712,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.worker = (int)index;
     w->cx.workers = node->config->proxy.workers;
     w->cx.loop = w->loop;
+    make_fates(w, node->config->settings.limits.fates);
     atomic_store(&w->last_turn, w->cx.clock->mono);
     loop_on_turn_end(w->loop, on_turn_end, w);
     loop_on_turn_done(w->loop, on_turn_done, w);
@@ -731,6 +743,7 @@ void worker_free(struct worker *w)
     web_free(w->web);
     registry_free(w->cx.registry);
     parser_pool_free(w->cx.parsers);
+    fates_free(w->cx.fates);
     buf_free(&w->cx.scratch);
     counters_free(w->cx.counters);
     inbox_free(w->inbox);
@@ -769,6 +782,7 @@ static void do_reload(void *owner, void *arg)
     bool moved = strcmp(w->cx.settings->upstream, r->config->settings.upstream) != 0;
     w->config = r->config;
     w->cx.settings = &r->config->settings;
+    make_fates(w, r->config->settings.limits.fates);
     replace(&w->tls_server, r->server);
     replace(&w->tls_upstream, r->upstream);
     if (moved && w->names)

@@ -67,6 +67,7 @@ void downlink_check_full(struct session *s)
 void downlink_append(struct session *s, struct entry *e)
 {
     sm_out_append(&s->out, e);
+    fate_tell(s, e->origin ? FATE_FETCHED : FATE_QUEUED, e);
     keeping_appended(s, KEPT_DOWN);
     count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     count(s->cx->counters, METRIC_unacked_stanzas);
@@ -105,6 +106,7 @@ static void relay(struct session *s, const struct element *e)
         return;
     count(s->cx->counters, METRIC_down_relayed);
     context_relayed(s->cx, METRIC_relay_down, 0);
+    fate_tell_element(s, FATE_RELAYED, e);
     leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
     if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_upstream);
@@ -140,6 +142,7 @@ void session_from_upstream(struct session *s, const struct element *e)
     s->stanzas_down++;
     if (answer_ping(s, e) || note(s, e)) {
         count(s->cx->counters, METRIC_down_swallowed);
+        fate_tell_element(s, FATE_DOWN_SWALLOWED, e);
         return;
     }
     if (!is_managed(s)) {
@@ -155,6 +158,7 @@ void session_from_upstream(struct session *s, const struct element *e)
     if (s->parked)
         parking_forget_chat_state(s, e);
     struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    entry->id = fate_id(s->cx, e->id);
     downlink_append(s, entry);
     receipts_on_append(s, entry, e);
     downlink_check_full(s);
@@ -168,6 +172,7 @@ void downlink_release(struct session *s, uint64_t upto)
     sm_out_acked(&s->out, upto);
     receipts_on_acked(s);
     for (struct entry *e; (e = sm_out_take(&s->out));) {
+        fate_tell(s, FATE_ACKED, e);
         if (e->origin)
             mail_delivered(s, e);
         else
@@ -259,6 +264,7 @@ static void write_waiting(struct session *s)
             count(s->cx->counters, METRIC_stanzas_replayed);
         note_relayed(s, e);
         write_entry(s, e);
+        fate_tell(s, FATE_WRITTEN, e);
         sm_out_wrote(&s->out, s->cx->clock->mono);
     }
 }

@@ -15,6 +15,12 @@ static void collect(struct queue *q, struct entry *e)
     queue_append(q, e);
 }
 
+static void tell(struct fate *f, enum fate_step step, const struct entry *e)
+{
+    if (e->id && f->cx->fates)
+        fate_note_of(f->cx, f->sid, 0, step, f->reason, e);
+}
+
 static void to_mailbox(struct fate *f, struct entry *e)
 {
     if (e->origin) {
@@ -25,6 +31,7 @@ static void to_mailbox(struct fate *f, struct entry *e)
             e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
     }
     e->stamp = false;
+    tell(f, FATE_MAILBOX, e);
     if (f->mail)
         collect(f->mail, e);
     else
@@ -46,6 +53,7 @@ static void bounce(struct fate *f, struct entry *e)
     xml_tree_free(tree);
     buf_free(&out);
     count(f->cx->counters, sent ? METRIC_down_bounced : METRIC_down_discarded_iq);
+    tell(f, sent ? FATE_BOUNCED : FATE_DISCARDED, e);
     entry_free(e);
 }
 
@@ -58,12 +66,14 @@ static void discard(struct fate *f, struct entry *e)
         [CLASS_PRESENCE] = METRIC_down_discarded_presence,
     };
     count(f->cx->counters, fate[e->class]);
+    tell(f, FATE_DISCARDED, e);
     entry_free(e);
 }
 
 static void purge(struct fate *f, struct entry *e)
 {
     count(f->cx->counters, METRIC_down_purged);
+    tell(f, FATE_PURGED, e);
     entry_free(e);
 }
 
@@ -105,6 +115,7 @@ static struct entry *take_unconfirmed(struct session *s)
 /* The client has told its sender so; only its ack did not come. */
 static void delivered(struct session *s, struct entry *e)
 {
+    fate_tell(s, FATE_ACKED, e);
     if (e->origin)
         mail_delivered(s, e);
     else
@@ -114,7 +125,8 @@ static void delivered(struct session *s, struct entry *e)
 
 static void spill_downlink(struct session *s, enum close_reason reason)
 {
-    struct fate fate = {.cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED};
+    struct fate fate = {
+        .cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED, .reason = reason};
     if (s->kept)
         fate.mail = &s->to_mail;
     memcpy(fate.sid, s->sid, SID_SIZE);
@@ -133,6 +145,7 @@ static void drop_uplink(struct session *s)
     for (struct entry *e; (e = take_unconfirmed(s));) {
         bool promised = s->kept && !s->up && e->number <= s->in.told && e->class == CLASS_KEEP && e->n;
         count(s->cx->counters, promised ? METRIC_up_kept : METRIC_up_returned);
+        fate_tell(s, promised ? FATE_OUTBOX : FATE_RETURNED, e);
         if (promised)
             collect(&s->to_out, e);
         else
@@ -145,6 +158,8 @@ static void spill_lingering(struct session *s)
 {
     for (struct entry *e; !s->up && (e = queue_take(&s->lingering, UINT64_MAX));) {
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
+        if (e->class == CLASS_KEEP && s->account.n)
+            fate_tell(s, FATE_OUTBOX, e);
         if (e->class == CLASS_KEEP && s->account.n && s->kept)
             collect(&s->to_out, e);
         else if (e->class == CLASS_KEEP && s->account.n)
@@ -162,18 +177,20 @@ void expiry_keep(struct session *s)
             mail_delivered(s, e); /* no mail any more: it is in the session's record */
         else
             count(s->cx->counters, METRIC_down_kept);
+        fate_tell(s, FATE_DOWN_KEPT, e);
         entry_free(e);
     }
     for (struct entry *e; (e = take_unconfirmed(s));) {
         count(s->cx->counters, METRIC_up_kept);
+        fate_tell(s, FATE_UP_KEPT, e);
         entry_free(e);
     }
     uplink_drop_lingering(s, INT64_MAX);
 }
 
-void expiry_keep_upto(struct session *s, uint64_t upto)
+void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason)
 {
-    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->to_mail};
+    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->to_mail, .reason = reason};
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->number > upto) {
@@ -184,10 +201,13 @@ void expiry_keep_upto(struct session *s, uint64_t upto)
             count_add(s->cx->counters, METRIC_mailbox_lent, -1); /* to the session, wherever that is */
         else
             count(s->cx->counters, METRIC_down_kept);
+        fate_tell(s, FATE_DOWN_KEPT, e);
         entry_free(e);
     }
     for (struct entry *e; (e = take_unconfirmed(s));) {
-        count(s->cx->counters, e->number <= s->in.safe ? METRIC_up_kept : METRIC_up_returned);
+        bool there = e->number <= s->in.safe;
+        count(s->cx->counters, there ? METRIC_up_kept : METRIC_up_returned);
+        fate_tell(s, there ? FATE_UP_KEPT : FATE_RETURNED, e);
         entry_free(e);
     }
     uplink_drop_lingering(s, INT64_MAX);

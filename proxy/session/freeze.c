@@ -161,6 +161,7 @@ static void load_queue(struct session *s, struct record_reader *in, struct queue
         }
         context_memory(s->cx, (int64_t)entry_cost(e->n));
         queue_append(q, e);
+        fate_mark(s->cx, e);
     }
 }
 

@@ -164,7 +164,7 @@ static void on_fenced(void *ctx, uint64_t upto)
     struct session *s = ctx;
     LOG(LOG_WARN, "another node has taken the session over", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
         LF_INT("unconfirmed", s->unconfirmed.count));
-    expiry_keep_upto(s, upto);
+    expiry_keep_upto(s, upto, CLOSE_FENCED);
     ops_of(s)->spill(s->kept, s->to_mail.first);
     s->to_mail = (struct queue){0};
     s->kept = NULL;
@@ -187,7 +187,7 @@ static void on_released(void *ctx)
     s->kept = NULL;
     LOG(LOG_INFO, "session released", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
         LF_INT("unconfirmed", s->unconfirmed.count));
-    expiry_keep_upto(s, UINT64_MAX);
+    expiry_keep_upto(s, UINT64_MAX, CLOSE_RELEASED);
     session_leave(s, CLOSE_RELEASED);
 }
 
@@ -206,7 +206,7 @@ bool session_abandon(struct session *s)
         return false;
     ops_of(s)->free(s->kept);
     s->kept = NULL;
-    expiry_keep_upto(s, UINT64_MAX);
+    expiry_keep_upto(s, UINT64_MAX, CLOSE_SHUTDOWN);
     session_leave(s, CLOSE_SHUTDOWN);
     return true;
 }
@@ -225,6 +225,7 @@ static void adopt_queue(struct session *s, struct queue *q, enum kept_queue whic
     }
     c->first[which] = NULL;
     q->last_number = c->last[which];
+    fate_mark_queue(s->cx, q);
 }
 
 static void adopt_queues(struct session *s, struct record_reader *in)

@@ -20,12 +20,15 @@ static void hand_over(struct session *s, struct entry *e)
 {
     leg_write(&s->client->leg, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
     queue_append(&s->handed, e);
+    fate_tell(s, FATE_FETCHED, e);
+    fate_tell(s, FATE_WRITTEN, e);
     s->handed_at = s->cx->clock->mono;
 }
 
 static void deliver(struct session *s, struct entry *e)
 {
     e->stamp = true;
+    fate_mark(s->cx, e);
     if (s->state == SESSION_UNMANAGED) {
         hand_over(s, e);
     } else {
@@ -45,6 +48,12 @@ static bool has_room(const struct session *s, const struct entry *e)
     const struct settings *set = s->cx->settings;
     size_t count = s->out.queue.count + s->handed.count, bytes = s->out.queue.bytes + s->handed.bytes;
     return count == 0 || (count < set->sm.queue_stanzas / 2 && bytes + e->n < set->sm.queue_bytes / 2);
+}
+
+static void write_held(struct session *s)
+{
+    uplink_write(s, entry_slice(s->held));
+    fate_tell(s, FATE_FORWARDED, s->held);
 }
 
 static void on_mail(void *ctx, struct entry *first, size_t n)
@@ -67,7 +76,7 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
     if (s) {
         s->mail_asked = false;
         if (s->held)
-            uplink_write(s, entry_slice(s->held));
+            write_held(s);
         entry_free(s->held);
         s->held = NULL;
         if (s->client)
@@ -98,6 +107,7 @@ bool mail_before_presence(struct session *s, const struct element *e)
     if (!s->mail_asked)
         return false;
     s->held = entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    s->held->id = fate_id(s->cx, e->id);
     leg_stop(&s->client->leg, STOP_MAIL);
     return true;
 }
@@ -116,6 +126,7 @@ void mail_delivered(struct session *s, const struct entry *e)
 void mail_settle(struct session *s, bool clean)
 {
     for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));) {
+        fate_tell(s, clean ? FATE_TAKEN : FATE_MAILBOX, e);
         if (!clean) {
             put_back(s->cx, s->account, e);
             continue;

@@ -27,6 +27,8 @@ static void on_messages(void *ctx, struct entry *first, size_t n)
         next = e->next;
         if (s && s->up) {
             uplink_write(s, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
+            fate_mark(s->cx, e);
+            fate_tell(s, FATE_POSTED, e);
             queue_append(&s->posted, e);
         } else {
             put_back(ask->cx, slice_str(ask->account), e);
@@ -54,6 +56,7 @@ void outbox_fetch(struct session *s)
 void outbox_confirmed(struct session *s, uint64_t upto)
 {
     for (struct entry *e; (e = queue_take(&s->posted, upto));) {
+        fate_tell(s, FATE_CONFIRMED, e);
         s->cx->store->ops->box_done(s->cx->store, BOX_OUT, s->account, slice_str(e->origin));
         entry_free(e);
     }

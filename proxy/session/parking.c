@@ -50,6 +50,7 @@ static void discard(struct session *s, struct parked *p)
     struct entry *e = unpark(s, p);
     count(s->cx->counters,
           e->class == CLASS_PRESENCE ? METRIC_down_discarded_presence : METRIC_down_discarded_chat_state);
+    fate_tell(s, FATE_DISCARDED, e);
     entry_free(e);
 }
 
@@ -87,6 +88,8 @@ void parking_park(struct session *s, const struct element *e)
     build_key(&key, e->kind, e->from);
     struct parked *p = mem_alloc(sizeof *p + key.n);
     p->entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    p->entry->id = fate_id(s->cx, e->id);
+    fate_tell(s, FATE_PARKED, p->entry);
     p->key_n = key.n;
     memcpy(p->key, key.data + key.off, key.n);
     buf_free(&key);

@@ -81,6 +81,7 @@ static void on_element(void *ctx, const struct element *e)
     downlink_count(p->cx, e);
     struct entry *entry = entry_new(e, leg_extra_ns(&p->up->leg, e), p->cx->clock->wall);
     entry->number = ++p->fate.last_number;
+    entry->id = fate_id(p->cx, e->id);
     p->mailed += entry->class == CLASS_KEEP;
     fate_meet(&p->fate, entry);
 }
@@ -110,7 +111,8 @@ void parting_begin(struct session *s, struct client_leg *c, enum close_reason re
     p->fate = (struct fate){.cx = s->cx,
                             .account = slice_str(p->account),
                             .last_number = s->out.queue.last_number,
-                            .purge = reason == CLOSE_PURGED};
+                            .purge = reason == CLOSE_PURGED,
+                            .reason = reason};
     memcpy(p->fate.sid, s->sid, SID_SIZE);
     p->timer = (struct timer){.fire = on_timer, .ctx = p};
     s->up = NULL;

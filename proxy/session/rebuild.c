@@ -214,6 +214,7 @@ bool rebuild_holds(struct session *s, const struct element *e)
         return false;
     }
     struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    entry->id = fate_id(s->cx, e->id);
     queue_append(&s->early, entry);
     count(s->cx->counters, METRIC_parked_stanzas);
     context_memory(s->cx, (int64_t)entry_cost(entry->n));

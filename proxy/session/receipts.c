@@ -286,6 +286,7 @@ static void send(struct session *s, struct request *req)
     uplink_write(s, buf_slice(&out));
     buf_free(&out);
     count(s->cx->counters, METRIC_receipts_proxy);
+    fate_tell(s, FATE_RECEIPT, &(struct entry){.id = fate_id(s->cx, id_of(req)), .number = req->number});
     req->ours = r->last;
     req->due = s->cx->clock->mono;
     if (session_confirms(s))

@@ -3,6 +3,7 @@
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
+#include "session/fates.h"
 #include "session/session.h"
 #include "store/kept.h"
 
@@ -242,15 +243,35 @@ struct fate {
     struct upstream_leg *up; /* to answer senders on; NULL: they get no answer */
     struct slice account;    /* empty: has no mailbox */
     uint64_t last_number;
-    bool purge;         /* nothing of it goes to the mailbox: the account is being purged */
-    struct queue *mail; /* where what goes to the mailbox is collected; NULL: it is put there */
+    bool purge;               /* nothing of it goes to the mailbox: the account is being purged */
+    enum close_reason reason; /* why its session has ended */
+    struct queue *mail;       /* where what goes to the mailbox is collected; NULL: it is put there */
     char sid[SID_SIZE];
 };
-void fate_meet(struct fate *f, struct entry *e);         /* takes it over */
-void expiry_keep(struct session *s);                     /* the store has them: their fate is to be kept */
-void expiry_keep_upto(struct session *s, uint64_t upto); /* of the unacked queue; above: into to_mail */
-void expiry_forget(struct session *s);                   /* as if they had never been there */
+void fate_meet(struct fate *f, struct entry *e); /* takes it over */
+void expiry_keep(struct session *s);             /* the store has them: their fate is to be kept */
+/* Of the unacked queue only those numbers; what is above goes into to_mail. */
+void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason);
+void expiry_forget(struct session *s); /* as if they had never been there */
 void expiry_spill(struct session *s, enum close_reason reason);
+/* fates.c: a stanza that has no id is not noted, nor is anything where there is no ring. */
+uint64_t fate_id(const struct context *cx, struct slice id); /* for entry.id */
+void fate_mark(const struct context *cx, struct entry *e);   /* the same, of one that came as bytes */
+void fate_mark_queue(const struct context *cx, const struct queue *q);
+void fate_note_step(struct session *s, enum fate_step step, const struct entry *e);
+void fate_note_of(struct context *cx, const char *sid, uint64_t leg, enum fate_step step, enum close_reason reason,
+                  const struct entry *e);
+static inline void fate_tell(struct session *s, enum fate_step step, const struct entry *e)
+{
+    if (e->id && s->cx->fates)
+        fate_note_step(s, step, e);
+}
+void fate_note_element(struct session *s, enum fate_step step, const struct element *e); /* that is not queued */
+static inline void fate_tell_element(struct session *s, enum fate_step step, const struct element *e)
+{
+    if (e->id.n && s->cx->fates)
+        fate_note_element(s, step, e);
+}
 /* parting.c */
 /* Takes the upstream leg over, and the client leg (or NULL) that is to be closed when the server has ended. */
 void parting_begin(struct session *s, struct client_leg *c, enum close_reason reason);

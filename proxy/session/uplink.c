@@ -95,11 +95,12 @@ static void break_deadlock(struct session *s)
 
 /* One that is not for the server counts like any other and is confirmed with those before it; nothing is kept of it
  * that could be sent again. */
-static void keep(struct session *s, const struct element *e, bool swallowed)
+static const struct entry *keep(struct session *s, const struct element *e, bool swallowed)
 {
     struct entry *entry = swallowed ? entry_copy(SLICE_NONE, s->cx->clock->wall)
                                     : entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     entry->secret = !swallowed && stanza_is_secret(e);
+    entry->id = fate_id(s->cx, e->id);
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);
@@ -108,6 +109,7 @@ static void keep(struct session *s, const struct element *e, bool swallowed)
     count(s->cx->counters, METRIC_unconfirmed_stanzas);
     count_add(s->cx->counters, METRIC_unconfirmed_bytes, (int64_t)entry_cost(entry->n));
     context_memory(s->cx, (int64_t)entry_cost(entry->n));
+    return entry;
 }
 
 static void note_presence(struct session *s, const struct element *e)
@@ -119,6 +121,16 @@ static void note_presence(struct session *s, const struct element *e)
     if (available != s->told.available)
         owner_set_available(s->cx->owner, s->sid, available);
     s->told.available = available;
+}
+
+/* While there is no upstream leg it waits to be repeated. */
+static void note_forwarded(struct session *s, const struct element *e, const struct entry *kept, bool swallowed)
+{
+    enum fate_step step = swallowed ? FATE_UP_SWALLOWED : s->up ? FATE_FORWARDED : FATE_RECEIVED;
+    if (kept && !swallowed)
+        fate_tell(s, step, kept);
+    else
+        fate_tell_element(s, step, e);
 }
 
 void session_from_client(struct session *s, const struct element *e)
@@ -134,9 +146,8 @@ void session_from_client(struct session *s, const struct element *e)
     s->stanzas_up++;
     bool swallowed = receipts_from_client(s, e) || setup_takes_reply(e);
     contacts_from_client(s->contacts, e);
-    if (is_managed(s))
-        keep(s, e, swallowed);
-    else
+    const struct entry *kept = is_managed(s) ? keep(s, e, swallowed) : NULL;
+    if (!kept)
         count(s->cx->counters, METRIC_up_relayed);
     if (e->kind != ELEMENT_MESSAGE) {
         setup_note(s, e, s->in.received);
@@ -152,6 +163,7 @@ void session_from_client(struct session *s, const struct element *e)
         context_relayed(s->cx, METRIC_relay_up, 0);
     if (!swallowed)
         uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+    note_forwarded(s, e, kept, swallowed);
     /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */
     bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
     if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
@@ -207,6 +219,7 @@ static void repeat(struct session *s, const struct entry *e)
     if (!e->n || is_done(s, e))
         return;
     count(s->cx->counters, METRIC_stanzas_repeated);
+    fate_tell(s, FATE_REPEATED, e);
     uplink_write(s, entry_slice(e));
 }
 
@@ -227,6 +240,8 @@ void uplink_confirmed(struct session *s, uint64_t upto)
     keeping_confirmed(s, upto);
     for (struct entry *e; (e = queue_take(&s->unconfirmed, upto));) {
         count(s->cx->counters, e->n ? METRIC_up_confirmed : METRIC_up_swallowed);
+        if (e->n)
+            fate_tell(s, FATE_CONFIRMED, e);
         count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
         count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
         linger(s, e);

@@ -188,6 +188,91 @@ def test_one_session_in_full(stub_scene):
     assert s.resume(client).jid
 
 
+# --- message
+
+
+def steps(s, stanza_id):
+    """direction, step and session of what `holdfastctl message` tells."""
+    told = json.loads(s.proxy.ctl("--json", "message", stanza_id))
+    assert told["id"] == stanza_id and told["other_nodes"] is False and told["left_out"] == 0
+    return [(step["direction"], step["step"], step["sid"]) for step in told["steps"]]
+
+
+def test_where_a_message_is(stub_scene):
+    s = stub_scene(sm_max="1s")
+    sender, receiver = s.login("a"), s.login("b")
+    receiver.presence()
+    of_sender, of_receiver = row_of(s, sender.jid)["sid"], row_of(s, receiver.jid)["sid"]
+    stanza_id = "a/b c?ü"
+    sender.message(receiver.jid, s.text(1), stanza_id)
+    sender.request()
+    s.legacy.session_of(receiver.jid).send(f"<message from='{sender.jid}' to='{receiver.jid}' type='chat' "
+                                           f"id='{stanza_id}'><body>{s.text(1)}</body></message>")
+    assert s.hear(receiver, 1) == [1]
+    assert steps(s, stanza_id) == [("uplink", "forwarded", of_sender), ("uplink", "confirmed", of_sender),
+                                   ("downlink", "queued", of_receiver), ("downlink", "written", of_receiver)]
+    receiver.cut()
+    eventually(lambda: rows(s, receiver.jid) == [], "the session has expired")
+    again = s.login("b", "again")
+    again.presence()
+    assert s.hear(again, 1) == [1]
+    again.ack()
+    s.wait_figure(1, "mailbox_fates_total", fate="delivered")
+    sid = row_of(s, again.jid)["sid"]
+    assert steps(s, stanza_id)[4:] == [("downlink", "mailbox", of_receiver), ("downlink", "fetched", sid),
+                                       ("downlink", "written", sid), ("downlink", "acked", sid)]
+    text = s.proxy.ctl("message", stanza_id)
+    lines = text.splitlines()
+    assert lines[0].split() == ["TIME", "DIRECTION", "STEP", "CLASS", "LEG", "NUMBER", "SID"] and len(lines) == 10
+    assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z  uplink     forwarded +message +\d+ +\d+  " + of_sender, lines[1])
+    assert "mailbox (expired)" in lines[5]
+    assert lines[9].startswith("This is what node ") and lines[9].endswith(" remembers.")
+    assert s.text(1) not in text and receiver.bare_jid not in text
+    status, _, error = s.proxy.ctl("message", "another", check=False)
+    assert status == 1 and "noted nothing" in error and "other nodes" not in error
+
+
+def test_messages_are_for_the_control_socket_alone(stub_scene):
+    s = stub_scene()
+    s.login().message("x@" + s.domain, s.text(1), "m1")
+    eventually(lambda: post(s, "/messages/m1", "GET")[0] == 200, "it is noted")
+    assert s.proxy.http("/messages/m1")[0] == 403
+    assert post(s, "/messages/m1")[0] == 405
+    assert post(s, "/messages/", "GET")[0] == 404
+    assert "m1" not in s.proxy.log()
+
+
+def test_the_oldest_steps_are_forgotten(stub_scene):
+    s = stub_scene(limits_fates=4, proxy_workers=1)
+    client = s.login()
+    for number in range(4):
+        client.message("x@" + s.domain, s.text(number), f"m{number}")
+        client.request()
+    assert [len(steps(s, f"m{number}")) for number in (2, 3)] == [2, 2]
+    status, _, error = s.proxy.ctl("message", "m0", check=False)
+    assert status == 1 and re.search(r"noted nothing .*; it remembers what passed since \d{4}-", error)
+    assert re.search(r" remembers of what passed since \d{4}-.*Z\.$", s.proxy.ctl("message", "m3"))
+    s.proxy.settings["limits.fates"] = 0
+    s.proxy.write_config()
+    s.proxy.ctl("reload")
+    client.message("x@" + s.domain, s.text(4), "m4")
+    client.request()
+    status, _, error = s.proxy.ctl("message", "m4", check=False)
+    assert status == 1 and "limits.fates is 0" in error
+    assert post(s, "/messages/m4", "GET")[0] == 409
+
+
+def test_an_id_that_many_use(stub_scene):
+    s = stub_scene(proxy_workers=2, sm_queue_stanzas=5000)
+    client = s.login()
+    s.legacy.session_of(client.jid).send(
+        f"<message from='x@{s.domain}' to='{client.jid}' id='1'><body>{s.text(1)}</body></message>" * 600)
+    s.hear(client, 600)
+    told = json.loads(s.proxy.ctl("--json", "message", "1"))
+    assert len(told["steps"]) == 500 and told["left_out"] == 700
+    assert "700 older steps are left out" in s.proxy.ctl("message", "1")
+
+
 # --- disconnect
 
 

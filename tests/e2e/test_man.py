@@ -112,15 +112,15 @@ def test_commands_and_options_are_those_of_holdfastctl():
              for option in re.findall(r"(?:^|Fl )(-?[a-zA-Z][a-z-]*)", head)}
     assert len(known) >= 10 and shown == known
     commands = re.findall(r"^  ([a-z]+) ", usage, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 7
     assert re.findall(r"^\.It Cm ([a-z]+)", text, re.M) == commands
 
 
 def test_orders_are_those_of_the_control_socket():
     source = (ROOT / "proxy" / "run" / "control_http.c").read_text()
-    taken = {head + ("SID" + tail if tail else "")
-             for head, tail in re.findall(r'^    \{"(/[a-z/]*)", (?:NULL|"(/[a-z]*)"), order_', source, re.M)}
-    assert len(taken) == 4
+    rows = re.findall(r'^    \{MHD_HTTP_METHOD_[A-Z]+, "(/[a-z/]*)", (?:NULL|"(/?[a-z]*)"), [a-z_]+\}', source, re.M)
+    taken = {head + ({"/sessions/": "SID", "/messages/": "ID"}.get(head, "") + tail) for head, tail in rows}
+    assert len(taken) == 5
     assert set(re.findall(r"^\.It Pa (/\S*)", part(CONTROL, "Without this program"), re.M)) == taken
     assert taken <= set(re.findall(r"(/[\w/]+)", (ROOT / "README.md").read_text()))
 

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/fates.h"
 #include "session/session.h"
 #include "store/memory.h"
 #include <inttypes.h>
@@ -71,6 +72,7 @@ struct world {
     struct settings settings;
     struct upstream_facts upstream;
     struct pacing pacing;
+    struct hash_key fates_key;
     struct memory_store *memory_store;
     struct owner *owner;
     _Atomic int64_t memory;
@@ -514,6 +516,7 @@ static inline void world_init(struct world *w)
         cx->store = memory_store_get(w->memory_store);
         cx->owner = w->owner;
         cx->parsers = parser_pool_new();
+        cx->fates = fates_new(&w->fates_key, 1000);
         cx->registry = registry_new();
         cx->upstream = &w->upstream;
         cx->pacing = &w->pacing;
@@ -698,6 +701,7 @@ static inline void world_free(struct world *w)
         assert_int_equal(registry_count(cx->registry), 0);
         registry_free(cx->registry);
         parser_pool_free(cx->parsers);
+        fates_free(cx->fates);
         timers_free(cx->timers);
         counters_free(cx->counters);
         buf_free(&cx->scratch);

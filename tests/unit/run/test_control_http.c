@@ -55,6 +55,13 @@ static enum control_result do_purge(void *ctx, struct slice jid, struct buf *out
     return note(ctx, out, what);
 }
 
+static enum control_result do_message(void *ctx, struct slice id, struct buf *out)
+{
+    char what[96];
+    snprintf(what, sizeof what, "message %.*s", SLICE_ARG(id));
+    return note(ctx, out, what);
+}
+
 static bool yes(void *ctx, struct buf *reasons)
 {
     (void)ctx;
@@ -86,7 +93,7 @@ static bool any_session(void *ctx, struct slice sid, struct buf *out)
 static struct stats_http *start(struct world *w, unsigned mode, char **error_r)
 {
     struct stats_source source = {w, yes, yes, some_text, some_text, no_sessions, any_session};
-    struct control_actions actions = {w, do_drain, do_reload, do_disconnect, do_purge};
+    struct control_actions actions = {w, do_drain, do_reload, do_disconnect, do_purge, do_message};
     return control_http_start(w->path, mode, &source, &actions, error_r);
 }
 
@@ -176,6 +183,20 @@ static void orders_reach_their_actions(void **state)
     }
     w->result = CONTROL_BEGUN;
     expect(w, "POST", "/drain", 202, "{\"n\":1}\n");
+}
+
+static void messages_are_read_here_alone(void **state)
+{
+    struct world *w = *state;
+    w->text = "\"n\":1";
+    expect(w, "GET", "/messages/a%2Fb%20c", 200, "{\"n\":1}\n");
+    assert_string_equal(w->did, "message a/b c");
+    w->did[0] = '\0';
+    expect(w, "POST", "/messages/1", 405, "{\"error\":\"this is for reading: GET it\"}\n");
+    assert_string_equal(w->did, "");
+    w->result = CONTROL_UNKNOWN;
+    w->text = "nothing";
+    expect(w, "GET", "/messages/1", 404, "{\"error\":\"nothing\"}\n");
 }
 
 static void what_was_not_done_has_an_error(void **state)
@@ -315,7 +336,7 @@ static void a_socket_that_listens_is_taken_over(void **state)
 {
     struct world *w = *state;
     struct stats_source source = {w, yes, yes, some_text, some_text, no_sessions, any_session};
-    struct control_actions actions = {w, do_drain, do_reload, do_disconnect, do_purge};
+    struct control_actions actions = {w, do_drain, do_reload, do_disconnect, do_purge, do_message};
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     char *error = NULL;
     stats_http_stop(w->http);
@@ -336,17 +357,12 @@ static void a_socket_that_listens_is_taken_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(orders_reach_their_actions),
-        T(what_was_not_done_has_an_error),
-        T(bad_orders_do_nothing),
-        T(it_reads_as_the_stats_port_does),
-        T(the_file_has_its_mode_and_goes_with_it),
-        T(a_live_socket_is_left_alone),
-        T(a_dead_one_is_replaced),
-        T(another_file_is_not_touched),
-        T(what_took_its_place_stays),
-        T(a_path_that_cannot_be_is_explained),
-        T(a_socket_that_listens_is_taken_over),
+        T(orders_reach_their_actions),         T(messages_are_read_here_alone),
+        T(what_was_not_done_has_an_error),     T(bad_orders_do_nothing),
+        T(it_reads_as_the_stats_port_does),    T(the_file_has_its_mode_and_goes_with_it),
+        T(a_live_socket_is_left_alone),        T(a_dead_one_is_replaced),
+        T(another_file_is_not_touched),        T(what_took_its_place_stays),
+        T(a_path_that_cannot_be_is_explained), T(a_socket_that_listens_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
