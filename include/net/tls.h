@@ -25,6 +25,11 @@ struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struc
 struct tls_context *tls_client_new(const char *ca, bool verify, char *const *hosts, char **error_r);
 /* Of a client context for another protocol than XMPP: no ALPN is offered, which such a peer might refuse. */
 void tls_forgo_alpn(struct tls_context *tls);
+/* Both ends prove that they know the key (of TLS_PSK_SIZE random bytes, copied) by TLS 1.3 with a pre-shared key; there
+ * are no certificates, names or tickets. Whoever does not know it fails in the handshake. */
+#define TLS_PSK_SIZE 32
+struct tls_context *tls_psk_server_new(const unsigned char key[TLS_PSK_SIZE]);
+struct tls_context *tls_psk_client_new(const unsigned char key[TLS_PSK_SIZE]);
 /* Transports that use it keep what they need; the caller's reference ends. NULL is fine. */
 void tls_free(struct tls_context *tls);
 

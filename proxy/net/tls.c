@@ -20,10 +20,11 @@ static const unsigned char ALPN_HTTP[] = "\x08http/1.1";
 struct tls_context {
     atomic_int refs;
     bool server;
-    bool verify;   /* client side */
-    bool no_alpn;  /* likewise */
-    char **hosts;  /* other names that the peer's certificate may be for; NULL-terminated, or NULL */
-    SSL_CTX **ctx; /* one per pair, the first is the default; a single one on the client side */
+    bool verify;        /* client side */
+    bool no_alpn;       /* likewise */
+    unsigned char *key; /* pre-shared; NULL: certificates */
+    char **hosts;       /* other names that the peer's certificate may be for; NULL-terminated, or NULL */
+    SSL_CTX **ctx;      /* one per pair, the first is the default; a single one on the client side */
     size_t n;
 };
 
@@ -212,6 +213,25 @@ void tls_forgo_alpn(struct tls_context *tls)
     tls->no_alpn = true;
 }
 
+static struct tls_context *psk_new(bool server, const unsigned char *key)
+{
+    struct tls_context *tls = tls_new(server, 1);
+    SSL_CTX *ctx = tls->ctx[tls->n++] = context_new(server ? TLS_server_method() : TLS_client_method());
+    tls->key = mem_copy(key, TLS_PSK_SIZE);
+    tls_psk_use(ctx, tls->key);
+    return tls;
+}
+
+struct tls_context *tls_psk_server_new(const unsigned char key[TLS_PSK_SIZE])
+{
+    return psk_new(true, key);
+}
+
+struct tls_context *tls_psk_client_new(const unsigned char key[TLS_PSK_SIZE])
+{
+    return psk_new(false, key);
+}
+
 struct tls_context *tls_ref(struct tls_context *tls)
 {
     if (tls)
@@ -226,6 +246,7 @@ void tls_free(struct tls_context *tls)
     for (size_t i = 0; i < tls->n; i++)
         SSL_CTX_free(tls->ctx[i]);
     free(tls->ctx);
+    mem_wipe_free(tls->key, TLS_PSK_SIZE);
     free_names(tls->hosts);
     free(tls);
 }
@@ -238,7 +259,7 @@ bool tls_is_server(const struct tls_context *tls)
 long long tls_expiry(const struct tls_context *tls, size_t pair)
 {
     struct tm tm;
-    if (!tls->server || pair >= tls->n ||
+    if (!tls->server || tls->key || pair >= tls->n ||
         ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(tls->ctx[pair])), &tm) != 1)
         return 0;
     return timegm(&tm);
@@ -275,6 +296,8 @@ SSL *tls_session_new(struct tls_context *tls, int fd, const char *name, enum tls
         return ssl;
     }
     SSL_set_connect_state(ssl);
+    if (tls->key)
+        return ssl;
     if (protocol == TLS_FOR_XMPP && !tls->no_alpn)
         SSL_set_alpn_protos(ssl, ALPN, ALPN_SIZE);
     if (tls->verify && !(name && *name))

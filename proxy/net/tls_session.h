@@ -22,6 +22,10 @@ void tls_tickets_serve(SSL_CTX *ctx);
 /* The keys that the context of that connection was made with. */
 struct tls_tickets *tls_tickets_of(SSL *ssl);
 
+/* tls_psk.c: has the context prove, and demand, that the other end knows the key, and nothing else. The key
+ * (TLS_PSK_SIZE bytes) must outlive the handshakes. */
+void tls_psk_use(SSL_CTX *ctx, const unsigned char *key);
+
 #define TLS_TEXT 256
 /* Why the last OpenSSL call failed; empties the thread's error queue. Returns out. */
 char *tls_error_text(char out[TLS_TEXT]);
