@@ -24,6 +24,10 @@ void owner_place_clear(struct owner_place *p);
 /* A session begins; strings are copied. proof may be NULL. */
 void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof);
 void owner_remove(struct owner *o, const char *sid); /* harmless when unknown */
+/* A worker is about to take the session over from another node. False: one has it already, or is about to; a second claim
+ * of this node would take it from the first. */
+bool owner_begin_claim(struct owner *o, const char *sid);
+void owner_end_claim(struct owner *o, const char *sid); /* behind owner_add, or it came to nothing */
 /* False when no such session lives here. */
 bool owner_find(struct owner *o, const char *sid, struct owner_place *place_r);
 

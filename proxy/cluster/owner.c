@@ -25,6 +25,7 @@ struct owner {
     pthread_mutex_t lock;
     struct map *places;   /* sid -> struct place */
     struct map *accounts; /* bare JID -> struct account */
+    struct map *claims;   /* sid -> anything: about to be taken over */
     size_t stranded;      /* places with a resource */
 };
 
@@ -34,6 +35,7 @@ struct owner *owner_new(void)
     pthread_mutex_init(&o->lock, NULL);
     o->places = map_new();
     o->accounts = map_new();
+    o->claims = map_new();
     return o;
 }
 
@@ -109,6 +111,23 @@ void owner_remove(struct owner *o, const char *sid)
     struct place *p = map_remove(o->places, slice_str(sid));
     if (p)
         forget(o, p);
+    pthread_mutex_unlock(&o->lock);
+}
+
+bool owner_begin_claim(struct owner *o, const char *sid)
+{
+    pthread_mutex_lock(&o->lock);
+    bool begins = !map_get(o->places, slice_str(sid)) && !map_get(o->claims, slice_str(sid));
+    if (begins)
+        map_put(o->claims, slice_str(sid), o);
+    pthread_mutex_unlock(&o->lock);
+    return begins;
+}
+
+void owner_end_claim(struct owner *o, const char *sid)
+{
+    pthread_mutex_lock(&o->lock);
+    map_remove(o->claims, slice_str(sid));
     pthread_mutex_unlock(&o->lock);
 }
 
@@ -198,6 +217,7 @@ void owner_free(struct owner *o)
 {
     map_each(o->places, free_place, o);
     map_free(o->places);
+    map_free(o->claims);
     map_free(o->accounts);
     pthread_mutex_destroy(&o->lock);
     free(o);

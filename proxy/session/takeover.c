@@ -80,6 +80,8 @@ static bool counts_as(const struct kept_place *p, uint32_t h, uint64_t *acked_r)
 
 /* ---- the claim ---- */
 
+/* Without its client, which has left meanwhile, it is a session of this node all the same: it waits here. Only a client
+ * that resumes it brings an upstream leg; whoever had it goes on with the old one until it finds itself fenced. */
 static void claimed(struct takeover *t, struct kept_claim *claim)
 {
     struct session *s = t->blank;
@@ -103,10 +105,15 @@ static void claimed(struct takeover *t, struct kept_claim *claim)
 static void on_claim(void *ctx, struct kept_claim *claim)
 {
     struct takeover *t = ctx;
+    struct context *cx = t->cx;
+    char sid[SID_SIZE];
+    memcpy(sid, t->sid, SID_SIZE);
     if (claim && claim->kept) {
         claimed(t, claim);
+        owner_end_claim(cx->owner, sid);
         return;
     }
+    owner_end_claim(cx->owner, sid);
     session_drop_blank(t->blank);
     t->blank = NULL;
     if (!claim)
@@ -123,6 +130,10 @@ static void on_claim(void *ctx, struct kept_claim *claim)
 
 static void claim(struct takeover *t)
 {
+    if (!owner_begin_claim(t->cx->owner, t->sid)) { /* for a client that has left, say: that one's answer comes first */
+        timers_arm(t->cx->timers, &t->timer, t->cx->clock->mono + LOOK_AGAIN);
+        return;
+    }
     t->blank = session_blank(t->cx);
     memcpy(t->blank->sid, t->sid, SID_SIZE);
     struct kept_origin origin = keeping_origin(t->blank, NULL);

@@ -167,12 +167,29 @@ static void test_threads(void **state)
     assert_false(owner_find_available(*state, romeo, &p));
 }
 
+/* One claim of a node at a time, and none of what it has. */
+static void test_claims(void **state)
+{
+    struct owner *o = *state;
+    assert_true(owner_begin_claim(o, sid('a')));
+    assert_false(owner_begin_claim(o, sid('a')));
+    assert_true(owner_begin_claim(o, sid('b')));
+    owner_end_claim(o, sid('b'));
+    assert_true(owner_begin_claim(o, sid('b')));
+    owner_add(o, sid('a'), 1, romeo, NULL);
+    owner_end_claim(o, sid('a'));
+    assert_false(owner_begin_claim(o, sid('a')));
+    owner_remove(o, sid('a'));
+    assert_true(owner_begin_claim(o, sid('a')));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_find),    TEST(test_the_oldest_detached_goes), TEST(test_available), TEST(test_no_account),
-        TEST(test_threads),
+        TEST(test_find),      TEST(test_the_oldest_detached_goes),
+        TEST(test_available), TEST(test_no_account),
+        TEST(test_threads),   TEST(test_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
