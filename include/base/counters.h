@@ -352,7 +352,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     R(SHUTDOWN, shutdown)                                                                          \
     R(FENCED, fenced)                   /* another node has taken the session over */              \
     R(RELEASED, released)               /* let go, for another node to take over */                \
-    R(STORE_AWAY, store_away)           /* a client that resumes what only the store knows */      \
+    R(STORE_AWAY, store_away)           /* only the store knows its session; or the lease ran out */ \
     R(INTERNAL, internal)
 
 #define CLOSE_REASON_ENUM_(upper, lower) CLOSE_##upper,

@@ -149,6 +149,43 @@ def test_acks_wait_while_redis_is_away(stub_cluster, stub, redis):
     eventually(lambda: s.proxy.readyz()[0], "/readyz is well again")
 
 
+def test_a_client_is_sent_away_when_redis_is_away_for_longer_than_the_session_may_live(stub_cluster, stub, redis):
+    """Other nodes, which may reach Redis, take the session for dead then."""
+    s = stub_cluster(nodes=1, sm_max="2s")
+    client = s.login()
+    s.say(client, "x@y", range(3))
+    acked(client)
+    redis.signal(signal.SIGSTOP)
+    try:
+        s.wait_figure(1, "legs_closed_total", leg="client", reason="store_away")
+        assert not any(element.is_end() for element in client.wait_closed()[1]), "it may resume"
+    finally:
+        redis.signal(signal.SIGCONT)
+
+
+def test_a_session_that_nobody_can_vouch_for_is_not_resumed(stub_cluster, stub, redis):
+    """Its node is dead, and Redis another run, which may have lost the newest: the client begins anew, and nothing of
+    what it was told turns out to be wrong."""
+    s = stub_cluster(sm_max="5s")
+    client = s.login()
+    client.presence()
+    s.say(client, "x@y", range(3))
+    acked(client)
+    s.wait_settled()
+    s.nodes[0].kill()
+    s.nodes[1].kill()
+    redis.ask("DEL", "hf:n:node0")  # it does not look alive any more
+    redis.kill()
+    redis.start()
+    s.nodes[1].start()
+    s.use(1)
+    late = s.authenticated()
+    failed = late.try_resume(client.sm_id, client.h_in)
+    assert failed.condition == "item-not-found"
+    assert s.figure("store_claims_total", result="stale") == 1
+    assert not late.closed
+
+
 def test_nothing_is_left_in_redis_that_never_ends(stub_cluster, stub, redis):
     s = stub_cluster(sm_max="5s")
     client = s.login()
