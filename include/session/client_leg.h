@@ -54,10 +54,11 @@ struct client_leg {
     enum client_phase phase;
     uint64_t number; /* in the logs: "leg" */
     usec born;
-    char sid[SID_SIZE];  /* in the logs, once it has a session */
-    bool header_sent;    /* a stream header of ours or the server's went out */
-    bool sent_too_large; /* an element beyond a limit */
-    bool presented;      /* counted in the gauge of its transport kind */
+    char sid[SID_SIZE];               /* in the logs, once it has a session */
+    bool header_sent;                 /* a stream header of ours or the server's went out */
+    bool sent_too_large;              /* an element beyond a limit */
+    enum transport_farewell farewell; /* what its transport is to say at the end, once that is known; else 0 */
+    bool presented;                   /* counted in the gauge of its transport kind */
     enum transport_kind counted_as;
     struct timer timer; /* limits.login_timeout */
     struct {

@@ -7,6 +7,8 @@
 #define IDLE_COST  (USEC_S / 20)
 #define IDLE_BURST (200 * IDLE_COST)
 
+#define EMPTY_CLOSE 2 /* bytes */
+
 static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *p, size_t n, int flags, void *user)
 {
     (void)flags;
@@ -57,6 +59,8 @@ static void on_frame(wslay_event_context_ptr ctx, const struct wslay_event_on_fr
     f->unread -= head_size(frame->payload_length);
     if (frame->opcode == WSLAY_BINARY_FRAME)
         refuse(f, WSLAY_CODE_UNSUPPORTED_DATA);
+    if (frame->opcode == WSLAY_CONNECTION_CLOSE && frame->payload_length == 1) /* half a code */
+        refuse(f, WSLAY_CODE_PROTOCOL_ERROR);
     if (!wslay_is_ctrl_frame(frame->opcode))
         f->fragmented = !frame->fin;
     if (!wslay_is_ctrl_frame(frame->opcode) && frame->payload_length)
@@ -117,7 +121,7 @@ void ws_frames_free(struct ws_frames *f)
     f->wslay = NULL;
 }
 
-/* wslay reads no more when it has had, or sent, a Close. */
+/* wslay reads no more when it has had, or sent, a Close. Where the head of a frame is wrong it gives no code. */
 static void note_end(struct ws_frames *f)
 {
     if (f->over || wslay_event_get_read_enabled(f->wslay))
@@ -125,6 +129,11 @@ static void note_end(struct ws_frames *f)
     f->over = true;
     f->broken = !wslay_event_get_close_received(f->wslay);
     f->code = f->broken ? wslay_event_get_status_code_sent(f->wslay) : wslay_event_get_status_code_received(f->wslay);
+    if (f->broken && f->code == WSLAY_CODE_NO_STATUS_RCVD) {
+        f->answers->n -= EMPTY_CLOSE;
+        f->code = WSLAY_CODE_PROTOCOL_ERROR;
+        ws_frame_close(f->answers, f->code);
+    }
 }
 
 void ws_frames_read(struct ws_frames *f, struct slice in, usec now, struct buf *messages, struct buf *answers)

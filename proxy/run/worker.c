@@ -23,7 +23,6 @@
 
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
 #define HEADER_TIMEOUT    (5 * USEC_S)  /* of the PROXY protocol; a lost packet is sent again within three */
-#define REQUEST_TIMEOUT   (10 * USEC_S) /* of an HTTP client */
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
@@ -338,6 +337,8 @@ static void on_web_over(void *ctx, enum web_end end, const char *detail)
     admission_leave(w->node->admission, a->counted_as);
     if (end != WEB_ANSWERED && end != WEB_PROBE) {
         count(w->cx.counters, metric[end]);
+        if (end == WEB_LATE)
+            count(w->cx.counters, METRIC_limit_login_timeout);
         if (context_may_tell(&w->cx))
             LOG(LOG_INFO, "no WebSocket", LF("peer", a->counted_as), LF("detail", detail));
     }
@@ -358,7 +359,8 @@ static void begin_web(struct worker *w, const struct arrival *a, const struct en
         free(copy);
         return;
     }
-    web_hold(w->web, a->fd, a->kind == PORT_WSS ? w->tls_server : NULL, REQUEST_TIMEOUT, told, &web_events, copy);
+    web_hold(w->web, a->fd, a->kind == PORT_WSS ? w->tls_server : NULL, w->cx.settings->limits.login_timeout, told,
+             &web_events, copy);
 }
 
 /* ---- those that speak XMPP from the beginning ---- */

@@ -118,8 +118,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     struct context *cx = c->leg.cx;
     struct session *s = c->session;
     bool asking = c->phase == CLIENT_RESUMING;
-    if (goodbye == GOODBYE_END && c->header_sent)
-        leg_write_end(&c->leg, farewell_of(c, reason));
+    /* over WebSocket a stream that was not opened can be closed all the same (RFC 7395 3.4) */
+    if (goodbye == GOODBYE_END && (c->header_sent || transport_is_framed(c->leg.transport)))
+        leg_write_end(&c->leg, c->farewell ? c->farewell : farewell_of(c, reason));
     enum log_level level = is_probe(c, reason) ? LOG_DEBUG : LOG_INFO;
     if (c->sid[0] || level == LOG_DEBUG || context_may_tell(cx))
         LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
@@ -170,6 +171,7 @@ void client_leg_fail(struct client_leg *c, enum close_reason reason, enum stream
         return;
     struct buf out = {0};
     struct session *s = c->session;
+    c->farewell = farewell_of(c, reason);
     if (s && c->phase == CLIENT_BOUND)
         session_say_last(s);
     if (!c->header_sent)

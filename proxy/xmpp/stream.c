@@ -317,7 +317,9 @@ static void on_end(void *ctx, const char *name)
     if (s->halt != HALT_NONE)
         return;
     size_t at = event_at(s), end = s->parser->event_end;
-    if (s->parser->builder.depth == 0)
+    if (s->parser->builder.depth == 0 && s->framed) /* the end tag of what primed the parser */
+        fail(s, STREAM_NOT_WELL_FORMED, "an end tag has no start tag");
+    else if (s->parser->builder.depth == 0)
         halt(s, HALT_CLOSED, end);
     else if (element_builder_end(&s->parser->builder, at, end))
         deliver(s);

@@ -204,7 +204,3 @@ class WebSocketClient(RawClient):
         how, _ = self.wait_closed(timeout)
         assert how == "fin", how
         return self.frames.close_code
-
-
-__all__ = ["BINARY", "CLOSE", "CONTINUATION", "NS_FRAMING", "PING", "PONG", "TEXT", "Frames", "WebSocketClient",
-           "close_payload", "frame"]
