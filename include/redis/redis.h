@@ -101,6 +101,9 @@ struct redis_promise {
 };
 void redis_promise(const struct redis *r, struct redis_promise *out);
 
+/* Whether PUBSUB NUMSUB tells how many listen to a channel. In a cluster each server knows its own listeners only. */
+bool redis_counts_listeners(const struct redis *r);
+
 /* Bytes of commands that are not answered, written or not, over all servers. */
 size_t redis_backlog(const struct redis *r);
 /* Why it cannot be written to, wholly or in part, a text for /readyz; NULL: it can. A configuration fault that commands

@@ -150,6 +150,11 @@ void redis_eval(struct redis *r, unsigned slot, struct redis_script *script, siz
     send_command(r, c);
 }
 
+bool redis_counts_listeners(const struct redis *r)
+{
+    return !r->cluster;
+}
+
 size_t redis_backlog(const struct redis *r)
 {
     size_t n = 0;

@@ -14,6 +14,7 @@ struct look {
     /* what the session's keys have told, until its owner's life sign is read */
     struct kept_place place;
     char *owner, *account, *proof;
+    bool deaf; /* its owner does not listen any more */
 };
 
 static void answer_look(struct look *l, const struct kept_place *p)
@@ -48,15 +49,31 @@ static void on_sign(void *ctx, enum redis_answer a, const struct redisReply *rep
 {
     struct look *l = ctx;
     struct slice sign = reply_text(reply), boot = slice_str(l->place.boot);
-    l->place.alive = a == REDIS_DONE && slice_starts(sign, boot) && sign.n > boot.n && sign.p[boot.n] == ' ';
+    bool signs = a == REDIS_DONE && slice_starts(sign, boot) && sign.n > boot.n && sign.p[boot.n] == ' ';
+    l->place.alive = signs && !l->deaf;
     answer_look(l, &l->place);
     job_done(&l->job);
 }
 
+/* [channel, how many listen] */
+static void on_listeners(void *ctx, enum redis_answer a, const struct redisReply *reply)
+{
+    struct look *l = ctx;
+    l->deaf = a == REDIS_DONE && reply_count(reply) == 2 && reply_number(reply_at(reply, 1)) == 0;
+}
+
+/* The sign of a node that was killed lasts for seconds, its subscription ends with its connections. */
 static void ask_sign(struct look *l)
 {
     char *key = mem_printf("hf:n:%s", l->place.node);
     struct args a;
+    if (redis_counts_listeners(l->job.s->redis)) {
+        args_begin(&a);
+        args_str(&a, "PUBSUB");
+        args_str(&a, "NUMSUB");
+        args_str(&a, key); /* the channel has the key's name */
+        store_send(l->job.s, redis_slot(slice_str(key)), &a, on_listeners, l);
+    }
     args_begin(&a);
     args_str(&a, "GET");
     args_str(&a, key);

@@ -55,6 +55,7 @@ class Member:
         self.spoken = collections.Counter()     # listener -> messages said to it
         self.stanza_of = {}                 # (listener, number of the message) -> number of the stanza
         self.spoken_at = {}                 # the same -> monotonic time
+        self.repeats = []                   # (monotonic time, first, last number) of what it sent again at a resumption
 
     @property
     def bare_jid(self):
@@ -213,6 +214,8 @@ class Member:
         self._covered(int(answer["h"]))
         self.resumed_at.append(time.monotonic())
         self.attached = True
+        if self.unacked:
+            self.repeats.append((self.resumed_at[-1], self.unacked[0][0], self.unacked[-1][0]))
         for _, xml in self.unacked:
             self.writer.write(xml.encode())
         self._request()
