@@ -147,7 +147,7 @@ e2e: $(PROGRAMS)
 
 # Nodes are killed under load, one at a time.
 chaos: $(PROGRAMS)
-	@$(MAKE) --no-print-directory e2e HOLDFAST_CHAOS_SECONDS=120 HOLDFAST_CHAOS_CLIENTS=200 T=-ktest_failover JOBS=1
+	@$(MAKE) --no-print-directory e2e HOLDFAST_CHAOS_SECONDS=120 HOLDFAST_CHAOS_CLIENTS=200 T="-k \"test_failover or test_redis_trouble\"" JOBS=1
 
 fuzz: $(if $(TARGET),$(FUZZ)/fuzz_$(TARGET:fuzz_%=%),$(FUZZ_BIN))
 	@$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $^
@@ -210,7 +210,7 @@ help:
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
-	@echo "make chaos       200 clients, two and three nodes that are killed in turn, for two minutes each"
+	@echo "make chaos       200 clients, two and three nodes that are killed in turn, a Redis in trouble; two minutes each"
 	@echo "make bench       what a message, a session, a login costs, beside HAProxy, Prosody, ejabberd; QUICK=1, ROWS=a,b"
 	@echo "make bench-profile  where the time goes: TOOL=perf or callgrind"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"

@@ -17,7 +17,7 @@ import traceback
 
 from machine import Company, describe
 from table import put_between_markers, Results
-from targets import BINARY, Fault, Legacy, ROOT, TARGETS
+from targets import BINARY, Fault, KINDS, Legacy, ROOT, TARGETS
 
 README = ROOT / "bench" / "README.md"
 PLACE = BINARY.parent / "bench"
@@ -42,6 +42,8 @@ class Sizes:
         self.flat = (5, 50) if quick else (10, 100, 1000, 4900)
         self.rate, self.open_ms = 1000, 300 if quick else 2000
         self.quiet_rate, self.quiet_ms = 500, 200 if quick else 2000
+        self.takeovers = (10, 10) if quick else (100, 100)  # with the stub, and with a real server
+        self.orphans = 60 if quick else 5000
         self.counted_ms, self.counted_rounds = (300, 1) if quick else (3000, 3)
 
 
@@ -89,7 +91,7 @@ class Bench:
         `digits`: nanoseconds in the unit."""
         values, parts = {}, {}
         for name, several in answers.items():
-            each = [{process: answer["cpu"][process] / answer[count] / digits for process in TARGETS[name].measured}
+            each = [{process: answer["cpu"][process] / answer[count] / digits for process in KINDS[name].measured}
                     for answer in several if answer[count]]
             if not each:
                 raise Fault(f"{label}: {name} did nothing")
@@ -99,12 +101,12 @@ class Bench:
         for what, choose in (("cycles", min), ("instructions", statistics.median)):
             if all(what in answer for several in answers.values() for answer in several):
                 self.results.add(f"{what}, thousands a {count.rstrip('s')}", label, {
-                    name: choose([sum(answer[what][process] for process in TARGETS[name].measured) / answer[count] / 1000
+                    name: choose([sum(answer[what][process] for process in KINDS[name].measured) / answer[count] / 1000
                                   for answer in several]) for name, several in answers.items()})
 
 
 def start(closing, names, **options):
-    return {name: closing.enter_context(TARGETS[name](**options)) for name in names}
+    return {name: closing.enter_context(KINDS[name](**options)) for name in names}
 
 
 def median_of(answers, figure):
@@ -336,7 +338,70 @@ def counted_round(load, pid, size, ms):
     return sum(int(line[-1].replace(",", "")) for line in lines if line[:1] == ["Th"]) / messages
 
 
-ALONE = {"flat": flat, "idle": idle, "neighbours": neighbours, "instructions": instructions}
+def durability(bench):
+    """What it costs to have each stanza in Redis before it is acked."""
+    sizes = bench.sizes
+    with contextlib.ExitStack() as closing:
+        targets = start(closing, ("holdfast", "holdfast+redis"))
+        loads = {name: one.load(100) for name, one in targets.items()}
+        for load in loads.values():
+            load.ensure(100)
+        for in_flight in (1, 16):
+            with bench.watching(targets, loads):
+                answers = bench.rounds("durability", loads, ("pairs", 50, 100, in_flight, sizes.warm, sizes.ms))
+            bench.costs("µs a message, kept in memory and in Redis", title_of(50, 100, in_flight), answers, "messages", 1e3)
+
+
+def takeover(bench):
+    """From the connection to another node to its <resumed/>, one client at a time."""
+    kinds = ("nodes", "nodes+prosody")
+    delays = {}
+    with contextlib.ExitStack() as closing:
+        for target, count in zip(start(closing, kinds).values(), bench.sizes.takeovers):
+            load = target.load(count)
+            load.ensure(count)
+            for turn in range(bench.sizes.few):
+                moved(bench, delays, target, load, count, "its node lives", 1)
+                target.kill(1, load, count)
+                moved(bench, delays, target, load, count, "its node was killed", 0)
+                target.start_again(1)
+    for case in ("its node was killed", "its node lives"):
+        for key, label in (("p50", "p50"), ("p99", "p99"), ("resume_p50", "p50 from <resume/>"),
+                           ("resume_p99", "p99 from <resume/>")):
+            bench.results.add("takeover, ms from the client's connection to <resumed/>", f"{case}: {label}",
+                              {name: statistics.median(delays[name, case, key]) / 1000 for name in kinds})
+
+
+def moved(bench, delays, target, load, count, case, to):
+    answer = load.ask("move", 0, count, 1, target.ports[to])
+    bench.raw.append({"row": "takeover", "target": target.name, "case": case} | answer)
+    if answer["resumed"] != count:
+        raise Fault(f"{target.name}, {case}: not all sessions were resumed: {answer}")
+    for key in ("p50", "p99", "resume_p50", "resume_p99"):
+        delays.setdefault((target.name, case, key), []).append(answer[key])
+
+
+def adoption(bench):
+    """A node dies, and all its clients are at another one's door at the same moment."""
+    count = bench.sizes.orphans
+    with contextlib.ExitStack() as closing:
+        target, = start(closing, ("nodes",)).values()
+        load = target.load(count)
+        load.ensure(count, 20)
+        target.kill(0, load, count)
+        answer = load.ask("move", 0, count, count, target.ports[1])
+        met = target.most_connections()
+    bench.raw.append({"row": "adoption", "connections a second": met} | answer)
+    if answer["resumed"] != count:
+        raise Fault(f"not all sessions were resumed: {answer}")
+    group = f"{count:,} sessions of a killed node, all clients at another one's door at once"
+    bench.results.add(group, "seconds until the last is resumed", {"nodes": answer["seconds"]})
+    bench.results.add(group, "connections that broke before and were tried again", {"nodes": answer["retries"]})
+    bench.results.add(group, "connections that the server met in a second, at most", {"nodes": met})
+
+
+ALONE = {"flat": flat, "idle": idle, "neighbours": neighbours, "durability": durability, "takeover": takeover,
+         "adoption": adoption, "instructions": instructions}
 
 
 # ---- the run ----
@@ -363,16 +428,36 @@ def goals(results):
         own, other = ratio("processor time, µs a message, all sessions busy", sessions[-1], sessions[0])
         rows.append((f"a message with {sessions[-1]} against {sessions[0]}", "grows as HAProxy's, 10 % more at most",
                      f"{own:.2f} × (HAProxy {other:.2f} ×)", own <= 1.1 * other))
+    rows += goals_of_redis(results)
     if not rows:
         return "(none of the rows that the goals are about)"
     lines = ["| goal | wanted | measured | |", "| --- | --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} | {'met' if met else '**not met**'} |" for a, b, c, met in rows])
 
 
+def goals_of_redis(results):
+    rows = []
+    cost = next((line for line in results.lines if "in memory and in Redis" in line.group), None)
+    if cost:
+        proxy = cost.parts["holdfast+redis"]["holdfast"] / cost.values["holdfast"]
+        stanza = cost.parts["holdfast+redis"]["redis"] / 2  # each message is one from a client and one to a client
+        rows += [("processor time of Holdfast with Redis", "at most 1.5 × that with memory", f"{proxy:.2f} ×", proxy <= 1.5),
+                 ("processor time of Redis", "at most 3 µs a stanza", f"{stanza:.2f} µs", stanza <= 3)]
+    for line in results.lines:
+        if line.group.startswith("takeover") and line.label == "its node was killed: p50 from <resume/>":
+            own = line.values["nodes"]
+            rows.append(("takeover without the login, in front of the stub", "p50 below 5 ms", f"{own:.2f} ms", own < 5))
+        if line.label.startswith("connections that the server met"):
+            met = line.values["nodes"]
+            rows.append(("logins a second at the server while all come back from a killed node",
+                         "at most proxy.login_rate, 500, and a burst of 50", f"{met:,.0f}", met <= 550))
+    return rows
+
+
 def report(bench):
     company = [f"While something was measured, others took {100 * statistics.median(bench.company):.0f} % of the "
                f"processors (median of the rows; at most {100 * max(bench.company):.0f} %)."] if bench.company else []
-    titles = {name: kind.title for name, kind in TARGETS.items()}
+    titles = {name: kind.title for name, kind in KINDS.items()}
     verdict = [] if bench.sizes.quick else [goals(bench.results)]  # small sizes say nothing
     return "\n\n".join(["\n".join(f"- {line}" for line in describe(BINARY)), *company, *verdict,
                         bench.results.tables(titles)])

@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from certs import Authority  # noqa: E402
-from proxy import BINARY, Proxy  # noqa: E402
+from proxy import BINARY, Proxy, settings_of  # noqa: E402
+from redis_server import RedisServer  # noqa: E402
 import servers  # noqa: E402
 
 PROGRAMS = BINARY.parent / "bench"
@@ -162,9 +163,17 @@ class Target:
         wait_for_port(port, self._run("stub", [PROGRAMS / "bench-stub", port, DOMAIN], core))
         return port
 
-    def _holdfast(self, upstream):
+    def _redis(self):
+        """Appends all to its file and syncs that each second, as one that is to keep something does."""
+        with on_core(MEASURED):
+            self.redis = RedisServer().start()
+        self._closing.callback(self.redis.remove)
+        self.pids["redis"] = self.redis.process.pid
+        return self.redis.url
+
+    def _holdfast(self, upstream, **more):
         """The defaults, but one worker; what would limit clients that share an address is off by default."""
-        settings = {"proxy.workers": 1, "log.level": "info", "tls.required": "yes"}
+        settings = {"proxy.workers": 1, "log.level": "info", "tls.required": "yes"} | settings_of(more)
         binary = None
         if self.under:
             binary = self.directory / "holdfast"
@@ -226,6 +235,54 @@ class Holdfast(Target):
 
     def start(self):
         self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}")
+
+
+class HoldfastRedis(Target):
+    name, title = "holdfast+redis", "Holdfast + Redis"
+    measured = ("holdfast", "redis")
+    most = 9800
+
+    def start(self):
+        self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}", store_url=self._redis())
+
+
+class Nodes(Target):
+    """Two nodes with one Redis, in front of a stub. What they cost is not watched: they are killed."""
+
+    name, title = "nodes", "two nodes, Redis, stub"
+    most = 9800
+
+    def start(self):
+        self._nodes(f"127.0.0.1:{self._stub(REST)}")
+
+    def _nodes(self, upstream):
+        url = self._redis()
+        self.nodes, self.ports = [], []
+        for number in range(2):
+            self.ports.append(self._holdfast(upstream, store_url=url, proxy_node=f"node{number}"))
+            self.nodes.append(self.proxy)
+        self.port = self.ports[0]
+        self.pids = {}
+
+    def kill(self, number, load, count):
+        """Without a moment to notice that its clients are gone; when Redis has all of their sessions."""
+        deadline = time.monotonic() + START_SECONDS
+        while len(self.redis.keys("hf:{*}:s:*")) < count:
+            if time.monotonic() > deadline:
+                raise Fault("the sessions are not in Redis")
+            time.sleep(0.05)
+        self.nodes[number].signal(signal.SIGSTOP)
+        load.ask("cut", 0, count)
+        self.nodes[number].kill()
+
+    def start_again(self, number):
+        with on_core(MEASURED):
+            self.nodes[number].start()
+
+    def most_connections(self):
+        """That the stub has met in any second but the last."""
+        told = (self.directory / "stub.log").read_text()
+        return max([int(line.split()[0]) for line in told.splitlines() if line.endswith(" connections")], default=0)
 
 
 class Legacy(Target):
@@ -306,5 +363,20 @@ class EjabberdBehind(Legacy):
     modern, measured = False, ("holdfast", "ejabberd")
 
 
+class NodesBefore(Nodes):
+    """The same in front of a real server."""
+
+    name, title = "nodes+prosody", "two nodes, Redis, Prosody"
+
+    def start(self):
+        accounts = [servers.Server.account(number) for number in range(Legacy.most)]
+        with on_core(REST):
+            server = PatientProsody(directory=self.directory / "server", accounts=accounts, domain=DOMAIN)
+            self._closing.callback(server.remove)
+            server.start()
+        self._nodes(server.upstream)
+
+
 TARGETS = {one.name: one for one in (Stub, HAProxy, Holdfast, ProsodyAlone, ProsodyBehind, EjabberdAlone,
                                      EjabberdBehind)}
+KINDS = TARGETS | {one.name: one for one in (HoldfastRedis, Nodes, NodesBefore)}  # those of single rows, too

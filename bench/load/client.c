@@ -1,5 +1,6 @@
 #include "load/client.h"
 #include "base/mem.h"
+#include "common/sockets.h"
 #include "load/load.h"
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -20,6 +21,7 @@ static void open_stream(struct client *c)
 void client_login(struct client *c)
 {
     struct load *l = c->load;
+    c->began = now_ns();
     link_connect(&c->link, l->epoll, c, l->port, l->tls == TLS_DIRECT ? l->ssl : NULL);
     c->state = l->tls == TLS_STARTTLS ? CLIENT_OPENING : CLIENT_SECURE;
 }
@@ -104,6 +106,7 @@ static void bind_or_resume(struct client *c, struct slice features)
     if (c->previd) {
         buf_printf(&c->link.out, "<resume xmlns='urn:xmpp:sm:3' h='%" PRIu32 "' previd='%s'/>", c->got, c->previd);
         c->state = CLIENT_RESUME;
+        c->asked = now_ns();
         return;
     }
     c->enabled = false;
@@ -154,6 +157,8 @@ static void take_resumed(struct client *c, struct slice resumed)
         return;
     }
     c->load->resumed++;
+    if (c->load->on_resumed)
+        c->load->on_resumed(c->load, c);
     ready(c);
 }
 

@@ -27,14 +27,15 @@ struct client {
     unsigned account; /* userN */
     enum client_state state;
     char *jid, *previd;
-    bool enabled;         /* stream management */
-    bool attacker;        /* answers nothing, and acks to it are not compared */
-    uint32_t got, sent;   /* stanzas on this session since <enable/> */
-    uint32_t acked;       /* of those sent, by the server's own word */
-    uint32_t unasked;     /* sent since the last <r/> */
-    uint32_t last_number; /* of the messages that came */
-    uint32_t next_number; /* of the next message of its own */
-    struct list dirty;    /* in load.dirty: has something to write */
+    bool enabled;          /* stream management */
+    bool attacker;         /* answers nothing, and acks to it are not compared */
+    uint32_t got, sent;    /* stanzas on this session since <enable/> */
+    uint32_t acked;        /* of those sent, by the server's own word */
+    uint32_t unasked;      /* sent since the last <r/> */
+    uint32_t last_number;  /* of the messages that came */
+    uint32_t next_number;  /* of the next message of its own */
+    struct list dirty;     /* in load.dirty: has something to write */
+    uint64_t began, asked; /* when it connected, and when it asked for the old session (now_ns) */
 };
 
 extern const struct link_upcalls client_upcalls;

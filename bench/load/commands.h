@@ -17,6 +17,8 @@ struct command {
 void command_login(struct load *l, char **arguments, struct buf *out);
 void command_logout(struct load *l, char **arguments, struct buf *out);
 void command_storm(struct load *l, char **arguments, struct buf *out);
+void command_cut(struct load *l, char **arguments, struct buf *out);
+void command_move(struct load *l, char **arguments, struct buf *out);
 /* traffic.c */
 void command_pairs(struct load *l, char **arguments, struct buf *out);
 void command_open(struct load *l, char **arguments, struct buf *out);

@@ -26,6 +26,7 @@ struct load {
     /* what the command under way does with a message; and when a link is lost unasked */
     void (*on_message)(struct load *l, struct client *c, struct slice message);
     bool (*on_lost)(struct load *l, struct client *c); /* true: it was to be expected */
+    void (*on_resumed)(struct load *l, struct client *c);
     void *command;
 
     unsigned ready, resumed, left; /* clients that reached CLIENT_READY, by resumption, and that left; only grow */

@@ -29,6 +29,8 @@ static const struct command commands[] = {
     {"login", "FIRST COUNT AT_ONCE", 3, command_login},
     {"logout", "FIRST COUNT", 2, command_logout},
     {"storm", "FIRST COUNT", 2, command_storm},
+    {"cut", "FIRST COUNT", 2, command_cut},
+    {"move", "FIRST COUNT AT_ONCE PORT", 4, command_move},
     {"pairs", "PAIRS BODY IN_FLIGHT WARM_MS MS", 5, command_pairs},
     {"open", "PAIRS BODY RATE WARM_MS MS", 5, command_open},
     {"slow", "PAIRS BODY", 2, command_slow},

@@ -1,6 +1,7 @@
 #include "load/report.h"
 #include "base/mem.h"
 #include "common/sockets.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 void report_number(struct buf *out, const char *name, double value)
@@ -51,7 +52,7 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-void report_percentiles(struct buf *out, struct samples *s)
+void report_percentiles(struct buf *out, const char *prefix, struct samples *s)
 {
     static const struct {
         const char *name;
@@ -62,6 +63,8 @@ void report_percentiles(struct buf *out, struct samples *s)
     qsort(s->values, s->count, sizeof(*s->values), compare);
     for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         unsigned long at = (unsigned long)(rows[i].part * (double)s->count);
-        report_number(out, rows[i].name, (double)s->values[at < s->count ? at : s->count - 1] / 1000);
+        char name[32];
+        snprintf(name, sizeof(name), "%s%s", prefix, rows[i].name);
+        report_number(out, name, (double)s->values[at < s->count ? at : s->count - 1] / 1000);
     }
 }

@@ -17,7 +17,7 @@ struct samples {
 };
 
 void samples_add(struct samples *s, uint64_t value);
-/* p50, p99, p99.9 and the largest, in microseconds; sorts the pile. */
-void report_percentiles(struct buf *out, struct samples *s);
+/* p50, p99, p99.9 and the largest, in microseconds, with `prefix` ahead of their names; sorts the pile. */
+void report_percentiles(struct buf *out, const char *prefix, struct samples *s);
 
 #endif

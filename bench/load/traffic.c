@@ -151,6 +151,6 @@ void command_open(struct load *l, char **arguments, struct buf *out)
     report_number(out, "messages", (double)(t.received - before));
     report_costs(out, &l->watch, &begin, &end);
     end_traffic(l, &t, out);
-    report_percentiles(out, &t.delays);
+    report_percentiles(out, "", &t.delays);
     free(t.delays.values);
 }

@@ -4,6 +4,7 @@
 #include "stub/stub.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -24,11 +25,24 @@ static void watch(struct peer *p, int operation, uint32_t events)
         die("epoll_ctl: %m");
 }
 
+static void count_connection(struct stub *s)
+{
+    uint64_t second = now_ns() / NS;
+    if (s->second != second) {
+        printf("%u connections\n", s->connections);
+        fflush(stdout);
+        s->second = second;
+        s->connections = 0;
+    }
+    s->connections++;
+}
+
 static void accept_all(struct stub *s)
 {
     int fd;
     while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct peer *p = MEM_NEW(struct peer);
+        count_connection(s);
         p->stub = s;
         p->fd = fd;
         list_init(&p->dirty);

@@ -29,6 +29,8 @@ struct stub {
     struct list dirty;
     unsigned long long streams; /* for ids */
     char *buffer;
+    uint64_t second; /* of the last connection, and how many it has had: told on stdout when it is over */
+    unsigned connections;
 };
 
 /* xmpp.c: what one item of a peer's stream asks for. */
