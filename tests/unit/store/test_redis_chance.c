@@ -1,5 +1,6 @@
-/* Anything in any order: stanzas, acks, lost answers, refusals, outages, owners that die. What was told as committed is
- * what the next owner finds. A seed that fails is run alone by SEED=n. */
+/* Anything in any order: stanzas, acks, lost answers, refusals, outages, owners that die, or sleep through it. What was
+ * told as committed is what the next owner finds; what an owner that wakes up alone has comes out of the mailbox, once.
+ * A seed that fails is run alone by SEED=n. */
 #include "redis_scene.h"
 
 #define SEEDS 150
@@ -12,12 +13,22 @@ struct world {
     uint64_t acked;    /* by the client */
     uint64_t released; /* uplink: confirmed by the server; a trim may come late, and be true */
     uint32_t random;
+    unsigned stanzas; /* no two are alike */
 };
 
 static uint32_t chance(struct world *w, uint32_t below)
 {
     w->random = w->random * 1664525 + 1013904223;
     return (w->random >> 8) % below;
+}
+
+static void add_some(struct world *w, struct owner *o, enum kept_queue which, unsigned n)
+{
+    while (n--) {
+        char text[32];
+        snprintf(text, sizeof text, "<stanza-%u/>", ++w->stanzas);
+        owner_add_entry(o, which, stanza(text, CLASS_KEEP, NULL));
+    }
 }
 
 static void release_some(struct world *w, enum kept_queue which)
@@ -70,7 +81,53 @@ static void check_promise(struct world *w, const struct owner *dead, const struc
     }
 }
 
-/* The owner dies, with what was on its way; another node takes over. */
+/* How often that stanza is in the mailbox. */
+static int mails(const struct taken *t, const struct entry *e)
+{
+    int n = 0;
+    for (const struct entry *m = t->first; m; m = m->next)
+        n += slice_eq(entry_slice(m), entry_slice(e));
+    return n;
+}
+
+/* The old owner was not dead: it finds out, and saves what the next one has not. */
+static void wake_up(struct world *w, struct owner *old, const struct owner *next, uint64_t h)
+{
+    adapter_fault(old->node->r, FAULT_NONE, "", 0);
+    adapter_fault(next->node->r, FAULT_NONE, "", 0);
+    connect_again(old->node);
+    connect_again(next->node);
+    add_some(w, old, KEPT_DOWN, 1);
+    run_for(w->f, 10 * USEC_S);
+    assert_int_equal(old->fenced, 1);
+    struct owner shadow = {0};
+    for (const struct entry *e = old->q[KEPT_DOWN].first; e; e = e->next)
+        queue_append(&shadow.q[KEPT_DOWN], entry_copy(entry_slice(e), 0));
+    uint64_t before = old->q[KEPT_DOWN].last_number - old->q[KEPT_DOWN].count, upto = old->fenced_upto;
+    if (chance(w, 2))
+        adapter_fault(old->node->r, FAULT_ANSWER_LOST, "spill", 0);
+    owner_spill(old);
+    run(w->f);
+    struct taken first = take(w->f, next->node, BOX_MAIL, SID); /* and it leaves the mailbox */
+    for (const struct entry *e = first.first; e; e = e->next)
+        next->node->s->ops->box_done(next->node->s, BOX_MAIL, SLICE_LIT(ROMEO), slice_str(e->origin));
+    run(w->f);
+    connect_again(old->node);
+    run_for(w->f, 10 * USEC_S);
+    struct taken second = take(w->f, next->node, BOX_MAIL, SID);
+    assert_int_equal(second.n, 0);
+    for (const struct entry *e = shadow.q[KEPT_DOWN].first; e; e = e->next) {
+        uint64_t number = e->number + before;
+        const struct entry *its = find(&next->q[KEPT_DOWN], number);
+        bool taken = number <= h || (its && slice_eq(entry_slice(its), entry_slice(e)));
+        assert_int_equal(taken, number <= upto);
+        assert_int_equal(mails(&first, e), taken ? 0 : 1);
+    }
+    drop(&first);
+    owner_free(&shadow);
+}
+
+/* The owner dies, with what was on its way, or sleeps; another node takes over. */
 static void change_owner(struct world *w)
 {
     struct owner *dead = w->o, *next = MEM_NEW(struct owner);
@@ -81,8 +138,11 @@ static void change_owner(struct world *w)
         free(next);
         return;
     }
-    dead->node->s->kept->free(dead->k);
-    dead->k = NULL;
+    bool sleeps = chance(w, 2);
+    if (!sleeps) {
+        dead->node->s->kept->free(dead->k);
+        dead->k = NULL;
+    }
     uint64_t most = dead->q[KEPT_DOWN].last_number < dead->reserved ? dead->q[KEPT_DOWN].last_number : dead->reserved;
     uint64_t h = w->acked + (most > w->acked ? chance(w, (uint32_t)(most - w->acked) + 1) : 0);
     uint64_t last = 0;
@@ -100,6 +160,8 @@ static void change_owner(struct world *w)
     if (next->q[KEPT_UP].first)
         assert_true(next->q[KEPT_UP].first->number - 1 <= w->released);
     w->acked = h;
+    if (sleeps)
+        wake_up(w, dead, next, h);
     owner_free(dead);
     free(dead);
     w->o = next;
@@ -115,7 +177,7 @@ static void step(struct world *w)
     case 1:
     case 2:
     case 3:
-        owner_add(w->o, (enum kept_queue)chance(w, 2), 1 + (int)chance(w, 5));
+        add_some(w, w->o, (enum kept_queue)chance(w, 2), 1 + chance(w, 5));
         break;
     case 4:
         release_some(w, KEPT_DOWN);
