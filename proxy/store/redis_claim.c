@@ -101,7 +101,7 @@ static void take_place(struct look *l, const struct redisReply *reply)
         .high_water = reply_number(reply_at(reply, 3)),
         .acked = reply_number(reply_at(reply, 6)),
         .stale = reply_number(reply_at(reply, 8)) != 0,
-        .unsettled = now_mono(s) < s->calm_at,
+        .unsettled = now_mono(s) < store_calm_at(s, l->job.slot),
         .account = l->account,
         .proof = sealed_proof.n ? l->proof : NULL,
     };

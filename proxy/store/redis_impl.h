@@ -25,6 +25,11 @@
 #define MARK_SIZE 17 /* 16 hex digits and NUL */
 #define PAGE      200
 
+struct calming {
+    unsigned first, last;
+    usec until;
+};
+
 struct redis_store {
     struct store store; /* first: a struct store * is a struct redis_store * */
     struct redis_store_options o;
@@ -41,10 +46,11 @@ struct redis_store {
     size_t waiting_count;
     struct map *lent[BOXES]; /* origin -> char *token under which the box has lent it to a session here */
 
-    bool met;            /* it has been told `back` once */
-    usec harmless_until; /* nothing is ended before */
-    usec calm_at;        /* nothing is claimed or attached before: Redis has begun anew, and owners come back to it */
-    usec reap_after;     /* nothing is reaped before */
+    bool met;                /* it has been told `back` once */
+    usec harmless_until;     /* nothing is ended before */
+    struct calming *calming; /* slots that have got another run of a server lately */
+    size_t calming_count;
+    usec reap_after; /* nothing is reaped before */
     usec retry_delay;
     struct timer retry, soon, beat, reap;
     usec deadlines_ttl; /* of the lists of deadlines: the longest that was needed */
@@ -76,6 +82,8 @@ void store_set_deadline(struct redis_store *s, const char *sid, usec left);
 /* Seals; what is empty stays empty. */
 void store_seal(const struct redis_store *s, const char *tag, struct slice plain, struct buf *out);
 enum redis_opened store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out);
+/* Nothing of that slot is claimed or attached before (mono): Redis has begun anew, and owners come back to it. */
+usec store_calm_at(const struct redis_store *s, unsigned slot);
 void mark_new(char mark[MARK_SIZE]);
 
 /* ---- jobs (redis_jobs.c): repeated until done, over any outage ---- */

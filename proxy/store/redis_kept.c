@@ -408,7 +408,7 @@ void kept_tell_lease(struct kept *k)
  * before that, so that this node is not its owner any more, has had the time to say so. */
 static void tell_attached(struct kept *k)
 {
-    if (!k->attached || k->attached_told || k->noting || k->notes_due || now_mono(k->s) < k->s->calm_at)
+    if (!k->attached || k->attached_told || k->noting || k->notes_due || now_mono(k->s) < store_calm_at(k->s, k->slot))
         return;
     k->attached_told = true;
     if (k->events->attached)
@@ -599,8 +599,9 @@ static void arm(struct kept *k)
     usec at = k->recording ? k->record_at : -1;
     if (k->push_at >= 0 && (at < 0 || k->push_at < at))
         at = k->push_at;
-    if (k->attached && !k->attached_told && now_mono(k->s) < k->s->calm_at && (at < 0 || k->s->calm_at < at))
-        at = k->s->calm_at;
+    usec calm_at = k->attached && !k->attached_told ? store_calm_at(k->s, k->slot) : 0;
+    if (calm_at > now_mono(k->s) && (at < 0 || calm_at < at))
+        at = calm_at;
     k->timer.fire = on_timer;
     k->timer.ctx = k;
     if (at >= 0)

@@ -141,6 +141,26 @@ static void doubt_sessions(struct redis_store *s, unsigned first_slot, unsigned 
     }
 }
 
+static void calm_down(struct redis_store *s, unsigned first_slot, unsigned last_slot)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->calming_count; i++)
+        if (s->calming[i].until > now_mono(s))
+            s->calming[n++] = s->calming[i];
+    s->calming = mem_realloc(s->calming, (n + 1) * sizeof *s->calming);
+    s->calming[n++] = (struct calming){first_slot, last_slot, now_mono(s) + s->o.settle};
+    s->calming_count = n;
+}
+
+usec store_calm_at(const struct redis_store *s, unsigned slot)
+{
+    usec at = 0;
+    for (size_t i = 0; i < s->calming_count; i++)
+        if (slot >= s->calming[i].first && slot <= s->calming[i].last && s->calming[i].until > at)
+            at = s->calming[i].until;
+    return at;
+}
+
 static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fresh)
 {
     struct redis_store *s = ctx;
@@ -149,7 +169,7 @@ static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fre
     if (s->met)
         s->harmless_until = now_mono(s) + s->o.settle;
     if (s->met && fresh)
-        s->calm_at = s->harmless_until;
+        calm_down(s, first_slot, last_slot);
     s->met = true;
     s->reap_after = now_mono(s) + s->o.max; /* at the first time too: this node does not know what was before */
     s->retry_delay = RETRY_FIRST;
@@ -293,6 +313,7 @@ void redis_store_free(struct redis_store *s)
     timers_cancel(s->o.timers, &s->reap);
     box_forget_lends(s);
     map_free(s->kept);
+    free(s->calming);
     free(s->node);
     free(s->boot);
     free(s->peer);
