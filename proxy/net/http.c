@@ -146,8 +146,10 @@ static struct endpoint read_address(struct slice text)
 {
     char host[64];
     struct address a;
+    if (!text.n)
+        return (struct endpoint){0};
     const char *colon = memchr(text.p, ':', text.n);
-    if (text.n && text.p[0] == '[') {
+    if (text.p[0] == '[') {
         const char *end = memchr(text.p, ']', text.n);
         text = end ? slice_of(text.p + 1, (size_t)(end - text.p - 1)) : SLICE_NONE;
     } else if (colon && !memchr(colon + 1, ':', (size_t)(text.p + text.n - colon - 1))) {

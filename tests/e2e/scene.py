@@ -145,6 +145,7 @@ class Scene:
         self.token = secrets.token_hex(4)
         self.accounts = {}
         self.closing = contextlib.ExitStack()
+        self.over = None  # "ws", "wss": what clients at the proxy speak unless told otherwise
 
     # Clients
 
@@ -158,7 +159,9 @@ class Scene:
         return f"{self.account(name)[0]}@{self.domain}"
 
     def connect(self, port=None, over=None, **how):
-        """A client at the proxy that has said nothing yet. over: "ws" or "wss" for one that speaks WebSocket."""
+        """A client at the proxy that has said nothing yet. over: "ws" or "wss" for one that speaks WebSocket; by default
+        that of the scene."""
+        over = over or (None if how.get("tls") else self.over)
         if over:
             port = port or {"ws": self.proxy.ws_port, "wss": self.proxy.wss_port}[over]
             how = {"tls": "direct" if over == "wss" else None} | how
@@ -192,7 +195,7 @@ class Scene:
 
     def knife(self):
         """Between clients and the proxy; clients go through it with port=knife.port."""
-        return self.closing.enter_context(Knife("127.0.0.1", self.proxy.port))
+        return self.closing.enter_context(Knife("127.0.0.1", self.proxy.ws_port if self.over == "ws" else self.proxy.port))
 
     # Messages
 
