@@ -16,7 +16,8 @@ MAY_INCLUDE = {
     "redis": ("base", "net"),
     "store": ("base", "xmpp/queue.h", "redis"),  # what is kept is a queue of numbered stanzas
     "cluster": ("base", "store/store.h", "net"),
-    "session": ("base", "xmpp", "net/transport.h", "store/store.h", "store/kept.h", "cluster/owner.h"),
+    "session": ("base", "xmpp", "net/transport.h", "store/store.h", "store/kept.h", "cluster/owner.h",
+                "cluster/peer.h"),
     "ctl": ("base",),  # a program of its own
     "run": ("base", "xmpp", "net", "redis", "store", "cluster", "session"),
 }

@@ -94,6 +94,11 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(store_waiting, GAUGE, "Operations that wait until Redis is back: messages for mailboxes, ends of sessions") \
     F(upstream_dials, COUNTER, "Connections to the server tried, by result")                       \
     F(lookups, COUNTER, "Questions to name servers about upstream servers, by result")             \
+    F(relays, GAUGE, "Client connections that are passed on to the node that runs their session")  \
+    F(relay_failures, COUNTER, "Clients that could not be passed on to the node that runs their session, by reason") \
+    F(relay_ask_seconds, HISTOGRAM, "From a client passed on to another node to the answer of its session") \
+    F(relay_bytes, COUNTER, "Bytes between this node and those that run sessions of its clients, by direction") \
+    F(peer_refusals, COUNTER, "Connections to the peer port that were refused, by reason")         \
     F(limits_hit, COUNTER, "Times that a limit was met, by limit")                                 \
     F(proxy_headers, COUNTER, "Connections from listen.proxy_from, by what came of their PROXY protocol header") \
     F(backpressure, COUNTER, "Times that reading was stopped because the other side was slow, by leg") \
@@ -118,10 +123,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(connections_tls, connections, "transport=\"tls\"")                                           \
     M(connections_ws, connections, "transport=\"ws\"")                                             \
     M(connections_wss, connections, "transport=\"wss\"")                                           \
+    M(connections_relay, connections, "transport=\"relay\"")                                       \
     M(connections_opened_tcp, connections_opened, "transport=\"tcp\"")                             \
     M(connections_opened_tls, connections_opened, "transport=\"tls\"")                             \
     M(connections_opened_ws, connections_opened, "transport=\"ws\"")                               \
     M(connections_opened_wss, connections_opened, "transport=\"wss\"")                             \
+    M(connections_opened_relay, connections_opened, "transport=\"relay\"")                         \
     M(connections_logging_in, connections_logging_in, "")                                          \
     M(logins_success, logins, "result=\"success\"")                                                \
     M(logins_failure, logins, "result=\"failure\"")                                                \
@@ -135,6 +142,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(sessions_stranded, sessions_stranded, "")                                                    \
     M(resumes_local, resumes, "result=\"local\"")                                                  \
     M(resumes_moved, resumes, "result=\"moved\"")                                                  \
+    M(resumes_relayed, resumes, "result=\"relayed\"")                                              \
     M(resumes_rebuilt, resumes, "result=\"rebuilt\"")                                              \
     M(resumes_expired, resumes, "result=\"expired\"")                                              \
     M(resumes_unknown, resumes, "result=\"unknown\"")                                              \
@@ -264,6 +272,22 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(lookups_ok, lookups, "result=\"ok\"")                                                        \
     M(lookups_not_found, lookups, "result=\"not_found\"")                                          \
     M(lookups_failed, lookups, "result=\"failed\"")                                                \
+    M(relays, relays, "")                                                                          \
+    M(relay_failures_unreachable, relay_failures, "reason=\"unreachable\"")                        \
+    M(relay_failures_silent, relay_failures, "reason=\"silent\"")                                  \
+    M(relay_failures_refused, relay_failures, "reason=\"refused\"")                                \
+    M(relay_failures_broken, relay_failures, "reason=\"broken\"")                                  \
+    M(relay_ask_time, relay_ask_seconds, "")                                                       \
+    M(relay_bytes_up, relay_bytes, "direction=\"uplink\"")                                         \
+    M(relay_bytes_down, relay_bytes, "direction=\"downlink\"")                                     \
+    M(peer_refused_handshake, peer_refusals, "reason=\"handshake\"")                               \
+    M(peer_refused_late, peer_refusals, "reason=\"late\"")                                         \
+    M(peer_refused_hello, peer_refusals, "reason=\"hello\"")                                       \
+    M(peer_refused_version, peer_refusals, "reason=\"version\"")                                   \
+    M(peer_refused_hops, peer_refusals, "reason=\"hops\"")                                         \
+    M(peer_refused_draining, peer_refusals, "reason=\"draining\"")                                 \
+    M(peer_refused_limit, peer_refusals, "reason=\"limit\"")                                       \
+    M(peer_refused_session, peer_refusals, "reason=\"session\"")                                   \
     M(limit_connections, limits_hit, "limit=\"connections\"")                                      \
     M(limit_connections_per_ip, limits_hit, "limit=\"connections_per_ip\"")                        \
     M(limit_stanza_bytes, limits_hit, "limit=\"stanza_bytes\"")                                    \
@@ -352,6 +376,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     R(SHUTDOWN, shutdown)                                                                          \
     R(FENCED, fenced)                   /* another node has taken the session over */              \
     R(RELEASED, released)               /* let go, for another node to take over */                \
+    R(OWNER_LOST, owner_lost)           /* a relayed client: the node that runs its session */     \
     R(STORE_AWAY, store_away)           /* only the store knows its session; or the lease ran out */ \
     R(INTERNAL, internal)
 

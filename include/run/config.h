@@ -48,12 +48,13 @@ struct config {
         unsigned drain_rate; /* clients a second */
     } proxy;
     struct {
-        char **starttls, **tls, **ws, **wss, **stats; /* as listener_open takes them */
-        char *ws_path;                                /* begins with a slash */
-        char **ws_origins;                            /* "*" for any */
-        char *ws_url;                                 /* NULL = made of what the client asked for */
+        char **starttls, **tls, **ws, **wss, **stats, **peer; /* as listener_open takes them */
+        char *ws_path;                                        /* begins with a slash */
+        char **ws_origins;                                    /* "*" for any */
+        char *ws_url;                                         /* NULL = made of what the client asked for */
         struct network_list ws_forwarded_from;
         enum forwarded_header ws_forwarded_header;
+        char *peer_advertise; /* host:port, NULL = the first of peer */
         bool proxy_protocol;
         struct network_list proxy_from;
         char *control; /* path, NULL = none */

@@ -8,6 +8,8 @@
 #include "xmpp/stream_error.h"
 
 struct login;
+struct peer_hello;
+struct relay;
 struct parting;
 struct store_ask;
 struct session;
@@ -18,6 +20,7 @@ struct upstream_leg;
  * REOPENING --features--> AUTHENTICATED --bind--> BINDING --result--> BOUND
  * OPENING --header--> [QUEUED -->] DIALING where the server has had enough logins for now
  * AUTHENTICATED --resume--> [PROVING -->] RESUMING --> BOUND, or back to AUTHENTICATED
+ * AUTHENTICATED --resume of what another node runs--> RELAYED
  * NEGOTIATING --XEP-0078 set--> BINDING; BOUND --client's end tag--> ENDING; any --> CLOSED */
 enum client_phase {
     CLIENT_ACCEPTED,      /* the transport is not ready yet (direct TLS) */
@@ -34,6 +37,7 @@ enum client_phase {
     CLIENT_PROVING,       /* the answer to a throw-away bind of ours is awaited */
     CLIENT_RESUMING,      /* the session is asked, perhaps on another worker */
     CLIENT_BOUND,         /* has a session */
+    CLIENT_RELAYED,       /* another node has its session: it is passed on to there */
     CLIENT_ENDING,        /* said goodbye; it gets ours when the server has said its own */
     CLIENT_CLOSED,
     CLIENT_PHASES
@@ -68,11 +72,17 @@ struct client_leg {
     struct login *login;     /* what only negotiation needs; NULL once bound */
     struct session *session; /* when BOUND, or the one that is asked when RESUMING */
     struct parting *parting; /* when ENDING */
+    struct relay *relay;     /* to the node that has its session: being asked for it, or RELAYED */
+    char *relay_node;        /* the client is another node's, which relays it to here; NULL: it is ours */
     struct store_ask *ask;   /* the store is asked about an old session; NULL when not */
 };
 
 /* Takes the transport over. Nothing is called up before it has returned. */
 struct client_leg *client_leg_new(struct context *cx, struct transport *t);
+
+/* The same for a client of another node, whose greeting tells all about it: it goes on to the session at once. A
+ * refusal is an element of its own (cluster/peer.h), and the end. */
+void client_leg_relayed(struct context *cx, struct transport *t, const struct peer_hello *hello);
 
 /* How it ends towards the client: decides whether the client keeps its session (XEP-0198 5 and 7). */
 enum client_goodbye {
@@ -92,6 +102,8 @@ void client_leg_ending(struct client_leg *c, struct parting *p);
 void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt);
 /* A rebuild has no use for the upstream leg: the login goes on with it. jid: what was bound on it, or empty. */
 void client_leg_take_back(struct client_leg *c, struct upstream_leg *up, struct slice jid);
+/* Another node has it, and answers for it from now on. */
+void client_leg_passed_on(struct client_leg *c);
 void client_leg_resume_failed(struct client_leg *c); /* back to where a bind may come */
 
 /* What could not be done while its stream was on the stack: STARTTLS, or the move to another worker. */

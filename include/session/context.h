@@ -68,6 +68,9 @@ struct context_ops {
     /* A new secret session id for <enabled/>, and the sid that stands for a previd in keys, logs and figures. */
     void (*previd_new)(struct context *cx, struct slice account, char *out, size_t size);
     void (*sid_of)(struct context *cx, struct slice previd, char sid[SID_SIZE]);
+    /* A transport towards the peer port of another node, as its heartbeat tells it: both sides prove that they belong
+     * to the same cluster before it becomes ready. NULL: that is no address. Only with has_peer_port. */
+    struct transport *(*dial_peer)(struct context *cx, const char *address);
     /* Hands a client leg (detached by client_leg_leave) to another worker, where client_leg_arrive follows. */
     void (*move)(struct context *cx, struct client_leg *leg, int worker);
     /* To the session of that id on that worker, if it still is there: expire it; deliver its account's mail. */
@@ -108,7 +111,9 @@ struct context {
     _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
     int worker;              /* index; the number of workers is workers, 0 counts as 1 */
     unsigned workers;
-    void *loop; /* opaque here: handed to transports that arrive from another worker */
+    const char *node;   /* this node's name */
+    bool has_peer_port; /* it relays clients to other nodes, and takes theirs */
+    void *loop;         /* opaque here: handed to transports that arrive from another worker */
 
     struct list dirty;     /* sessions that want session_turn at the end of this turn */
     struct list graveyard; /* objects to free when the callbacks of this turn have returned */

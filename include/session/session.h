@@ -81,6 +81,7 @@ struct session_info {
     char sid[SID_SIZE];
     enum session_state state;
     const char *jid, *peer, *transport; /* valid until the next turn; NULL if none */
+    const char *relay_node;             /* the node that the client is connected to, if it is not this one; likewise */
     usec age, since_attach;             /* since bind; since it was attached or detached last */
     size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
     uint64_t received, sent, resumes;

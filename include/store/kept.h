@@ -69,6 +69,7 @@ struct kept_place {
     bool unsettled; /* the store has only just begun anew: owners may come back yet, so nobody is to claim */
     uint64_t acked, high_water;                /* an h of the client may lie between them (or be lower, XEP-0198 5) */
     const char *node, *boot, *account, *proof; /* valid during the call; proof may be NULL */
+    const char *peer; /* alive: where its node listens for other nodes; likewise; NULL: it does not */
 };
 typedef void kept_place_fn(void *ctx, const struct kept_place *p); /* NULL: the store is away, nobody knows */
 

@@ -155,9 +155,13 @@ static bool is_taken(const struct listen_list *lists, const struct listen_list *
 static void check_listeners(struct check *c)
 {
     const struct config *config = c->config;
-    const struct listen_list lists[] = {
-        {"starttls", config->listen.starttls}, {"tls", config->listen.tls},     {"ws", config->listen.ws},
-        {"wss", config->listen.wss},           {"stats", config->listen.stats}, {NULL, NULL}};
+    const struct listen_list lists[] = {{"starttls", config->listen.starttls},
+                                        {"tls", config->listen.tls},
+                                        {"ws", config->listen.ws},
+                                        {"wss", config->listen.wss},
+                                        {"stats", config->listen.stats},
+                                        {"peer", config->listen.peer},
+                                        {NULL, NULL}};
     const char *by = NULL;
 
     bool any = false, bad = false;
@@ -178,6 +182,39 @@ static void check_listeners(struct check *c)
                    "%s leads proxy.upstream back to this proxy; take another port, or move the server", l->list[i]);
         }
     }
+}
+
+/* Whether that can be told to the other nodes. */
+static bool is_reachable(const char *address)
+{
+    struct slice host;
+    int port;
+    config_address_split(address, &host, &port);
+    return !is_any(host) && port > 0;
+}
+
+static void check_peer(struct check *c)
+{
+    const struct config *config = c->config;
+    const char *address = config->listen.peer[0], *advertise = config->listen.peer_advertise;
+    if (is_bad(c, "listen", "peer") || is_bad(c, "listen", "peer_advertise"))
+        return;
+    if (!address && advertise)
+        AT(c, "listen", "peer_advertise", "is of no use without listen.peer; set that, or remove this");
+    if (!address)
+        return;
+    if (!config->proxy.secret_file && !is_bad(c, "proxy", "secret_file"))
+        AT(c, "listen", "peer",
+           "needs proxy.secret_file, by which nodes know each other; make one with: openssl rand -out FILE 32");
+    if (strcmp(config->store.url, "memory:") == 0 && !is_bad(c, "store", "url"))
+        AT(c, "listen", "peer", "is of no use with store.url = memory:, where a node knows of no other; remove it");
+    if (advertise && !is_reachable(advertise))
+        AT(c, "listen", "peer_advertise", "%s is nothing that others can connect to; write e.g. 192.0.2.7:5280",
+           advertise);
+    else if (!advertise && !is_reachable(address))
+        AT(c, "listen", "peer",
+           "%s does not tell the other nodes where this one is; set listen.peer_advertise, e.g. to 192.0.2.7:5280",
+           address);
 }
 
 static void check_proxied(struct check *c)
@@ -230,6 +267,7 @@ void config_check(struct config *config, struct config_problems *problems)
     struct check c = {config, problems};
     check_required(&c);
     check_listeners(&c);
+    check_peer(&c);
     check_proxied(&c);
     check_files(&c);
     check_tls(&c);

@@ -13,7 +13,7 @@
 
 struct row {
     struct session_info info;
-    char *jid, *peer; /* copies: what info points to is gone with the turn */
+    char *jid, *peer, *relay_node; /* copies: what info points to is gone with the turn */
 };
 
 /* What one worker found. */
@@ -39,6 +39,7 @@ static void free_parts(struct gathering *g)
         for (size_t i = 0; i < g->parts[w].n; i++) {
             free(g->parts[w].rows[i].jid);
             free(g->parts[w].rows[i].peer);
+            free(g->parts[w].rows[i].relay_node);
         }
         free(g->parts[w].rows);
     }
@@ -89,6 +90,7 @@ static bool add_row(void *ctx, struct session *s)
         return true;
     row.jid = mem_strdup(row.info.jid);
     row.peer = mem_strdup(row.info.peer);
+    row.relay_node = mem_strdup(row.info.relay_node);
     if (part->n == part->cap) {
         part->cap = part->cap ? part->cap * 2 : 64;
         part->rows = mem_realloc(part->rows, part->cap * sizeof *part->rows);
@@ -213,6 +215,7 @@ static void add_row_json(struct buf *out, const struct row *r)
     add_text(out, "jid", r->jid);
     add_text(out, "peer", r->peer);
     add_text(out, "transport", i->transport);
+    add_text(out, "relay_node", r->relay_node);
     add_seconds(out, "age_seconds", i->age);
     add_seconds(out, "state_seconds", i->since_attach);
     add_number(out, "unacked", i->unacked);
@@ -267,7 +270,7 @@ static void add_leg_json(struct buf *out, const char *name, bool there, uint64_t
 static void add_row_text(struct buf *out, const struct row *r)
 {
     const struct session_info *i = &r->info;
-    buf_printf(out, "%-32s %-9s %8lld %7zu %9zu %11zu %6zu %7" PRIu64 " %-4s %-24s %s\n", i->sid,
+    buf_printf(out, "%-32s %-9s %8lld %7zu %9zu %11zu %6zu %7" PRIu64 " %-5s %-24s %s\n", i->sid,
                session_state_name(i->state), (long long)(i->age / USEC_S), i->unacked, i->unacked_bytes, i->unconfirmed,
                i->parked, i->resumes, i->transport ? i->transport : "-", r->peer ? r->peer : "-",
                r->jid ? r->jid : "-");
@@ -279,7 +282,7 @@ static void show(struct buf *out, const struct row *const *rows, size_t n, bool 
         BUF_LIT(out, "[");
     else
         BUF_LIT(out, "SID                              STATE          AGE UNACKED     BYTES UNCONFIRMED PARKED RESUMES "
-                     "VIA  PEER                     JID\n");
+                     "VIA   PEER                     JID\n");
     for (size_t i = 0; i < n; i++) {
         if (!json) {
             add_row_text(out, rows[i]);

@@ -39,6 +39,23 @@ bool port_add(struct proxy_node *node, const char *address, enum port_kind kind,
     return true;
 }
 
+bool peer_port_add(struct proxy_node *node, const char *address, char **error_r)
+{
+    struct listener *first = listener_open(address, error_r);
+    char text[ENDPOINT_TEXT];
+    if (!first)
+        return false;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        struct listener *l = i == 0 ? first : listener_clone(first, error_r);
+        if (!l)
+            return false;
+        worker_add_peer_listener(node->workers[i], l);
+    }
+    LOG(LOG_INFO, "listening", LF("address", listener_address(first, text)), LF("for", "other nodes"),
+        LF("bound_by", "holdfast"));
+    return true;
+}
+
 /* --- Socket activation --- */
 
 struct passed *passed_new(char **error_r)

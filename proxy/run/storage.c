@@ -30,10 +30,10 @@ struct storage {
     char *ca;         /* NULL: the system's */
     bool secret_file; /* the secret is the operator's, and not agreed through Redis */
     _Atomic int64_t *bytes;
-    char *node, boot[17];
-    char secret[SECRET_SIZE]; /* what tags are made with: hex digits */
-    _Atomic bool agreed;      /* the nodes' common one counts, and not this */
-    char common[SECRET_SIZE]; /* written once, before `agreed` */
+    char *node, boot[17], *peer; /* peer: where other nodes reach this one; NULL: nowhere */
+    char secret[SECRET_SIZE];    /* what tags are made with: hex digits */
+    _Atomic bool agreed;         /* the nodes' common one counts, and not this */
+    char common[SECRET_SIZE];    /* written once, before `agreed` */
     struct redis_url *url;
     struct seal_keys *keys;
     char *password, *sentinel_password;
@@ -121,6 +121,7 @@ struct storage *storage_new(const struct config *config, const char *name, _Atom
     s->ca = mem_strdup(config->store.ca);
     s->bytes = memory;
     s->node = mem_strdup(name);
+    s->peer = mem_strdup(config->listen.peer_advertise ? config->listen.peer_advertise : config->listen.peer[0]);
     random_hex(s->boot, 8);
     pthread_mutex_init(&s->lock, NULL);
     list_init(&s->ends);
@@ -162,6 +163,7 @@ void storage_free(struct storage *s)
     free(s->sentinel_password);
     free(s->ca);
     free(s->node);
+    free(s->peer);
     free(s);
 }
 
@@ -179,6 +181,11 @@ void storage_tag(const struct storage *s, struct slice account, char tag[TAG_SIZ
 {
     const char *secret = atomic_load_explicit(&s->agreed, memory_order_acquire) ? s->common : s->secret;
     digest_keyed_hex(slice_str(secret), account, tag, (TAG_SIZE - 1) / 2);
+}
+
+void storage_peer_key(const struct storage *s, unsigned char key[STORAGE_PEER_KEY])
+{
+    digest_derive(slice_str(s->secret), "holdfast peer 1", key, STORAGE_PEER_KEY);
 }
 
 bool storage_is_ready(struct storage *s, struct buf *reasons)
@@ -335,7 +342,7 @@ static struct redis_store *store_new(struct storage_end *e, struct context *cx, 
     return redis_store_new(&(struct redis_store_options){
         .node = s->node,
         .boot = s->boot,
-        .peer = "",
+        .peer = s->peer,
         .timers = cx->timers,
         .clock = cx->clock,
         .counters = cx->counters,

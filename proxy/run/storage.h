@@ -9,6 +9,8 @@
 #include "session/context.h"
 #include "store/store.h"
 
+#define STORAGE_PEER_KEY 32
+
 struct seal_keys;
 struct storage;
 
@@ -22,6 +24,8 @@ struct memory_store *storage_memory(struct storage *s); /* with Redis an empty o
 bool storage_is_shared(const struct storage *s);        /* nodes have it together */
 /* What stands for an account in the names of keys and in previds; any thread. */
 void storage_tag(const struct storage *s, struct slice account, char tag[TAG_SIZE]);
+/* What nodes prove to each other that they know; only with proxy.secret_file. */
+void storage_peer_key(const struct storage *s, unsigned char key[STORAGE_PEER_KEY]);
 /* Whether all workers can give acks; if not, lines for people are added to reasons. Any thread. */
 bool storage_is_ready(struct storage *s, struct buf *reasons);
 /* Sets the gauges of what Redis does with what is committed: the weakest that any worker knows. Any thread. */

@@ -7,6 +7,7 @@
 #include "net/proxied.h"
 #include "net/tcp.h"
 #include "net/web.h"
+#include "peers.h"
 #include "run/digest.h"
 #include "session/client_leg.h"
 #include "session/fates.h"
@@ -49,6 +50,7 @@ struct worker {
     struct storage_end *storage;
     struct proxied *proxied;
     struct web *web;
+    struct peers *peers; /* NULL without listen.peer */
     struct inbox *inbox;
     struct tls_context *tls_server, *tls_upstream;
     struct list ports;
@@ -151,6 +153,11 @@ static void move(struct context *cx, struct client_leg *leg, int worker)
         client_arrives(self(cx), leg);
 }
 
+static struct transport *dial_peer(struct context *cx, const char *address)
+{
+    return peers_dial(self(cx)->peers, address);
+}
+
 static void evict(void *owner, void *arg)
 {
     struct worker *w = owner;
@@ -228,6 +235,7 @@ static const struct context_ops context_ops = {
     .starttls_upstream = starttls_upstream,
     .previd_new = previd_new,
     .sid_of = sid_of,
+    .dial_peer = dial_peer,
     .move = move,
     .post_evict = post_evict,
     .post_mail = post_mail,
@@ -382,6 +390,21 @@ static void begin_client(struct worker *w, const struct arrival *a, const struct
                    tcp_accept(w->loop, a->fd, a->kind == PORT_TLS ? w->tls_server : NULL, HANDSHAKE_TIMEOUT, told));
 }
 
+/* A client that another node relays. Its address had its limit there. */
+static bool peer_client_arrived(void *ctx, struct transport *t, const struct peer_hello *hello)
+{
+    struct worker *w = ctx;
+    if (admission_enter(w->node->admission, t->peer, w->cx.settings->limits.connections, 0) != ADMISSION_OK) {
+        count(w->cx.counters, METRIC_limit_connections);
+        return false;
+    }
+    w->clients++;
+    client_leg_relayed(&w->cx, t, hello);
+    return true;
+}
+
+static const struct peers_events peers_events = {peer_client_arrived};
+
 static void count_header(struct worker *w, enum proxied_result result)
 {
     static const enum metric metric[] = {
@@ -499,6 +522,8 @@ static void open_ports(void *owner, void *arg)
         struct port *p = CONTAINER_OF(it, struct port, link);
         listener_start(p->listener, w->loop, &listener_events, p);
     }
+    if (w->peers)
+        peers_start(w->peers);
 }
 
 static void close_ports(struct worker *w)
@@ -678,6 +703,20 @@ bool worker_tls(const struct config *config, struct tls_tickets *tickets, struct
     return *upstream_r != NULL;
 }
 
+static void open_peers(struct worker *w)
+{
+    unsigned char key[STORAGE_PEER_KEY];
+    _Static_assert(sizeof key == TLS_PSK_SIZE, "the key of the secret is the key of TLS");
+    storage_peer_key(w->node->storage, key);
+    w->peers = peers_new(&w->cx, key, w->config->proxy.resolver, &peers_events, w);
+    w->cx.has_peer_port = true;
+}
+
+void worker_add_peer_listener(struct worker *w, struct listener *l)
+{
+    peers_add_listener(w->peers, l);
+}
+
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r)
 {
     struct tls_context *server, *upstream;
@@ -715,6 +754,9 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.workers = node->config->proxy.workers;
     w->cx.loop = w->loop;
     make_fates(w, node->config->settings.limits.fates);
+    w->cx.node = node->name;
+    if (node->config->listen.peer[0])
+        open_peers(w);
     atomic_store(&w->last_turn, w->cx.clock->mono);
     loop_on_turn_end(w->loop, on_turn_end, w);
     loop_on_turn_done(w->loop, on_turn_done, w);
@@ -739,6 +781,7 @@ void worker_free(struct worker *w)
     end_upstreams(w);
     timers_cancel(w->cx.timers, &w->beat);
     storage_leave(w->storage);
+    peers_free(w->peers);
     dialer_free(w->dialer);
     drop_waiting(w);
     proxied_free(w->proxied);
@@ -836,6 +879,8 @@ static void do_refuse(void *owner, void *arg)
     (void)arg;
     close_ports(w);
     web_drop(w->web);
+    if (w->peers)
+        peers_refuse(w->peers);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)
     {
         struct client_leg *c = CONTAINER_OF(it, struct client_leg, in_clients);
@@ -902,6 +947,8 @@ static void do_stop(void *owner, void *arg)
         return;
     close_ports(w);
     drop_waiting(w);
+    if (w->peers)
+        peers_stop(w->peers);
     end_upstreams(w);
     registry_each(w->cx.registry, end_session, w);
     LIST_FOREACH_SAFE(it, next, &w->cx.clients)

@@ -2,8 +2,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "cluster/peer.h"
 #include "login.h"
 #include "rate.h"
+#include "relay.h"
 #include "session/session.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
@@ -15,8 +17,9 @@
 const char *client_phase_name(enum client_phase phase)
 {
     static const char *const name[CLIENT_PHASES] = {
-        "accepted",  "opening",       "starttls", "handshake", "queued",   "dialing", "negotiating", "restarting",
-        "reopening", "authenticated", "binding",  "proving",   "resuming", "bound",   "ending",      "closed"};
+        "accepted",    "opening",    "starttls",  "handshake",     "queued",  "dialing",
+        "negotiating", "restarting", "reopening", "authenticated", "binding", "proving",
+        "resuming",    "bound",      "relayed",   "ending",        "closed"};
     return name[phase];
 }
 
@@ -24,7 +27,7 @@ void client_set_phase(struct client_leg *c, enum client_phase phase)
 {
     LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->sid), LF("from", client_phase_name(c->phase)),
         LF("to", client_phase_name(phase)));
-    if (phase == CLIENT_BOUND)
+    if (phase == CLIENT_BOUND || phase == CLIENT_RELAYED)
         count_add(c->leg.cx->counters, METRIC_connections_logging_in, -1);
     c->phase = phase;
 }
@@ -61,6 +64,7 @@ static void bury(struct grave *g)
 {
     struct client_leg *c = CONTAINER_OF(g, struct client_leg, grave);
     leg_clear(&c->leg);
+    free(c->relay_node);
     free(c);
 }
 
@@ -70,7 +74,7 @@ static const struct {
                [TRANSPORT_KIND_TLS] = {METRIC_connections_tls, METRIC_connections_opened_tls},
                [TRANSPORT_WS] = {METRIC_connections_ws, METRIC_connections_opened_ws},
                [TRANSPORT_WSS] = {METRIC_connections_wss, METRIC_connections_opened_wss},
-               [TRANSPORT_RELAY] = {METRIC_connections_tcp, METRIC_connections_opened_tcp},
+               [TRANSPORT_RELAY] = {METRIC_connections_relay, METRIC_connections_opened_relay},
                [TRANSPORT_MEMORY] = {METRIC_connections_tcp, METRIC_connections_opened_tcp}};
 
 static void count_connection(struct client_leg *c, int n)
@@ -143,6 +147,7 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     if (c->ask)
         c->ask->leg = NULL;
     c->ask = NULL;
+    relay_close(c, goodbye);
     if (c->parting)
         parting_without_client(c->parting);
     c->parting = NULL;
@@ -357,6 +362,8 @@ static enum stream_next on_element(void *ctx, const struct element *e)
     struct client_leg *c = ctx;
     if (c->phase == CLIENT_BOUND)
         session_from_client(c->session, e);
+    else if (c->phase == CLIENT_RELAYED)
+        relay_from_client(c->relay, e);
     else if (c->phase < CLIENT_BOUND)
         negotiation_from_client(c, e);
     rate_element(c, e);
@@ -371,6 +378,8 @@ static void on_stream_closed(void *ctx)
     client_wait(c); /* nothing that follows is looked at */
     if (c->phase == CLIENT_BOUND)
         session_client_ended(c->session);
+    else if (c->phase == CLIENT_RELAYED)
+        relay_client_ended(c->relay);
     else
         client_leg_close(c, CLOSE_CLIENT_END, GOODBYE_END);
 }
@@ -434,6 +443,8 @@ static void on_bytes(void *ctx, const char *p, size_t n)
     } else {
         rate_bytes(c, n);
     }
+    if (c->relay)
+        relay_client_heard(c->relay);
 }
 
 static void on_drained(void *ctx)
@@ -444,6 +455,8 @@ static void on_drained(void *ctx)
         leg_go(&c->login->up->leg, STOP_SLOW);
     if (c->phase == CLIENT_BOUND)
         session_client_drained(c->session);
+    if (c->relay)
+        relay_client_drained(c->relay);
 }
 
 static void on_closed(void *ctx, enum transport_end end, const char *detail)
@@ -490,6 +503,25 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     timers_arm(cx->timers, &c->timer, c->born + cx->settings->limits.login_timeout);
     LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", t->peer));
     return c;
+}
+
+void client_leg_relayed(struct context *cx, struct transport *t, const struct peer_hello *hello)
+{
+    struct client_leg *c = client_leg_new(cx, t);
+    struct login *l = c->login;
+    c->relay_node = mem_strdup(hello->node);
+    c->header_sent = true; /* of a stream error that comes one day: only that */
+    recount_connection(c);
+    count(cx->counters, METRIC_connections_opened_relay);
+    stream_set_limits(c->leg.stream, &cx->settings->limits.stream);
+    relay_open_stream(c->leg.stream);
+    memcpy(l->resume_sid, hello->sid, SID_SIZE);
+    l->resume_h = hello->h;
+    l->resume_account = mem_strdup(hello->account);
+    l->resume_since = cx->clock->mono;
+    LOG(LOG_INFO, "client of another node", LF_INT("leg", c->number), LF("sid", hello->sid), LF("node", hello->node),
+        LF("peer", t->peer));
+    resumption_look(c);
 }
 
 void client_leg_ending(struct client_leg *c, struct parting *p)

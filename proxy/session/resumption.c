@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "cluster/peer.h"
 #include "login.h"
 #include "session/session.h"
 #include "xmpp/jid.h"
@@ -27,6 +28,19 @@ static void fail(struct client_leg *c, const char *condition, const uint64_t *h)
     client_turn(c);
 }
 
+/* The node that relays the client looks again, and says what is to be said. */
+static void refuse_relayed(struct client_leg *c)
+{
+    struct buf out = {0};
+    LOG(LOG_INFO, "client of another node refused", LF_INT("leg", c->number), LF("sid", c->login->resume_sid));
+    count(c->leg.cx->counters, METRIC_peer_refused_session);
+    peer_refusal_write(&out, "session");
+    leg_write(&c->leg, buf_slice(&out));
+    buf_free(&out);
+    c->session = NULL;
+    client_leg_close(c, CLOSE_SESSION_END, GOODBYE_CUT);
+}
+
 static void on_tombstone(void *ctx, const struct tombstone *t)
 {
     struct store_ask *ask = ctx;
@@ -45,6 +59,10 @@ static void on_tombstone(void *ctx, const struct tombstone *t)
 void resumption_not_found(struct client_leg *c)
 {
     struct context *cx = c->leg.cx;
+    if (c->relay_node) {
+        refuse_relayed(c);
+        return;
+    }
     char *proof = negotiation_proof(c);
     if (!proof && !c->login->resume_account) { /* only the server knows whose login this is */
         resumption_prove(c, NULL);
@@ -59,6 +77,10 @@ void resumption_not_found(struct client_leg *c)
 
 void resumption_refused(struct client_leg *c)
 {
+    if (c->relay_node) {
+        refuse_relayed(c);
+        return;
+    }
     count(c->leg.cx->counters, METRIC_resumes_refused);
     LOG(LOG_INFO, "resume refused", LF_INT("leg", c->number), LF("sid", c->login->resume_sid));
     fail(c, "item-not-found", NULL);
@@ -83,6 +105,10 @@ void resumption_here(struct client_leg *c)
 static void go(struct client_leg *c, const struct owner_place *place)
 {
     struct context *cx = c->leg.cx;
+    if (c->relay_node && place->resource) { /* it can only be rebuilt, on an upstream leg of the client's login */
+        refuse_relayed(c);
+        return;
+    }
     client_set_phase(c, CLIENT_RESUMING);
     if (place->worker == cx->worker) {
         resumption_here(c);
@@ -117,7 +143,7 @@ void resumption_prove(struct client_leg *c, const char *resource)
 /* No worker of this node has it. */
 static void elsewhere(struct client_leg *c)
 {
-    if (c->leg.cx->store->kept)
+    if (c->leg.cx->store->kept && !c->relay_node)
         takeover_begin(c);
     else
         resumption_not_found(c);
@@ -200,19 +226,38 @@ void resumption_proved(struct client_leg *c, struct slice jid)
 
 /* ---- answers of the session ---- */
 
-void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt)
+static void count_resumed(struct client_leg *c, enum metric how)
 {
     struct context *cx = c->leg.cx;
-    count(cx->counters, rebuilt           ? METRIC_resumes_rebuilt
-                        : c->login->moved ? METRIC_resumes_moved
-                                          : METRIC_resumes_local);
+    count(cx->counters, how);
     count_observe(cx->counters, METRIC_resume_time, cx->clock->mono - c->login->resume_since);
+}
+
+/* The negotiation is over. */
+static void go_on(struct client_leg *c, enum client_phase phase)
+{
+    timers_cancel(c->leg.cx->timers, &c->timer);
+    login_free(&c->login, CLOSE_RESUMED);
+    client_set_phase(c, phase);
+    client_turn(c);
+}
+
+void client_leg_resumed(struct client_leg *c, struct session *s, bool rebuilt)
+{
+    if (!c->relay_node) /* else the node of the client counts it */
+        count_resumed(c, rebuilt           ? METRIC_resumes_rebuilt
+                         : c->login->moved ? METRIC_resumes_moved
+                                           : METRIC_resumes_local);
     c->session = s;
     memcpy(c->sid, session_sid(s), SID_SIZE);
-    timers_cancel(cx->timers, &c->timer);
-    login_free(&c->login, CLOSE_RESUMED);
-    client_set_phase(c, CLIENT_BOUND);
-    client_turn(c);
+    go_on(c, CLIENT_BOUND);
+}
+
+void client_leg_passed_on(struct client_leg *c)
+{
+    count_resumed(c, METRIC_resumes_relayed);
+    memcpy(c->sid, c->login->resume_sid, SID_SIZE);
+    go_on(c, CLIENT_RELAYED);
 }
 
 /* It is over, or another node has it. */

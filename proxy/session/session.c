@@ -653,6 +653,7 @@ static void client_info(const struct session *s, struct session_info *out)
     const struct leg *leg = &s->client->leg;
     out->peer = leg->transport->peer;
     out->transport = transport_kind_name(leg->transport);
+    out->relay_node = s->client->relay_node;
     out->client_bytes_in = leg->bytes_in;
     out->client_bytes_out = leg->bytes_out;
     out->client_buffered = transport_buffered(leg->transport);

@@ -1,9 +1,10 @@
-/* A client resumes a session that another node had: it is looked for in the store, its owner is asked to let it go
- * where that one lives, and then claimed. What comes of a claim is a stranded session of this worker, and an ordinary
- * resumption of it. */
+/* A client resumes a session that another node had: it is looked for in the store. Where its owner lives and has a peer
+ * port, the client is passed on to there (relay.c). Else the owner is asked to let it go, and then it is claimed. What
+ * comes of a claim is a stranded session of this worker, and an ordinary resumption of it. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "login.h"
+#include "relay.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
@@ -21,8 +22,9 @@ struct takeover {
     struct context *cx;
     struct session *blank; /* while it is being claimed */
     struct timer timer;    /* until the owner is looked at again */
-    usec claim_at;         /* asked to release: then it is claimed without; 0 = not asked */
     usec settle_by;        /* waits for owners to come back: the latest time; 0 = not */
+    usec claim_at;         /* then it is claimed, released or not; 0 = not decided */
+    bool relayed, asked;   /* the owner was asked to take the client; to let the session go */
     unsigned lost;
     struct kept_version seen;
     uint64_t acked;
@@ -142,6 +144,38 @@ static void claim(struct takeover *t)
 
 /* ---- whose is it ---- */
 
+static void on_taken(void *ctx)
+{
+    finish(ctx);
+}
+
+/* An owner that does not answer at all is not waited for a second time. */
+static void on_relay_failed(void *ctx, enum relay_failure why)
+{
+    struct takeover *t = ctx;
+    if (why == RELAY_CLIENT_GONE) {
+        finish(t);
+        return;
+    }
+    if (why == RELAY_SILENT || why == RELAY_UNREACHABLE)
+        t->claim_at = t->cx->clock->mono;
+    look(t);
+}
+
+static bool may_relay(const struct takeover *t, const struct kept_place *p)
+{
+    return p->alive && p->peer && !p->mine && !p->released && !t->relayed && t->cx->has_peer_port;
+}
+
+static bool relay(struct takeover *t, const struct kept_place *p)
+{
+    static const struct relay_events events = {on_taken, on_relay_failed};
+    if (!may_relay(t, p))
+        return false;
+    t->relayed = true;
+    return relay_begin(t->ask.leg, p->peer, &events, t);
+}
+
 /* True: it is of the account that has logged in. */
 static bool is_proved(struct takeover *t, const struct kept_place *p)
 {
@@ -173,21 +207,23 @@ static void wait_for_owners(struct takeover *t)
 static void take(struct takeover *t, const struct kept_place *p)
 {
     usec now = t->cx->clock->mono;
-    bool gone = p->released || !p->alive || p->mine;
-    if (gone || (t->claim_at && now >= t->claim_at)) {
-        if (!p->stale)
-            claim(t);
-        else if (gone)
-            stale(t);
-        else
-            come_again(t, "its owner does not answer");
+    if (relay(t, p))
         return;
-    }
-    if (!t->claim_at) {
-        t->claim_at = now + RELEASE_TIME;
+    bool gone = p->released || !p->alive || p->mine;
+    if (!gone && !t->asked) { /* also one that is not waited for: it may wake up, and is to find out */
+        t->asked = true;
         t->cx->store->kept->ask_release(t->cx->store, t->sid, p->node);
     }
-    timers_arm(t->cx->timers, &t->timer, now + LOOK_AGAIN);
+    if (!gone && !t->claim_at)
+        t->claim_at = now + RELEASE_TIME;
+    if (!gone && now < t->claim_at)
+        timers_arm(t->cx->timers, &t->timer, now + LOOK_AGAIN);
+    else if (!p->stale)
+        claim(t);
+    else if (gone)
+        stale(t);
+    else
+        come_again(t, "its owner does not answer");
 }
 
 static void found(struct takeover *t, const struct kept_place *p)
@@ -204,7 +240,8 @@ static void found(struct takeover *t, const struct kept_place *p)
         resumption_refused(c);
     } else { /* names may be spelled in more than one way: the server knows */
         struct slice jid = slice_str(p->account);
-        char *resource = mem_dup(slice_skip(jid, jid_bare(jid).n + 1));
+        /* one that is relayed keeps its upstream leg, which its resource must not be taken from */
+        char *resource = may_relay(t, p) ? NULL : mem_dup(slice_skip(jid, jid_bare(jid).n + 1));
         finish(t);
         resumption_prove(c, resource);
         free(resource);

@@ -13,7 +13,7 @@ struct look {
     void *ctx;
     /* what the session's keys have told, until its owner's life sign is read */
     struct kept_place place;
-    char *owner, *account, *proof;
+    char *owner, *account, *proof, *peer;
     bool deaf; /* its owner does not listen any more */
 };
 
@@ -31,6 +31,7 @@ static void release_look(struct job *j)
     free(l->owner);
     free(l->account);
     free(l->proof);
+    free(l->peer);
     free(l);
 }
 
@@ -44,13 +45,23 @@ static void split_owner(char *owner, struct kept_place *p)
     p->boot = slash ? slash + 1 : "";
 }
 
+/* PEER VERSION of a node that lives. PEER is empty where it has no peer port. */
+static void take_sign(struct look *l, struct slice rest)
+{
+    const char *end = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
+    l->place.alive = true;
+    if (end && end > rest.p)
+        l->place.peer = l->peer = mem_dup(slice_of(rest.p, (size_t)(end - rest.p)));
+}
+
 /* BOOT PEER VERSION, of the node's run: an earlier one of it is as dead as one without a sign. */
 static void on_sign(void *ctx, enum redis_answer a, const struct redisReply *reply)
 {
     struct look *l = ctx;
     struct slice sign = reply_text(reply), boot = slice_str(l->place.boot);
     bool signs = a == REDIS_DONE && slice_starts(sign, boot) && sign.n > boot.n && sign.p[boot.n] == ' ';
-    l->place.alive = signs && !l->deaf;
+    if (signs && !l->deaf)
+        take_sign(l, slice_skip(sign, boot.n + 1));
     answer_look(l, &l->place);
     job_done(&l->job);
 }

@@ -1,11 +1,13 @@
 """Several nodes with one Redis in front of one legacy server."""
 
 import contextlib
+import secrets
 
 import pytest
 
 from redis_server import RedisServer
 from scene import Scene, eventually, figures
+from servers import free_ports
 
 
 class Cluster(Scene):
@@ -42,30 +44,42 @@ def redis(request):
 
 
 @pytest.fixture
-def cluster(legacy, account, proxy_factory, redis):
-    """cluster(nodes=2, sm_max="5s", ...) gives a Cluster in front of `legacy`."""
+def cluster(legacy, account, redis, proxy_factory):
+    """cluster(nodes=2, sm_max="5s", ...) gives a Cluster in front of `legacy`; peers=True: its nodes relay clients to each
+    other."""
     yield from build_clusters(legacy, account, proxy_factory, redis, {})
 
 
 @pytest.fixture
-def own_cluster(own_legacy, account, proxy_factory, redis):
+def own_cluster(own_legacy, account, redis, proxy_factory):
     """The same in front of `own_legacy`."""
     yield from build_clusters(own_legacy, account, proxy_factory, redis, {})
 
 
 @pytest.fixture
-def stub_cluster(stub, proxy_factory, redis):
+def stub_cluster(stub, redis, proxy_factory):
     """The same in front of a stub."""
     settings = {"proxy_domain": stub.domain, "upstream": f"127.0.0.1:{stub.port}"}
     yield from build_clusters(stub, stub.account, proxy_factory, redis, settings)
 
 
+def peer_settings(redis, port):
+    """Of a node with that peer port, and the secret of the cluster."""
+    if not port:
+        return {}
+    secret = redis.directory / "secret"
+    if not secret.exists():
+        secret.write_bytes(secrets.token_bytes(32))
+    return {"listen_peer": f"127.0.0.1:{port}", "proxy_secret_file": secret}
+
+
 def build_clusters(legacy, take_account, proxy_factory, redis, settings):
     with contextlib.ExitStack() as closing:
-        def build(nodes=2, store_url=None, **keywords):
+        def build(nodes=2, store_url=None, peers=False, **keywords):
+            ports = free_ports(nodes) if peers else [None] * nodes
             made = [proxy_factory(**(settings | {"store_url": store_url or redis.url, "proxy_node": f"node{number}"} |
-                                     keywords))
-                    for number in range(nodes)]
+                                     peer_settings(redis, port) | keywords))
+                    for number, port in enumerate(ports)]
             built = Cluster(legacy, made, redis, take_account)
             closing.callback(built.closing.close)
             return built

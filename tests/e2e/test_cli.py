@@ -136,13 +136,13 @@ def test_effective_configuration_names_origins(conf):
 
 @pytest.mark.parametrize("check", [["-t"], ["-T"], []])
 def test_all_mistakes_come_in_one_run(conf, check):
-    path = conf(LEAST + "[sm]\nmax = soon\nqueue_byte = 1m\n[limit]\n[listen]\npeer = x\n")
+    path = conf(LEAST + "[sm]\nmax = soon\nqueue_byte = 1m\n[limit]\n[sm]\nupstream = x\n")
     assert_refused(holdfast(*check, "-c", path),
                    f'{path}:10: sm.max: "soon" is not a duration; write a number and a unit, e.g. 500ms, 30s, 10m, 12h '
                    "or 7d",
                    f"{path}:11: sm.queue_byte: unknown key; did you mean sm.queue_bytes?",
                    f"{path}:12: [limit]: unknown section; did you mean [limits]?",
-                   f"{path}:14: listen.peer: is not built yet; remove it")
+                   f"{path}:14: sm.upstream: is not built yet; remove it")
 
 
 def test_missing_file(tmp_path):

@@ -534,6 +534,45 @@ static void test_networks_of_load_balancers(void **state)
     assert_true(t->config->listen.proxy_protocol);
 }
 
+#define PEERS(lines) LEAST "[proxy]\nsecret_file = /dev/null\n[store]\nurl = redis://h\n[listen]\n" lines
+
+static void assert_peer_problem(struct trial *t, const char *text, const char *expected)
+{
+    assert_false(load(t, text));
+    assert_problem(t, 0, expected);
+    assert_int_equal(t->problems.n, 1);
+}
+
+static void test_peer_ports(void **state)
+{
+    struct trial *t = *state;
+    assert_good(t, PEERS("peer = 192.0.2.7:5280\n"));
+    assert_string_equal(t->config->listen.peer[0], "192.0.2.7:5280");
+    assert_null(t->config->listen.peer_advertise);
+    assert_good(t, PEERS("peer = *:5280\npeer_advertise = node1.example.org:5280\n"));
+    assert_string_equal(t->config->listen.peer_advertise, "node1.example.org:5280");
+    assert_refused(t, "listen", "peer_advertise = 192.0.2.7:1",
+                   "listen.peer_advertise: is of no use without listen.peer; set that, or remove this");
+    assert_peer_problem(t, LEAST "[store]\nurl = redis://h\n[listen]\npeer = 192.0.2.7:1\n",
+                        "FILE:11: listen.peer: needs proxy.secret_file, by which nodes know each other; make one with: "
+                        "openssl rand -out FILE 32");
+    assert_peer_problem(t, LEAST "[proxy]\nsecret_file = /dev/null\n[listen]\npeer = 192.0.2.7:1\n",
+                        "FILE:11: listen.peer: is of no use with store.url = memory:, where a node knows of no other; "
+                        "remove it");
+    assert_peer_problem(t, PEERS("peer = *:5280\n"),
+                        "FILE:13: listen.peer: *:5280 does not tell the other nodes where this one is; set "
+                        "listen.peer_advertise, e.g. to 192.0.2.7:5280");
+    assert_peer_problem(
+        t, PEERS("peer = *:5280\npeer_advertise = 0.0.0.0:5280\n"),
+        "FILE:14: listen.peer_advertise: 0.0.0.0:5280 is nothing that others can connect to; write e.g. "
+        "192.0.2.7:5280");
+    assert_peer_problem(t, PEERS("peer = *:5280\npeer_advertise = node1\n"),
+                        "FILE:14: listen.peer_advertise: node1 is nothing that others can connect to; write e.g. "
+                        "192.0.2.7:5280");
+    assert_peer_problem(t, PEERS("peer = *:15222\npeer_advertise = node1:15222\n"),
+                        "FILE:13: listen.peer: *:15222 is already in listen.starttls; take another port");
+}
+
 static void test_source_addresses(void **state)
 {
     struct trial *t = *state;
@@ -777,6 +816,7 @@ int main(void)
         TEST(test_numbers_must_fit_each_other),
         TEST(test_keys_that_are_not_built_are_refused),
         TEST(test_stores),
+        TEST(test_peer_ports),
         TEST(test_print_tells_values_and_origins),
         TEST(test_describe_names_every_key),
         TEST(test_reload_takes_what_can_change_and_tells_the_rest),
