@@ -107,15 +107,34 @@ static void take(struct relay *r, const struct element *resumed)
     client_leg_passed_on(r->client);
 }
 
+static bool is_error(const struct element *e)
+{
+    return element_is(e, NS_STREAMS, "error");
+}
+
 static bool is_resumed(const struct element *e)
 {
     return element_is(e, NS_SM3, "resumed") || element_is(e, NS_SM2, "resumed");
 }
 
+static void pass_error(struct relay *r, const struct element *e)
+{
+    struct buf *scratch = &r->leg.cx->scratch;
+    buf_clear(scratch);
+    stream_error_relay(scratch, e);
+    leg_write(&r->client->leg, buf_slice(scratch));
+}
+
+/* A stream error is the owner's last word on this client: another connection was faster. */
 static void answered(struct relay *r, const struct element *e)
 {
     if (is_resumed(e)) {
         take(r, e);
+        return;
+    }
+    if (is_error(e)) {
+        pass_error(r, e);
+        client_leg_close(r->client, CLOSE_REPLACED, GOODBYE_END);
         return;
     }
     char *reason = mem_dup(node_attr(e->tree, "reason"));
@@ -143,13 +162,10 @@ static enum stream_next on_opened(void *ctx, const struct stream_header *h)
 static enum stream_next on_element(void *ctx, const struct element *e)
 {
     struct relay *r = ctx;
-    struct buf *scratch = &r->leg.cx->scratch;
     if (!r->taken) {
         answered(r, e);
-    } else if (element_is(e, NS_STREAMS, "error")) { /* its end tag follows */
-        buf_clear(scratch);
-        stream_error_relay(scratch, e);
-        leg_write(&r->client->leg, buf_slice(scratch));
+    } else if (is_error(e)) { /* its end tag follows */
+        pass_error(r, e);
     } else {
         if (element_is_stanza(e))
             context_relayed(r->leg.cx, METRIC_relay_down, 0);

@@ -275,6 +275,7 @@ def test_a_draining_owner_hands_its_sessions_over(stub_cluster, stub):
     s.resume(client)
     assert s.figure("relay_failures_total", reason="refused") == 1
     assert s.figure("resumes_total", result="rebuilt") == 1
+    assert figures(s.nodes[0]).sum("peer_refusals_total", reason="draining") >= 2
     stay.cut("rst")
 
 
@@ -350,3 +351,42 @@ def test_sm_elements_are_answered_through_a_relay(stub_cluster, stub):
     assert client.wait_for("error").find("handled-count-too-high")
     with pytest.raises(Closed):
         client.wait_for("never")
+
+
+def test_the_way_that_is_advertised(stub_cluster, stub, knife_factory):
+    s = stub_cluster(peers=True)
+    knife = knife_factory("127.0.0.1", peer_port(s.nodes[0]))
+    s.nodes[0].settings["listen.peer_advertise"] = f"localhost:{knife.port}"
+    s.nodes[0].write_config()
+    s.nodes[0].restart()
+    client = relayed(s)
+    session = stub.session_of(client.jid)
+    s.say(client, "x@y", range(3))
+    acked(client)
+    knife.cut("rst")
+    assert not any(element.is_end for element in client.wait_closed()[1])
+    again = s.resume(client)
+    assert s.figure("resumes_total", result="relayed") == 2 == s.figure("relay_ask_seconds_count")
+    assert s.figure("legs_closed_total", leg="client", reason="owner_lost") == 1
+    assert s.figure("relay_bytes_total", direction="uplink") > 0
+    assert figures(s.nodes[0]).sum("connections_opened_total", transport="relay") == 2
+    assert again.ping()["type"] == "result"
+    assert stub.session_of(client.jid) is session
+
+
+def test_clients_of_others_count_as_connections(stub_cluster, stub):
+    s = stub_cluster(peers=True)
+    s.nodes[0].settings["limits.connections"] = "1"
+    s.nodes[0].write_config()
+    s.nodes[0].restart()
+    client = s.login()
+    client.presence()
+    client.ping()
+    client.cut("rst")
+    s.wait_detached()
+    other = s.login(resource="other")
+    s.use(1)
+    s.resume(client)
+    assert s.figure("resumes_total", result="rebuilt") == 1, "it has moved instead"
+    assert figures(s.nodes[0]).sum("peer_refusals_total", reason="limit") == 1
+    assert other.ping()["type"] == "result"
