@@ -78,6 +78,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
     F(receipts_withheld, COUNTER, "Delivery receipts asked for and not made by the proxy, by reason") \
     F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
+    F(resent_known, COUNTER, "Messages sent again after a failed resumption, known and not passed on") \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
     F(store_sessions, GAUGE, "Sessions kept in Redis by this node")                                \
     F(store_commits, COUNTER, "Stanzas that Redis has committed, by direction")                    \
@@ -243,6 +244,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(receipts_withheld_upstream, receipts_withheld, "reason=\"upstream\"")                        \
     M(receipts_swallowed_late, receipts_swallowed, "what=\"late\"")                                \
     M(receipts_swallowed_error, receipts_swallowed, "what=\"error\"")                              \
+    M(resent_known, resent_known, "")                                                              \
     M(answered_for_client, answered_for_client, "")                                                \
     M(store_sessions, store_sessions, "")                                                          \
     M(store_commits_down, store_commits, "direction=\"downlink\"")                                 \

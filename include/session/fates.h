@@ -17,6 +17,7 @@ enum fate_direction { FATE_UPLINK, FATE_DOWNLINK };
     S(FORWARDED, forwarded, UPLINK)    /* from the client, written to the server; with acks: until it is confirmed */  \
     S(RECEIVED, received, UPLINK)      /* from the client, while there is no server to write it to */                  \
     S(UP_SWALLOWED, swallowed, UPLINK) /* counted, and not for the server */                                           \
+    S(KNOWN, known, UPLINK)            /* sent again, though the session before had counted it: not for the server */  \
     S(CONFIRMED, confirmed, UPLINK)    /* the server has processed it */                                               \
     S(REPEATED, repeated, UPLINK)      /* written once more, to a fresh upstream leg */                                \
     S(RETURNED, returned, UPLINK)      /* not acked, and the session has ended: the client is to send it again */      \

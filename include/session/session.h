@@ -29,12 +29,14 @@ enum session_state {
 };
 const char *session_state_name(enum session_state state);
 
+struct awaited;
 struct session_origin {
     struct slice jid; /* full, as bound; empty if unknown (XEP-0078) */
     struct slice domain;
-    const char *proof; /* of the account, or NULL */
-    bool offered;      /* stream management was in the features */
-    bool resumable;    /* whether stream management may promise resumption */
+    const char *proof;       /* of the account, or NULL */
+    bool offered;            /* stream management was in the features */
+    bool resumable;          /* whether stream management may promise resumption */
+    struct awaited *awaited; /* what its client may send again after a resumption that failed; taken over, or NULL */
 };
 
 /* Begins with the legs; the client leg has it from now on. */

@@ -33,6 +33,9 @@ struct settings {
         enum detached_presence detached_presence;
         unsigned sessions_per_account;
         usec mailbox_ttl, tombstone_ttl;
+        bool recognize_resent;
+        unsigned recognize_stanzas;
+        usec recognize_window;
     } sm;
 
     struct { /* section receipts */

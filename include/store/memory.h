@@ -8,7 +8,7 @@
 
 struct memory_store;
 
-/* memory: the node's account of bytes in queues and mailboxes, which mailboxes add to; NULL is fine. */
+/* memory: the node's account of bytes in queues and mailboxes, which mailboxes and tombstones add to; NULL is fine. */
 struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory);
 void memory_store_free(struct memory_store *m);
 struct store *memory_store_get(struct memory_store *m); /* the same for all workers */
@@ -34,6 +34,7 @@ char *memory_store_load(struct memory_store *m, const char *path);
 /* Taken at one moment. Of each box, always: put + loaded = what is in it + done + expired + overflown + purged. */
 struct memory_store_figures {
     size_t messages, outbox, bytes, tombstones, sessions;
+    size_t tombstone_bytes; /* what they hold beside the counts; it adds to the node's account as well */
     struct {
         size_t put, loaded; /* came in: from sessions, from the file */
         size_t done, expired, overflown, purged;

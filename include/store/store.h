@@ -23,6 +23,7 @@ struct tombstone {
     const char *account, *proof; /* whose session it was, as in the directory of owners; proof may be NULL */
     uint64_t h;                  /* what the session had told or could have told */
     const char *reason;          /* word of enum close_reason */
+    struct slice resent;         /* what its client may send again: bytes of session/'s own */
 };
 
 /* Two boxes for each account (bare JID). */

@@ -181,6 +181,12 @@ const struct config_row config_rows[] = {
              "how long messages of an expired session are kept for the account", RELOAD),
     DURATION("sm", "tombstone_ttl", settings.sm.tombstone_ttl, "1d", USEC_S, 365 * DAY,
              "how long the counters of an expired session are known", RELOAD),
+    ROW("sm", "recognize_resent", config_bool, bool, settings.sm.recognize_resent, "on",
+        "messages that a client sends again when its session is lost are not passed on twice", RELOAD),
+    COUNT("sm", "recognize_stanzas", settings.sm.recognize_stanzas, "100", 1, 10000,
+          "how many of a session's last messages are recognized then", RELOAD),
+    DURATION("sm", "recognize_window", settings.sm.recognize_window, "1m", USEC_S, HOUR,
+             "how long they are waited for in the session that follows", RELOAD),
 
     ROW("receipts", "synthesize", config_bool, bool, settings.receipts.synthesize, "on",
         "send delivery receipts for clients that send none", RELOAD),

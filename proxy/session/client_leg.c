@@ -6,6 +6,7 @@
 #include "login.h"
 #include "rate.h"
 #include "relay.h"
+#include "resent.h"
 #include "session/session.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
@@ -55,6 +56,7 @@ void login_free(struct login **l_r, enum close_reason upstream_reason)
     free(l->wished);
     free(l->resume_ns);
     free(l->resume_account);
+    awaited_free(l->awaited);
     free(l);
 }
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "contacts.h"
 #include "receipts.h"
+#include "resent.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/stanza.h"
@@ -213,6 +214,7 @@ void downlink_ack(struct session *s, const struct element *e)
     if (s->out.asking) {
         s->ack_time = now - s->out.asked_time;
         count_observe(s->cx->counters, METRIC_ack_round_trip, s->ack_time);
+        resent_answered(s);
     }
     downlink_release(s, upto);
     sm_out_answered(&s->out, now, s->cx->settings->sm.request_delay, s->cx->settings->sm.ack_timeout);
@@ -275,6 +277,7 @@ static void write_request(struct session *s)
     snprintf(r, sizeof r, "<r xmlns='%s'/>", s->sm_ns);
     leg_write_str(&s->client->leg, r);
     sm_out_asked(&s->out, s->cx->clock->mono);
+    resent_asked(s);
     s->request_end = s->client->leg.bytes_out;
     s->request_left = 0;
     count(s->cx->counters, METRIC_ack_requests_sent);

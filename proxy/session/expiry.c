@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "receipts.h"
+#include "resent.h"
 #include "session_impl.h"
 #include "xmpp/stanza.h"
 #include "xmpp/xml.h"
@@ -138,14 +139,16 @@ static void spill_downlink(struct session *s, enum close_reason reason)
     }
 }
 
-/* What was not acked the client knows that it has to send again, if the server did not get it. What was acked, because
- * the store had it, and what no server has, goes out some day. */
+/* What was not acked the client knows that it has to send again, if the server did not get it. What was acked, or is
+ * told as handled by the tombstone's h, because the store had it, and what no server has, goes out some day. */
 static void drop_uplink(struct session *s)
 {
     for (struct entry *e; (e = take_unconfirmed(s));) {
-        bool promised = s->kept && !s->up && e->number <= s->in.told && e->class == CLASS_KEEP && e->n;
+        bool promised = s->kept && !s->up && e->number <= s->in.safe && e->class == CLASS_KEEP && e->n;
         count(s->cx->counters, promised ? METRIC_up_kept : METRIC_up_returned);
         fate_tell(s, promised ? FATE_OUTBOX : FATE_RETURNED, e);
+        if (!promised && !s->up)
+            resent_drop(s, e->number);
         if (promised)
             collect(&s->to_out, e);
         else

@@ -7,6 +7,7 @@
 #include "contacts.h"
 #include "receipts.h"
 #include "record.h"
+#include "resent.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include <stdlib.h>
@@ -72,6 +73,7 @@ void freeze_rest(struct session *s, struct buf *out)
     pending_save(s, out);
     contacts_save(s->contacts, out);
     receipts_save(s, out);
+    resent_save(s, out);
 }
 
 static void freeze(struct session *s)
@@ -202,6 +204,7 @@ bool thaw(struct session *s, struct slice record, void (*queues)(struct session 
     pending_load(s, &in);
     contacts_load(s->contacts, &in);
     receipts_load(s, &in); /* behind its queue and its contacts */
+    resent_load(s, &in);
     if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
         LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", s->sid), LF_INT("at", record.n - in.rest.n));
         return false;

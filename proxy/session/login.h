@@ -3,6 +3,7 @@
 #ifndef HOLDFAST_SESSION_LOGIN_H
 #define HOLDFAST_SESSION_LOGIN_H
 
+#include "base/hash.h"
 #include "session/client_leg.h"
 #include "session/upstream_leg.h"
 #include "xmpp/sasl.h"
@@ -33,8 +34,10 @@ struct login {
     uint32_t resume_h;
     usec resume_since;
     unsigned resumes_tried;
-    char *resume_account; /* of the client, once it is proved; NULL before */
-    bool moved;           /* came from another worker for it */
+    struct hash_key resume_key; /* of what the session remembered */
+    struct awaited *awaited;    /* what may be sent again, when it has failed; NULL: nothing */
+    char *resume_account;       /* of the client, once it is proved; NULL before */
+    bool moved;                 /* came from another worker for it */
 };
 
 void client_set_phase(struct client_leg *c, enum client_phase phase);

@@ -449,7 +449,9 @@ void negotiation_bound(struct client_leg *c, struct slice jid)
         .proof = proof,
         .offered = l->authenticated,
         .resumable = l->authenticated && !l->identity.anonymous,
+        .awaited = l->awaited,
     };
+    l->awaited = NULL;
     l->up = NULL;
     timers_cancel(c->leg.cx->timers, &c->timer);
     client_set_phase(c, CLIENT_BOUND);

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "cluster/peer.h"
 #include "login.h"
+#include "resent.h"
 #include "session/session.h"
 #include "xmpp/jid.h"
 #include "xmpp/sm.h"
@@ -50,6 +51,10 @@ static void on_tombstone(void *ctx, const struct tombstone *t)
         return;
     c->ask = NULL;
     count(c->leg.cx->counters, t ? METRIC_resumes_expired : METRIC_resumes_unknown);
+    if (t && c->leg.cx->settings->sm.recognize_resent) {
+        awaited_free(c->login->awaited);
+        c->login->awaited = awaited_new(&c->login->resume_key, t->resent);
+    }
     LOG(LOG_INFO, "resume failed", LF_INT("leg", c->number), LF("sid", c->login->resume_sid),
         LF("reason", t ? t->reason : "unknown"));
     fail(c, "item-not-found", t ? &t->h : NULL);
@@ -209,6 +214,7 @@ void resumption_begin(struct client_leg *c, const struct element *e)
         return;
     }
     cx->ops->sid_of(cx, previd, l->resume_sid);
+    l->resume_key = resent_key(previd);
     resumption_look(c);
 }
 

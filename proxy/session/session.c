@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "contacts.h"
 #include "receipts.h"
+#include "resent.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -86,6 +87,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     s->account = jid_bare(slice_str(s->jid));
     s->offered = origin->offered;
     s->may_resume = origin->resumable && s->account.n;
+    s->awaited = origin->awaited;
     s->born = s->changed = cx->clock->mono;
     cx->ops->previd_new(cx, s->account, s->previd, sizeof s->previd);
     cx->ops->sid_of(cx, slice_str(s->previd), s->sid);
@@ -449,11 +451,20 @@ static void bury(struct grave *g)
     map_free(s->parked);
     contacts_free(s->contacts);
     receipts_forget(s);
+    resent_forget(s);
     queue_free(&s->handed);
     entry_free(s->held);
     free(s->jid);
     free(s->domain);
     free(s);
+}
+
+/* Valid as long as place and resent. */
+static struct tombstone tombstone_of(const struct session *s, enum close_reason reason, const struct owner_place *place,
+                                     struct buf *resent)
+{
+    resent_write(s, s->in.safe, resent);
+    return (struct tombstone){place->account, place->proof, s->in.safe, close_reason_name(reason), buf_slice(resent)};
 }
 
 /* Goes first: a resume that comes this instant is to find the session or the stone. */
@@ -462,9 +473,11 @@ static void leave_tombstone(struct session *s, enum close_reason reason)
     if (!s->resumable || s->kept)
         return;
     struct owner_place place = {0};
+    struct buf resent = {0};
     owner_find(s->cx->owner, s->sid, &place);
-    struct tombstone t = {place.account, place.proof, s->in.safe, close_reason_name(reason)};
+    struct tombstone t = tombstone_of(s, reason, &place, &resent);
     s->cx->store->ops->tombstone_put(s->cx->store, s->sid, &t);
+    buf_free(&resent);
     owner_place_clear(&place);
 }
 
@@ -474,8 +487,12 @@ static void spill(struct session *s, enum close_reason reason)
     struct owner_place place = {0};
     owner_find(s->cx->owner, s->sid, &place);
     expiry_spill(s, reason);
-    if (s->kept)
-        keeping_end(s, &(struct tombstone){place.account, place.proof, s->in.safe, close_reason_name(reason)});
+    if (s->kept) {
+        struct buf resent = {0};
+        struct tombstone t = tombstone_of(s, reason, &place, &resent);
+        keeping_end(s, &t);
+        buf_free(&resent);
+    }
     owner_place_clear(&place);
 }
 

@@ -7,7 +7,9 @@
 #include "session/session.h"
 #include "store/kept.h"
 
+struct awaited;
 struct record_reader;
+struct resent;
 
 /* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
 struct barrier {
@@ -102,6 +104,8 @@ struct session {
     struct told told;
     struct contacts *contacts; /* who may see that the client is there */
     struct receipts *receipts; /* NULL until a message asks for one */
+    struct resent *resent;     /* what the client may send again when the session is lost; NULL until it sends some */
+    struct awaited *awaited;   /* what it may send again of the session before; NULL: nothing */
     uint64_t resumes;
     uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
     struct timer timer;

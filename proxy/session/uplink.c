@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "contacts.h"
 #include "receipts.h"
+#include "resent.h"
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
@@ -124,10 +125,10 @@ static void note_presence(struct session *s, const struct element *e)
 }
 
 /* While there is no upstream leg it waits to be repeated. */
-static void note_forwarded(struct session *s, const struct element *e, const struct entry *kept, bool swallowed)
+static void note_forwarded(struct session *s, const struct element *e, const struct entry *kept)
 {
-    enum fate_step step = swallowed ? FATE_UP_SWALLOWED : s->up ? FATE_FORWARDED : FATE_RECEIVED;
-    if (kept && !swallowed)
+    enum fate_step step = s->up ? FATE_FORWARDED : FATE_RECEIVED;
+    if (kept)
         fate_tell(s, step, kept);
     else
         fate_tell_element(s, step, e);
@@ -144,11 +145,14 @@ void session_from_client(struct session *s, const struct element *e)
     session_dirty(s);
     count_stanza(s, e);
     s->stanzas_up++;
-    bool swallowed = receipts_from_client(s, e) || setup_takes_reply(e);
+    bool known = resent_is_known(s, e);
+    bool swallowed = known || receipts_from_client(s, e) || setup_takes_reply(e);
     contacts_from_client(s->contacts, e);
     const struct entry *kept = is_managed(s) ? keep(s, e, swallowed) : NULL;
-    if (!kept)
-        count(s->cx->counters, METRIC_up_relayed);
+    if (kept)
+        resent_remember(s, e, kept->number);
+    else
+        count(s->cx->counters, swallowed ? METRIC_up_swallowed : METRIC_up_relayed);
     if (e->kind != ELEMENT_MESSAGE) {
         setup_note(s, e, s->in.received);
         keeping_changed(s, true);
@@ -163,7 +167,10 @@ void session_from_client(struct session *s, const struct element *e)
         context_relayed(s->cx, METRIC_relay_up, 0);
     if (!swallowed)
         uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
-    note_forwarded(s, e, kept, swallowed);
+    if (swallowed)
+        fate_tell_element(s, known ? FATE_KNOWN : FATE_UP_SWALLOWED, e);
+    else
+        note_forwarded(s, e, kept);
     /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */
     bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
     if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {

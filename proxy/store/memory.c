@@ -32,6 +32,7 @@ struct grave {
     usec until;
     struct tombstone tombstone;
     char *account, *proof;
+    struct buf resent;
     char sid[SID_SIZE];
 };
 
@@ -46,7 +47,7 @@ struct memory_store {
     size_t session_count;
     usec mailbox_ttl, tombstone_ttl;
     size_t messages[BOXES], bytes, limit;
-    struct memory_store_figures figures; /* .box alone; the rest is counted when asked for */
+    struct memory_store_figures figures; /* .box and .tombstone_bytes; the rest is counted when asked for */
     _Atomic int64_t *memory;
 };
 
@@ -194,10 +195,19 @@ static void box_done(struct store *s, enum store_box kind, struct slice account,
     pthread_mutex_unlock(&m->lock);
 }
 
+static void account_resent(struct memory_store *m, int64_t n)
+{
+    m->figures.tombstone_bytes = (size_t)((int64_t)m->figures.tombstone_bytes + n);
+    if (m->memory)
+        atomic_fetch_add_explicit(m->memory, n, memory_order_relaxed);
+}
+
 static void grave_free(struct memory_store *m, struct grave *g)
 {
     map_remove(m->graves, slice_str(g->sid));
     list_remove(&g->link);
+    account_resent(m, -(int64_t)g->resent.n);
+    buf_free(&g->resent);
     free(g->account);
     free(g->proof);
     free(g);
@@ -216,12 +226,14 @@ void memory_store_bury(struct memory_store *m, const char *sid, const struct tom
     g->tombstone = *t;
     g->account = mem_strdup(t->account);
     g->proof = mem_strdup(t->proof);
+    buf_add(&g->resent, t->resent);
     g->until = until;
     memcpy(g->sid, sid, SID_SIZE);
     pthread_mutex_lock(&m->lock);
     struct grave *old = map_get(m->graves, slice_str(sid));
     if (old)
         grave_free(m, old);
+    account_resent(m, (int64_t)g->resent.n);
     map_put(m->graves, slice_str(sid), g);
     list_append(&m->graves_by_age, &g->link);
     if (map_count(m->graves) > TOMBSTONES_MAX) /* a login in a loop must not fill the memory */
@@ -251,8 +263,13 @@ static void tombstone_get(struct store *s, const char *sid, const char *account,
     struct grave *g = map_get(m->graves, slice_str(sid));
     bool known = g && g->until > wall_now() && (same(account, g->account) || same(proof, g->proof));
     struct tombstone t = known ? g->tombstone : (struct tombstone){0};
+    struct buf resent = {0};
+    if (known)
+        buf_add(&resent, buf_slice(&g->resent));
     pthread_mutex_unlock(&m->lock);
+    t.resent = buf_slice(&resent);
     done(ctx, known ? &t : NULL);
+    buf_free(&resent);
 }
 
 static void session_put(struct store *s, const char *sid, struct slice record)
@@ -439,7 +456,7 @@ void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, 
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     {
         struct grave *g = CONTAINER_OF(it, struct grave, link);
-        struct tombstone t = {g->account, g->proof, g->tombstone.h, g->tombstone.reason};
+        struct tombstone t = {g->account, g->proof, g->tombstone.h, g->tombstone.reason, buf_slice(&g->resent)};
         v->grave(ctx, g->sid, &t, g->until);
     }
     pthread_mutex_unlock(&m->lock);

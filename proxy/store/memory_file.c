@@ -8,7 +8,7 @@
  *   …
  *   session SID BYTES
  *   …
- *   tombstone SID UNTIL H ACCOUNT-BYTES PROOF-BYTES
+ *   tombstone SID UNTIL H ACCOUNT-BYTES PROOF-BYTES RESENT-BYTES
  *   …
  *   end COUNT
  */
@@ -58,8 +58,8 @@ static void save_grave(void *ctx, const char *sid, const struct tombstone *t, us
 {
     struct saving *s = ctx;
     const char *proof = t->proof ? t->proof : "";
-    buf_printf(&s->out, "tombstone %s %" PRId64 " %" PRIu64 " %zu %zu\n%s%s\n", sid, until, t->h, strlen(t->account),
-               strlen(proof), t->account, proof);
+    buf_printf(&s->out, "tombstone %s %" PRId64 " %" PRIu64 " %zu %zu %zu\n%s%s%.*s\n", sid, until, t->h,
+               strlen(t->account), strlen(proof), t->resent.n, t->account, proof, SLICE_ARG(t->resent));
     s->count++;
 }
 
@@ -189,20 +189,21 @@ static bool load_tombstone(struct loading *l, const char *line)
     char sid[SID_SIZE];
     int64_t until;
     uint64_t h;
-    size_t account_n, proof_n;
+    size_t account_n, proof_n, resent_n = 0;
     struct slice all;
-    if (sscanf(line, "tombstone %48s %" SCNd64 " %" SCNu64 " %zu %zu", sid, &until, &h, &account_n, &proof_n) != 5 ||
+    if (sscanf(line, "tombstone %48s %" SCNd64 " %" SCNu64 " %zu %zu %zu", sid, &until, &h, &account_n, &proof_n,
+               &resent_n) < 5 ||
         strlen(sid) != SID_SIZE - 1)
         return false;
-    if (account_n > l->rest.n || proof_n > l->rest.n)
+    if (account_n > l->rest.n || proof_n > l->rest.n || resent_n > l->rest.n)
         return false;
-    /* a proof has lines of its own, so the two are taken by their lengths */
-    if (!take(l, account_n + proof_n, &all))
+    /* a proof has lines of its own, so they are taken by their lengths */
+    if (!take(l, account_n + proof_n + resent_n, &all))
         return false;
     if (l->m) {
         char *account = mem_dup(slice_of(all.p, account_n));
         char *proof = proof_n ? mem_dup(slice_of(all.p + account_n, proof_n)) : NULL;
-        struct tombstone t = {account, proof, h, "shutdown"};
+        struct tombstone t = {account, proof, h, "shutdown", slice_skip(all, account_n + proof_n)};
         memory_store_bury(l->m, sid, &t, until);
         free(account);
         free(proof);

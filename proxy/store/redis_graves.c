@@ -6,50 +6,58 @@
 
 /* ---- as text ---- */
 
-/* "H REASON MARK ACCOUNT-BYTES\n", account, proof; each of the two sealed. Scripts write it too, and a line ahead of
- * it.
- */
+/* "H REASON MARK ACCOUNT-BYTES PROOF-BYTES\n", account, proof, resent; each of them sealed. Scripts write it too,
+ * without PROOF-BYTES and what is behind the proof, and a line ahead of it. */
 void tombstone_write(const struct redis_store *s, const char *sid, const struct tombstone *t, const char *mark,
                      struct buf *out)
 {
-    struct buf account = {0};
-    store_seal(s, sid, slice_str(t->account), &account);
-    buf_printf(out, "%" PRIu64 " %s %s %zu\n", t->h, t->reason && *t->reason ? t->reason : "-", mark, account.n);
-    buf_add(out, buf_slice(&account));
-    store_seal(s, sid, slice_str(t->proof), out);
-    buf_free(&account);
+    struct buf sealed = {0};
+    store_seal(s, sid, slice_str(t->account), &sealed);
+    size_t account_n = sealed.n;
+    store_seal(s, sid, slice_str(t->proof), &sealed);
+    buf_printf(out, "%" PRIu64 " %s %s %zu %zu\n", t->h, t->reason && *t->reason ? t->reason : "-", mark, account_n,
+               sealed.n - account_n);
+    buf_add(out, buf_slice(&sealed));
+    store_seal(s, sid, t->resent, out);
+    buf_free(&sealed);
 }
 
 struct grave {
     struct tombstone t;
     char reason[64];
     char *account, *proof; /* proof NULL: none */
+    struct buf resent;
 };
 
 static bool tombstone_read(const struct redis_store *s, const char *sid, struct slice text, struct grave *g)
 {
     struct buf account = {0}, proof = {0};
-    size_t n = 0;
-    int header = 0;
-    const char *line = text.n ? memchr(text.p, '\n', text.n) : NULL;
-    if (!line)
+    size_t n = 0, proof_n = SIZE_MAX;
+    const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL; /* of the scripts' own line */
+    if (!end)
         return false;
-    text = slice_skip(text, (size_t)(line - text.p) + 1);
-    char *copy = mem_dup(text);
-    bool good = sscanf(copy, "%" SCNu64 " %63s %*s %zu%n", &g->t.h, g->reason, &n, &header) == 3 &&
-                copy[header] == '\n' && n <= text.n - (size_t)header - 1;
-    free(copy);
-    if (!good)
+    text = slice_skip(text, (size_t)(end - text.p) + 1);
+    end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+    if (!end)
         return false;
-    struct slice rest = slice_skip(text, (size_t)header + 1);
+    char *line = mem_dup(slice_of(text.p, (size_t)(end - text.p)));
+    bool good = sscanf(line, "%" SCNu64 " %63s %*s %zu %zu", &g->t.h, g->reason, &n, &proof_n) >= 3;
+    free(line);
+    struct slice rest = slice_skip(text, (size_t)(end - text.p) + 1);
+    if (!good || n > rest.n)
+        return false;
+    struct slice behind = slice_skip(rest, n);
+    proof_n = proof_n < behind.n ? proof_n : behind.n;
     good = store_open(s, sid, slice_of(rest.p, n), &account) == OPENED &&
-           store_open(s, sid, slice_skip(rest, n), &proof) == OPENED;
+           store_open(s, sid, slice_of(behind.p, proof_n), &proof) == OPENED &&
+           store_open(s, sid, slice_skip(behind, proof_n), &g->resent) == OPENED;
     g->account = buf_steal(&account);
     g->proof = proof.n ? buf_steal(&proof) : NULL;
     buf_free(&proof);
     g->t.account = g->account;
     g->t.proof = g->proof;
     g->t.reason = g->reason;
+    g->t.resent = buf_slice(&g->resent);
     return good;
 }
 
@@ -146,6 +154,7 @@ static void on_visit(void *ctx, enum redis_answer a, const struct redisReply *re
         answer_visit(v, &g.t);
     free(g.account);
     free(g.proof);
+    buf_free(&g.resent);
     job_done(&v->job);
 }
 

@@ -11,7 +11,9 @@
  *   hf:{T}:d:SID  stream  unacked queue, ids EPOCH-NUMBER: c class, o origin if it comes out of a mailbox, d payload
  *   hf:{T}:u:SID  stream  unconfirmed queue, the same
  *   hf:{T}:j:SID  string  the record that a rebuild needs
- *   hf:{T}:t:SID  string  tombstone: fe of the hash, "\nH REASON MARK ACCOUNT-BYTES\n", account, proof
+ *   hf:{T}:t:SID  string  tombstone: fe of the hash, "\nH REASON MARK ACCOUNT-BYTES PROOF-BYTES\n", account,
+ *                         proof, what its client may send again; of a session that was reaped without PROOF-BYTES and
+ *                         what is behind the proof
  *   hf:{T}:a      zset    the account's sessions: when they were detached (ms), 0 for attached ones
  *   hf:{T}:g      zset    the account's tombstones: when they are forgotten (ms)
  *   hf:{T}:mail   stream  mailbox, ids by time: o origin, c class, d payload

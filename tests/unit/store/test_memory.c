@@ -233,11 +233,11 @@ static void test_tombstones(void **state)
     sid_of(a, 'a');
     sid_of(b, 'b');
     sid_of(none, 'c');
-    struct tombstone t = {account, proof, 7, "expired"};
+    struct tombstone t = {account, proof, 7, "expired", {0}};
     f->s->ops->tombstone_put(f->s, a, &t);
     memset(account, '?', sizeof account - 1); /* strings are copied */
     memset(proof, '?', sizeof proof - 1);
-    struct tombstone unproved = {"juliet@example.org", NULL, 8, "evicted"};
+    struct tombstone unproved = {"juliet@example.org", NULL, 8, "evicted", {0}};
     f->s->ops->tombstone_put(f->s, b, &unproved);
     assert_figures(f, 0, 0, 0, 2);
 
@@ -254,7 +254,7 @@ static void test_tombstones(void **state)
     assert_true(dig(f, b, "juliet@example.org", NULL).h == 8);
     assert_false(dig(f, none, "romeo@example.org", "the proof").known);
 
-    t = (struct tombstone){"romeo@example.org", NULL, 9, "client_end"}; /* the last one counts */
+    t = (struct tombstone){"romeo@example.org", NULL, 9, "client_end", {0}}; /* the last one counts */
     f->s->ops->tombstone_put(f->s, a, &t);
     assert_true(dig(f, a, "romeo@example.org", NULL).h == 9);
     assert_false(dig(f, a, NULL, "the proof").known);
@@ -266,7 +266,7 @@ static void test_tombstones_end(void **state)
     struct fixture *f = *state;
     char a[SID_SIZE], b[SID_SIZE];
     struct clock now;
-    struct tombstone t = {"romeo@example.org", "proof", 7, "expired"};
+    struct tombstone t = {"romeo@example.org", "proof", 7, "expired", {0}};
     f->s->ops->tombstone_put(f->s, sid_of(a, 'a'), &t);
     memory_store_set_ttls(f->m, HOUR, 0);
     f->s->ops->tombstone_put(f->s, sid_of(b, 'b'), &t);
@@ -299,8 +299,8 @@ static void test_purge_takes_all_of_one_account(void **state)
     put(f, romeo, "one", "s/1");
     put(f, romeo, "two", "s/2");
     put(f, juliet, "three", "s/3");
-    f->s->ops->tombstone_put(f->s, sid_of(a, 'a'), &(struct tombstone){"romeo@example.org", "p", 7, "expired"});
-    f->s->ops->tombstone_put(f->s, sid_of(b, 'b'), &(struct tombstone){"juliet@example.org", "p", 8, "expired"});
+    f->s->ops->tombstone_put(f->s, sid_of(a, 'a'), &(struct tombstone){"romeo@example.org", "p", 7, "expired", {0}});
+    f->s->ops->tombstone_put(f->s, sid_of(b, 'b'), &(struct tombstone){"juliet@example.org", "p", 8, "expired", {0}});
     struct store_purged purged = purge(f, romeo);
     assert_int_equal(purged.messages, 2);
     assert_int_equal(purged.bytes, 6);
@@ -386,7 +386,7 @@ static void *work(void *arg)
         e->number = i;
         s->ops->box_put(s, BOX_MAIL, romeo, e);
         s->ops->box_take(s, BOX_MAIL, romeo, "sid", on_mail_of_worker, w);
-        struct tombstone t = {"romeo@example.org", "proof", i, "expired"};
+        struct tombstone t = {"romeo@example.org", "proof", i, "expired", {0}};
         s->ops->tombstone_put(s, sid, &t);
         struct told told = dig(w->f, sid, NULL, "proof");
         if (!told.known || told.h != i)

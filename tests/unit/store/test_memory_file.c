@@ -98,6 +98,11 @@ static uint64_t h_of(struct memory_store *m, const char *sid, const char *accoun
     return h;
 }
 
+static void on_resent(void *ctx, const struct tombstone *t)
+{
+    *(char **)ctx = mem_dup(t->resent);
+}
+
 #define SID "0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void fill(struct memory_store *m)
@@ -108,7 +113,7 @@ static void fill(struct memory_store *m)
     put(m, "romeo@example.org", "s/3", "<message/>");
     put_into(m, BOX_OUT, "romeo@example.org", "s/up/3", "<message to='j'/>");
     s->ops->session_put(s, SID, SLICE_LIT("a record\nend 5\n"));
-    s->ops->tombstone_put(s, SID, &(struct tombstone){"romeo@example.org", "a\nb\nc", 42, "expired"});
+    s->ops->tombstone_put(s, SID, &(struct tombstone){"romeo@example.org", "a\nb\nc", 42, "expired", SLICE_LIT("00ff")});
 }
 
 static void test_round_trip(void **state)
@@ -126,6 +131,11 @@ static void test_round_trip(void **state)
     assert_string_equal(romeo, "s/1 <message id='1\n2'/> 8\ns/3 <message/> 8\n");
     assert_string_equal(juliet, "s/2 <message id='end 7'/> 8\n");
     assert_int_equal(h_of(again, SID, NULL, "a\nb\nc"), 42);
+    char *resent = NULL;
+    struct store *s = memory_store_get(again);
+    s->ops->tombstone_get(s, SID, "romeo@example.org", NULL, on_resent, &resent);
+    assert_string_equal(resent, "00ff");
+    free(resent);
     assert_int_equal(h_of(again, SID, "romeo@example.org", NULL), 42);
     assert_true(h_of(again, SID, "juliet@example.org", NULL) == UINT64_MAX);
     char *out = content_of(again, BOX_OUT, "romeo@example.org");

@@ -208,7 +208,7 @@ struct found {
     int answers;
     bool known;
     uint64_t h;
-    char reason[32];
+    char reason[32], resent[32];
 };
 
 static void on_tombstone(void *ctx, const struct tombstone *t)
@@ -219,6 +219,7 @@ static void on_tombstone(void *ctx, const struct tombstone *t)
     if (t) {
         found->h = t->h;
         snprintf(found->reason, sizeof found->reason, "%s", t->reason);
+        snprintf(found->resent, sizeof found->resent, "%.*s", SLICE_ARG(t->resent));
     }
 }
 
@@ -234,7 +235,11 @@ static struct found find(struct scene *f, struct place *n, const char *account, 
 static void test_tombstones(void **state)
 {
     struct scene *f = *state;
-    struct tombstone t = {.account = ROMEO, .proof = "proof", .h = 1234567890123, .reason = "client_gone"};
+    struct tombstone t = {.account = ROMEO,
+                          .proof = "proof",
+                          .h = 1234567890123,
+                          .reason = "client_gone",
+                          .resent = SLICE_LIT("00ff11aa")};
     assert_false(find(f, &f->b, ROMEO, NULL).known);
     f->a.s->ops->tombstone_put(f->a.s, SID, &t);
     run(f);
@@ -242,6 +247,7 @@ static void test_tombstones(void **state)
     assert_true(found.known);
     assert_true(found.h == 1234567890123);
     assert_string_equal(found.reason, "client_gone");
+    assert_string_equal(found.resent, "00ff11aa");
     assert_true(find(f, &f->a, NULL, "proof").known);
     assert_false(find(f, &f->a, "juliet@example.org", "another").known);
     assert_false(find(f, &f->a, NULL, NULL).known);
@@ -250,6 +256,7 @@ static void test_tombstones(void **state)
     run(f);
     assert_false(find(f, &f->a, NULL, "proof").known);
     assert_true(find(f, &f->a, ROMEO, "proof").known);
+    assert_string_equal(find(f, &f->a, ROMEO, NULL).resent, "00ff11aa");
     freeReplyObject(server_ask(&f->server, "SET hf:{" TAG_R "}:t:" REST " nonsense PX 100000"));
     assert_false(find(f, &f->a, ROMEO, "proof").known);
 }
