@@ -56,6 +56,10 @@ class Client:
     def come_back(self):
         self._tell(away=False)
 
+    def send_again(self):
+        """From now on it sends again, once it is online, what the library has no ack of when its session is lost."""
+        self._tell(again=True)
+
     def of(self, kind):
         """The values of all events of a kind: those of js/client.mjs, or "error"."""
         return [event[kind] for event in list(self.events) if kind in event]

@@ -1,6 +1,6 @@
 // @xmpp/client as an application uses it, driven by lines of JSON: commands on stdin, events on stdout.
 //   node client.mjs SERVICE DOMAIN USERNAME PASSWORD
-// Commands: {say: BODY, to: JID}, {away: true|false}, {leave: true}
+// Commands: {say: BODY, to: JID}, {away: true|false}, {again: true}, {leave: true}
 // Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY},
 //   {status: WORD}
 import readline from "node:readline";
@@ -15,8 +15,12 @@ const body = (stanza) => stanza.getChildText("body");
 xmpp.reconnect.delay = 100;
 xmpp.on("error", (error) => tell({ error: String(error) }));
 xmpp.on("status", (status) => tell({ status }));
+let again = false; // whether it sends again what the library gives up
+const failed = [];
+let count = 0;
 xmpp.on("online", async (address) => {
     await xmpp.send(xml("presence"));
+    for (const stanza of failed.splice(0)) await xmpp.send(stanza);
     tell({ online: address.toString() });
 });
 xmpp.on("stanza", (stanza) => {
@@ -24,11 +28,15 @@ xmpp.on("stanza", (stanza) => {
 });
 xmpp.streamManagement.on("resumed", () => tell({ resumed: true }));
 xmpp.streamManagement.on("ack", (stanza) => stanza.is("message") && tell({ acked: body(stanza) }));
-xmpp.streamManagement.on("fail", (stanza) => stanza.is("message") && tell({ failed: body(stanza) }));
+xmpp.streamManagement.on("fail", (stanza) => {
+    if (!stanza.is("message")) return;
+    tell({ failed: body(stanza) });
+    if (again) failed.push(stanza);
+});
 
 const commands = {
     say: async ({ to, say }) => {
-        await xmpp.send(xml("message", { to, type: "chat" }, xml("body", {}, say)));
+        await xmpp.send(xml("message", { to, type: "chat", id: `${process.pid}-${++count}` }, xml("body", {}, say)));
         tell({ said: say });
     },
     // The library comes back by itself; an application that holds it off does so by stopping its reconnect.
@@ -36,6 +44,9 @@ const commands = {
         if (away) return xmpp.reconnect.stop();
         xmpp.reconnect.start();
         if (xmpp.status === "disconnect") xmpp.reconnect.scheduleReconnect();
+    },
+    again: async () => {
+        again = true;
     },
     leave: async () => {
         await xmpp.stop().catch(() => {});

@@ -113,7 +113,8 @@ static void fill(struct memory_store *m)
     put(m, "romeo@example.org", "s/3", "<message/>");
     put_into(m, BOX_OUT, "romeo@example.org", "s/up/3", "<message to='j'/>");
     s->ops->session_put(s, SID, SLICE_LIT("a record\nend 5\n"));
-    s->ops->tombstone_put(s, SID, &(struct tombstone){"romeo@example.org", "a\nb\nc", 42, "expired", SLICE_LIT("00ff")});
+    struct tombstone t = {"romeo@example.org", "a\nb\nc", 42, "expired", SLICE_LIT("00ff")};
+    s->ops->tombstone_put(s, SID, &t);
 }
 
 static void test_round_trip(void **state)
