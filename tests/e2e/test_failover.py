@@ -43,9 +43,13 @@ class Oracle:
         self.s, self.members = s, members
         self.kills = []     # (time, {full JID: number of its last stanza that the server had confirmed} of who was there)
 
-    def kill(self, node):
-        there = {each["jid"]: each["received"] - each["unconfirmed"]
-                 for each in json.loads(node.http("/sessions?format=json")[1])}
+    def look(self, node):
+        """Who is there, and what the server has confirmed of them."""
+        return {each["jid"]: each["received"] - each["unconfirmed"]
+                for each in json.loads(node.http("/sessions?format=json")[1])}
+
+    def kill(self, node, there=None):
+        there = there or self.look(node)
         node.kill()
         self.kills.append((time.monotonic(), there))
 
