@@ -105,6 +105,8 @@ $(FUZZ)/%.o: %.c
 $(FUZZ)/fuzz_config: $(FUZZ_CONFIG_OBJ) $(FUZZ)/proxy/redis/url.o
 $(FUZZ)/fuzz_dns: $(FUZZ)/proxy/net/srv_answer.o
 $(FUZZ)/fuzz_dns: FUZZ_LIBS := -lcares
+$(FUZZ)/fuzz_websocket: $(patsubst %,$(FUZZ)/proxy/net/%.o,http ws_frames websocket_accept address)
+$(FUZZ)/fuzz_websocket: FUZZ_LIBS := -lwslay -lcrypto
 $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/tests/fuzz/%.o $(FUZZ_OBJ)
 	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(LIBS_PURE) $(FUZZ_LIBS) -lcmocka
 
