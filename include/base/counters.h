@@ -76,6 +76,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
     F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
+    F(client_pings, COUNTER, "Pings behind messages to clients without stream management: sent, and what came of them") \
+    F(legacy_messages, COUNTER, "Messages to clients without stream management, by how much is known of their delivery") \
     F(receipts_withheld, COUNTER, "Delivery receipts asked for and not made by the proxy, by reason") \
     F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
     F(resent_known, COUNTER, "Messages sent again after a failed resumption, known and not passed on") \
@@ -236,6 +238,12 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \
     M(receipts_proxy, receipts, "source=\"proxy\"")                                                \
     M(receipts_client, receipts, "source=\"client\"")                                              \
+    M(client_pings_sent, client_pings, "result=\"sent\"")                                          \
+    M(client_pings_answered, client_pings, "result=\"answered\"")                                  \
+    M(client_pings_ignored, client_pings, "result=\"ignored\"")                                    \
+    M(legacy_confirmed, legacy_messages, "delivery=\"confirmed\"")                                 \
+    M(legacy_assumed, legacy_messages, "delivery=\"assumed\"")                                     \
+    M(legacy_unconfirmed, legacy_messages, "delivery=\"unconfirmed\"")                             \
     M(receipts_withheld_client, receipts_withheld, "reason=\"client\"")                            \
     M(receipts_withheld_presence, receipts_withheld, "reason=\"presence\"")                        \
     M(receipts_withheld_repeated, receipts_withheld, "reason=\"repeated\"")                        \

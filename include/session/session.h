@@ -93,7 +93,7 @@ struct session_info {
     bool available, inactive;                /* the client's last broadcast presence; XEP-0352 */
     usec max, expires_in;                    /* resumption window; what is left of it, -1 unless detached */
     uint64_t safe, told, acked;              /* of `received`: what h may tell, and has told; of `sent`: acked */
-    size_t parked_bytes, handed;             /* handed: mail written to a client without stream management */
+    size_t parked_bytes, handed;             /* handed: messages to a client without stream management, see handed.c */
     uint64_t stanzas_up, stanzas_down;       /* in all, also without stream management */
     usec barrier;                            /* since when a barrier is under way, -1 = none is */
     usec full;                               /* detached, and the queue full: since when, -1 = not */

@@ -42,6 +42,7 @@ struct settings {
         bool synthesize;
         usec grace;
         enum receipts_to to;
+        bool confirm_legacy_clients;
     } receipts;
 
     struct {                         /* section limits */

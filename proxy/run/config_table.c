@@ -194,8 +194,8 @@ const struct config_row config_rows[] = {
              "how long a client's own receipt is waited for", RELOAD),
     WORD("receipts", "to", settings.receipts.to, "contacts|anyone", "contacts",
          "who gets them: who may see the presence, or anyone", RELOAD),
-    LATER("receipts", "confirm_legacy_clients", "off", NULL,
-          "confirm by ping what clients without stream management got"),
+    ROW("receipts", "confirm_legacy_clients", config_bool, bool, settings.receipts.confirm_legacy_clients, "off",
+        "confirm by ping what clients without stream management got", RELOAD),
 
     SIZE("limits", "stanza_bytes", settings.limits.stream.stanza_bytes, "256k", 10000, 64 * M,
          "bytes of one stanza (RFC 6120 wants 10000 or more)", RELOAD),

@@ -246,7 +246,7 @@ static void add_rest_json(struct buf *out, const struct session_info *i)
     add_seconds(out, "barrier_seconds", i->barrier);
     add_seconds(out, "full_seconds", i->full);
     add_number(out, "parked_bytes", i->parked_bytes);
-    add_number(out, "mail_handed", i->handed);
+    add_number(out, "handed", i->handed);
     add_number(out, "uplink_stanzas", i->stanzas_up);
     add_number(out, "downlink_stanzas", i->stanzas_down);
 }

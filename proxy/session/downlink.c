@@ -34,16 +34,17 @@ bool downlink_is_full(const struct session *s)
     size_t times = s->barrier.open ? 2 : 1; /* the answer to a barrier must be read */
     if (s->barrier.open && s->resuming)
         return false; /* a client waits for it, to take what is queued */
-    if (s->out.queue.count && context_memory_full(s->cx))
+    size_t queued = s->out.queue.count + handed_count(s), bytes = s->out.queue.bytes + handed_bytes(s);
+    if (queued && context_memory_full(s->cx))
         return true; /* with nothing queued it may go on, a stanza at a time: nobody waits for others for ever */
-    return s->out.queue.count >= times * set->sm.queue_stanzas || s->out.queue.bytes >= times * set->sm.queue_bytes;
+    return queued >= times * set->sm.queue_stanzas || bytes >= times * set->sm.queue_bytes;
 }
 
 /* An attached client that is slow is met with back-pressure, never with a verdict; a detached one gets sm.full_grace.
  */
 void downlink_check_full(struct session *s)
 {
-    if (!s->up || !is_managed(s))
+    if (!s->up)
         return;
     if (!downlink_is_full(s)) {
         s->full_since = 0;
@@ -54,7 +55,8 @@ void downlink_check_full(struct session *s)
         count(s->cx->counters, context_memory_full(s->cx) ? METRIC_limit_memory : METRIC_limit_queue);
         count(s->cx->counters, METRIC_backpressure_upstream);
         LOG(LOG_INFO, "queue full, reading from the server stops", LF("sid", s->sid),
-            LF_INT("unacked", s->out.queue.count), LF_INT("bytes", s->out.queue.bytes));
+            LF_INT("unacked", s->out.queue.count + handed_count(s)),
+            LF_INT("bytes", s->out.queue.bytes + handed_bytes(s)));
     }
     leg_stop(&s->up->leg, STOP_QUEUE);
     if (s->client)
@@ -105,10 +107,17 @@ static void relay(struct session *s, const struct element *e)
 {
     if (!s->client)
         return;
-    count(s->cx->counters, METRIC_down_relayed);
     context_relayed(s->cx, METRIC_relay_down, 0);
-    fate_tell_element(s, FATE_RELAYED, e);
-    leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
+    if (handed_wants(s, e)) {
+        struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+        entry->id = fate_id(s->cx, e->id);
+        handed_write(s, entry);
+        receipts_on_append(s, entry, e, true);
+    } else {
+        count(s->cx->counters, METRIC_down_relayed);
+        fate_tell_element(s, FATE_RELAYED, e);
+        leg_write(&s->client->leg, leg_outside(&s->up->leg, e, &s->cx->scratch));
+    }
     if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER) {
         count(s->cx->counters, METRIC_backpressure_upstream);
         leg_stop(&s->up->leg, STOP_SLOW);
@@ -161,7 +170,7 @@ void session_from_upstream(struct session *s, const struct element *e)
     struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     entry->id = fate_id(s->cx, e->id);
     downlink_append(s, entry);
-    receipts_on_append(s, entry, e);
+    receipts_on_append(s, entry, e, false);
     downlink_check_full(s);
 }
 
@@ -288,7 +297,7 @@ static void write_request(struct session *s)
 /* When the client's silence began to count: when the <r/> had left the socket's buffer, and not before its last byte;
  * -1 while it does not count: megabytes may be ahead of the request. (A peer that takes no bytes at all is
  * TCP_USER_TIMEOUT's case.) */
-static usec silent_since(struct session *s)
+usec downlink_silent_since(struct session *s)
 {
     struct leg *leg = &s->client->leg;
     if (leg->stopped)
@@ -304,7 +313,7 @@ static usec silent_since(struct session *s)
 
 static bool is_dead(struct session *s)
 {
-    usec since = s->out.asking ? silent_since(s) : -1;
+    usec since = s->out.asking ? downlink_silent_since(s) : -1;
     return since >= 0 && s->cx->clock->mono - since >= s->cx->settings->sm.ack_timeout;
 }
 
@@ -341,8 +350,8 @@ void downlink_turn(struct session *s)
     probe(s);
 }
 
-/* While an <r/> is open: when to look whether it has left, then when the client's time is up. */
-static usec answer_due_at(const struct session *s)
+/* When to look whether it has left, then when the client's time is up. */
+usec downlink_answer_due_at(const struct session *s)
 {
     usec now = s->cx->clock->mono, timeout = s->cx->settings->sm.ack_timeout;
     if (!s->request_left || s->client->leg.stopped)
@@ -360,7 +369,7 @@ usec downlink_due_at(const struct session *s)
     if (!s->client || s->state == SESSION_ENDING)
         return at;
     if (s->state == SESSION_ATTACHED && s->out.asking)
-        return earlier(at, answer_due_at(s));
+        return earlier(at, downlink_answer_due_at(s));
     if (s->state == SESSION_ATTACHED)
         at = earlier(at, sm_out_due_at(&s->out, set->sm.request_delay));
     usec heard = s->client->leg.last_input + set->sm.probe, spoke = s->client->leg.last_output + set->sm.probe;

@@ -29,7 +29,7 @@ static void to_mailbox(struct fate *f, struct entry *e)
     } else {
         count(f->cx->counters, METRIC_down_mailbox);
         if (!f->mail) /* else the store knows the epoch of that number */
-            e->origin = mem_printf("%s/%" PRIu64, f->sid, e->number);
+            e->origin = mem_printf("%s/%s%" PRIu64, f->sid, f->series ? f->series : "", e->number);
     }
     e->stamp = false;
     tell(f, FATE_MAILBOX, e);
@@ -233,7 +233,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
     uplink_give_up_probe(s);
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
-    mail_settle(s, reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0);
+    handed_end(s, reason);
     receipts_end(s, reason);
     spill_downlink(s, reason);
     parking_discard_all(s);

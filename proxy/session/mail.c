@@ -6,9 +6,6 @@
 #include "session_impl.h"
 #include <stdlib.h>
 
-/* A client without stream management counts as having got what was written, when the leg lived that much longer. */
-#define HANDED_AFTER (5 * USEC_S)
-
 /* The store may answer when the session is gone: it is found again by its id. */
 struct ask {
     struct context *cx;
@@ -16,25 +13,16 @@ struct ask {
     char *account;
 };
 
-static void hand_over(struct session *s, struct entry *e)
-{
-    leg_write(&s->client->leg, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
-    queue_append(&s->handed, e);
-    fate_tell(s, FATE_FETCHED, e);
-    fate_tell(s, FATE_WRITTEN, e);
-    s->handed_at = s->cx->clock->mono;
-}
-
 static void deliver(struct session *s, struct entry *e)
 {
     e->stamp = true;
     fate_mark(s->cx, e);
-    if (s->state == SESSION_UNMANAGED) {
-        hand_over(s, e);
-    } else {
+    bool handed = s->state == SESSION_UNMANAGED;
+    if (handed)
+        handed_write(s, e);
+    else
         downlink_append(s, e);
-        receipts_on_mail(s, e);
-    }
+    receipts_on_mail(s, e, handed);
 }
 
 static void put_back(struct context *cx, struct slice account, struct entry *e)
@@ -46,7 +34,7 @@ static void put_back(struct context *cx, struct slice account, struct entry *e)
 static bool has_room(const struct session *s, const struct entry *e)
 {
     const struct settings *set = s->cx->settings;
-    size_t count = s->out.queue.count + s->handed.count, bytes = s->out.queue.bytes + s->handed.bytes;
+    size_t count = s->out.queue.count + handed_count(s), bytes = s->out.queue.bytes + handed_bytes(s);
     return count == 0 || (count < set->sm.queue_stanzas / 2 && bytes + e->n < set->sm.queue_bytes / 2);
 }
 
@@ -112,28 +100,10 @@ bool mail_before_presence(struct session *s, const struct element *e)
     return true;
 }
 
-static void take_out(struct session *s, const struct entry *e)
-{
-    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(e->origin));
-}
-
 void mail_delivered(struct session *s, const struct entry *e)
 {
-    take_out(s, e);
+    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(e->origin));
     count_add(s->cx->counters, METRIC_mailbox_lent, -1);
-}
-
-void mail_settle(struct session *s, bool clean)
-{
-    for (struct entry *e; (e = queue_take(&s->handed, UINT64_MAX));) {
-        fate_tell(s, clean ? FATE_TAKEN : FATE_MAILBOX, e);
-        if (!clean) {
-            put_back(s->cx, s->account, e);
-            continue;
-        }
-        take_out(s, e);
-        entry_free(e);
-    }
 }
 
 void mail_tell_others(struct context *cx, struct slice account)
@@ -146,13 +116,6 @@ void mail_tell_others(struct context *cx, struct slice account)
 
 void mail_turn(struct session *s)
 {
-    if (s->handed.count && s->cx->clock->mono >= s->handed_at + HANDED_AFTER)
-        mail_settle(s, true);
-    if (s->mail_more && !s->handed.count && !s->out.queue.count)
+    if (s->mail_more && !handed_count(s) && !s->out.queue.count)
         session_fetch_mail(s);
-}
-
-usec mail_due_at(const struct session *s)
-{
-    return s->handed.count ? s->handed_at + HANDED_AFTER : -1;
 }

@@ -228,7 +228,7 @@ void rebuild_caught_up(struct session *s)
         count_add(s->cx->counters, METRIC_parked_stanzas, -1);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
         downlink_append(s, e);
-        receipts_on_mail(s, e);
+        receipts_on_mail(s, e, false);
     }
 }
 

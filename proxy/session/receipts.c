@@ -33,6 +33,7 @@ struct request {
     uint64_t ours;       /* number of our receipt, once it was written */
     uint16_t from_n, id_n;
     uint8_t type; /* enum receipt_type */
+    bool handed;  /* its number is one of handed.c */
     bool no_copy, no_archive;
     char text[]; /* from, id */
 };
@@ -189,7 +190,7 @@ static struct request *request_new(struct session *s, const struct receipt *aske
     return req;
 }
 
-void receipts_on_append(struct session *s, struct entry *entry, const struct element *e)
+void receipts_on_append(struct session *s, struct entry *entry, const struct element *e, bool handed)
 {
     struct receipt asked;
     if (receipt_judge(e, s->account, &asked) != RECEIPT_DUE || contacts_is_room(s->contacts, asked.to))
@@ -203,19 +204,20 @@ void receipts_on_append(struct session *s, struct entry *entry, const struct ele
     struct request *req = request_new(s, &asked);
     req->entry = entry;
     req->number = entry->number;
+    req->handed = handed;
     requests_add(&r->unacked, req);
 }
 
 /* What lies in a mailbox, or was kept over a stop, is a stanza and nothing else: the few that ask are parsed once more.
  */
-void receipts_on_mail(struct session *s, struct entry *entry)
+void receipts_on_mail(struct session *s, struct entry *entry, bool handed)
 {
     const struct node *root;
     if (!memmem(entry->bytes, entry->n, NS_RECEIPTS, sizeof NS_RECEIPTS - 1))
         return;
     struct xml_tree *tree = xml_tree_parse(entry_slice(entry), &root);
     if (tree)
-        receipts_on_append(s, entry, xml_tree_element(tree));
+        receipts_on_append(s, entry, xml_tree_element(tree), handed);
     xml_tree_free(tree);
 }
 
@@ -247,11 +249,25 @@ static void become_due(struct session *s, struct request *req)
         requests_add(&r->due, req);
 }
 
+static bool is_acked(const struct session *s, const struct request *req)
+{
+    return req->number <= (req->handed ? handed_acked(s) : s->out.acked);
+}
+
 void receipts_on_acked(struct session *s)
 {
     struct receipts *r = s->receipts;
-    while (r && r->unacked.first && r->unacked.first->number <= s->out.acked)
+    while (r && r->unacked.first && is_acked(s, r->unacked.first))
         become_due(s, requests_take(&r->unacked));
+}
+
+/* They are ahead of all that came when the client had enabled stream management. */
+void receipts_unproved(struct session *s, uint64_t upto)
+{
+    struct receipts *r = s->receipts;
+    while (r && r->unacked.first && r->unacked.first->handed && r->unacked.first->number <= upto)
+        withhold(s, requests_take(&r->unacked), METRIC_receipts_withheld_unacked);
+    receipts_on_acked(s);
 }
 
 /* ---- ours ---- */
@@ -394,7 +410,7 @@ static bool take_own(struct session *s, const struct element *e)
         req->entry->receipted = true;
     r->own = true;
     withhold_all(s, &r->due, METRIC_receipts_withheld_client);
-    if (late && !e->beside_receipt && s->state == SESSION_ATTACHED) {
+    if (late && !e->beside_receipt && (s->state == SESSION_ATTACHED || s->state == SESSION_UNMANAGED)) {
         count(s->cx->counters, METRIC_receipts_swallowed_late);
         return true;
     }
@@ -539,5 +555,5 @@ void receipts_load(struct session *s, struct record_reader *in)
     for (size_t n = record_take_count(in); n && !in->bad; n--)
         load_due(s, in);
     for (struct entry *e = s->out.queue.first; e && !in->bad; e = e->next)
-        receipts_on_mail(s, e);
+        receipts_on_mail(s, e, false);
 }

@@ -7,12 +7,14 @@
 
 struct receipts;
 
-/* The entry has been numbered and is in the unacked queue; e is the stanza. */
-void receipts_on_append(struct session *s, struct entry *entry, const struct element *e);
+/* The entry has been numbered and is in the unacked queue, or in that of handed.c; e is the stanza. */
+void receipts_on_append(struct session *s, struct entry *entry, const struct element *e, bool handed);
 /* The same for an entry out of the mailbox. */
-void receipts_on_mail(struct session *s, struct entry *entry);
-/* What s->out.acked covers is the client's; called before those entries are freed. */
+void receipts_on_mail(struct session *s, struct entry *entry, bool handed);
+/* What s->out.acked and handed_acked cover is the client's; called before those entries are freed. */
 void receipts_on_acked(struct session *s);
+/* Of those written without stream management (handed.c): nobody will know whether the client has them. */
+void receipts_unproved(struct session *s, uint64_t upto);
 
 /* A stanza of the client's, before anybody else looks at it. True: it is not to go to the server, which has had ours.
  */

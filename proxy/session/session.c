@@ -260,7 +260,7 @@ void session_left_alone(struct session *s)
 static void detach(struct session *s, enum close_reason reason)
 {
     s->client = NULL;
-    mail_settle(s, false);
+    handed_end(s, reason);
     set_state(s, SESSION_DETACHED);
     LOG(LOG_INFO, "session detached", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
@@ -452,7 +452,7 @@ static void bury(struct grave *g)
     contacts_free(s->contacts);
     receipts_forget(s);
     resent_forget(s);
-    queue_free(&s->handed);
+    handed_forget(s);
     entry_free(s->held);
     free(s->jid);
     free(s->domain);
@@ -606,7 +606,7 @@ static void check_deadlines(struct session *s)
 
 static usec next_deadline(const struct session *s)
 {
-    usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(mail_due_at(s), rebuild_due_at(s)));
+    usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(handed_due_at(s), rebuild_due_at(s)));
     at = earlier(at, earlier(receipts_due_at(s), keeping_due_at(s)));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
@@ -624,6 +624,8 @@ void session_turn(struct session *s)
     uplink_turn(s);
     if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up && !s->attaching)
         complete_resume(s);
+    if (s->state != SESSION_ENDED)
+        handed_turn(s);
     if (s->state != SESSION_ENDED)
         mail_turn(s);
     if (s->state != SESSION_ENDED)
@@ -660,7 +662,8 @@ static usec age_of_first(const struct session *s, const struct queue *q)
 
 void session_ages(const struct session *s, usec *unacked_r, usec *unconfirmed_r)
 {
-    *unacked_r = age_of_first(s, &s->out.queue);
+    usec oldest = handed_oldest(s);
+    *unacked_r = oldest ? s->cx->clock->wall - oldest : age_of_first(s, &s->out.queue);
     *unconfirmed_r = age_of_first(s, &s->unconfirmed);
 }
 
@@ -716,7 +719,7 @@ void session_info(const struct session *s, struct session_info *out)
         .told = s->in.told,
         .acked = s->out.acked,
         .parked_bytes = s->parked_bytes,
-        .handed = s->handed.count,
+        .handed = handed_count(s),
         .stanzas_up = s->stanzas_up,
         .stanzas_down = s->stanzas_down,
         .barrier = s->barrier.open ? now - s->barrier.sent : -1,

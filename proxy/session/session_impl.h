@@ -1,5 +1,5 @@
 /* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
- * parking.c, expiry.c, mail.c, receipts.c, contacts.c. */
+ * parking.c, expiry.c, mail.c, handed.c, receipts.c, contacts.c. */
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
@@ -99,8 +99,7 @@ struct session {
     bool mail_more;                 /* the mailbox held more than the queue had room for */
     bool mail_asked;                /* the store was asked for mail and has not answered */
     struct entry *held;             /* a presence that waits for it */
-    struct queue handed; /* mail written to a client without stream management, not yet counted as delivered */
-    usec handed_at;
+    struct handed *handed; /* messages written to a client without stream management; NULL until there are any */
     struct told told;
     struct contacts *contacts; /* who may see that the client is there */
     struct receipts *receipts; /* NULL until a message asks for one */
@@ -138,6 +137,10 @@ void downlink_ack(struct session *s, const struct element *e);
 void downlink_release(struct session *s, uint64_t upto); /* the client has everything up to it */
 usec downlink_due_at(const struct session *s);
 bool downlink_is_full(const struct session *s);
+/* Of what was asked for with request_end behind it, an <r/> or a ping: since when the client's silence counts, -1 while
+ * it does not. And when to look again. */
+usec downlink_silent_since(struct session *s);
+usec downlink_answer_due_at(const struct session *s);
 void downlink_check_full(struct session *s);
 /* The entry with a delay stamp of its arrival; valid until the context's scratch buffer is used again. */
 struct slice downlink_stamped(struct session *s, const struct entry *e);
@@ -248,6 +251,7 @@ struct fate {
     struct slice account;    /* empty: has no mailbox */
     uint64_t last_number;
     bool purge;               /* nothing of it goes to the mailbox: the account is being purged */
+    const char *series;       /* numbers of the session that are not its unacked queue's; NULL: they are */
     enum close_reason reason; /* why its session has ended */
     struct queue *mail;       /* where what goes to the mailbox is collected; NULL: it is put there */
     char sid[SID_SIZE];
@@ -286,9 +290,20 @@ void mail_tell_others(struct context *cx, struct slice account);
 void mail_turn(struct session *s);
 /* The client has it: out of the mailbox. */
 void mail_delivered(struct session *s, const struct entry *e);
-/* The session ends. clean: the client said goodbye with all that was written in its hands. */
-void mail_settle(struct session *s, bool clean);
-usec mail_due_at(const struct session *s);
+/* handed.c */
+bool handed_wants(const struct session *s, const struct element *e); /* it is to be written by handed_write */
+void handed_write(struct session *s, struct entry *e);               /* takes it over */
+bool handed_take_answer(struct session *s,
+                        const struct element *e); /* from the client; true: it answers a ping of ours */
+void handed_turn(struct session *s);              /* may end the session */
+usec handed_due_at(const struct session *s);
+/* The client is gone, or the session ends: what the client is not known to have goes to the mailbox. */
+void handed_end(struct session *s, enum close_reason reason);
+void handed_forget(struct session *s);
+size_t handed_count(const struct session *s);
+size_t handed_bytes(const struct session *s);
+usec handed_oldest(const struct session *s);    /* when it arrived, 0 = there is none */
+uint64_t handed_acked(const struct session *s); /* the client has them up to it */
 
 static inline usec earlier(usec a, usec b)
 {

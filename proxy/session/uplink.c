@@ -146,7 +146,7 @@ void session_from_client(struct session *s, const struct element *e)
     count_stanza(s, e);
     s->stanzas_up++;
     bool known = resent_is_known(s, e);
-    bool swallowed = known || receipts_from_client(s, e) || setup_takes_reply(e);
+    bool swallowed = known || handed_take_answer(s, e) || receipts_from_client(s, e) || setup_takes_reply(e);
     contacts_from_client(s->contacts, e);
     const struct entry *kept = is_managed(s) ? keep(s, e, swallowed) : NULL;
     if (kept)
