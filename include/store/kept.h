@@ -83,6 +83,9 @@ struct kept_claim {
     uint64_t high_water;    /* an h up to it is accepted; KEPT_DOWN numbers go on above max(last, h) */
     usec deadline_left;     /* until it would have expired */
     usec silent_at;         /* as of `leased` */
+
+    /* What h has acked and the last owner had not heard of (not all of it, if that is much); valid during the call. */
+    struct entry *told;
 };
 typedef void kept_claim_fn(void *ctx, struct kept_claim *c); /* NULL: the store is away */
 

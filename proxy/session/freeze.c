@@ -12,7 +12,7 @@
 #include "xmpp/jid.h"
 #include <stdlib.h>
 
-#define FORMAT 1
+#define FORMAT 2
 /* For the last confirmations: what is still unconfirmed then is sent twice. */
 #define CONFIRM_TIME (2 * USEC_S)
 
@@ -80,6 +80,7 @@ static void freeze(struct session *s)
 {
     struct buf out = {0};
     rebuild_caught_up(s);
+    receipts_last_call(s);
     parking_append_all(s);
     freeze_head(s, &out);
     record_queue(&out, &s->out.queue);
@@ -96,6 +97,7 @@ static void freeze(struct session *s)
 static void release(struct session *s)
 {
     rebuild_caught_up(s);
+    receipts_last_call(s);
     parking_append_all(s);
     keeping_release(s);
 }

@@ -14,14 +14,15 @@
 #include <stdlib.h>
 
 /* Servers throttle a client that sends much (ejabberd: 1000 bytes a second): ours must not use that up. */
-#define INTERVAL (USEC_S / 5)
-#define BURST    20
-#define DUE_MAX  500
-#define ID_MAX   1024
-#define FROM_MAX 3071
-#define SENT_MAX 128 /* ours that are remembered: for late ones of the client, doubles and errors */
-#define MAP_COST 48  /* bytes, of a place in by_key */
-#define ID_START "hfr-"
+#define INTERVAL  (USEC_S / 5)
+#define BURST     20
+#define DUE_MAX   500
+#define ID_MAX    1024
+#define FROM_MAX  3071
+#define SENT_MAX  128 /* ours that are remembered: for late ones of the client, doubles and errors */
+#define SENT_KEPT 32  /* of these in a record */
+#define MAP_COST  48  /* bytes, of a place in by_key */
+#define ID_START  "hfr-"
 
 /* A message that asks for a receipt: waits for the client's ack first, then until the receipt is due, then for the
  * server to confirm it. */
@@ -232,6 +233,13 @@ static bool may_have(const struct session *s, const struct request *req)
     return contacts_is_visible(c) || contacts_is_directed(c, from_of(req));
 }
 
+/* Whoever goes on with the session has to send it: in the record ahead of the ack that made it due. */
+static void add_due(struct session *s, struct request *req)
+{
+    requests_add(&s->receipts->due, req);
+    keeping_changed(s, true);
+}
+
 static void become_due(struct session *s, struct request *req)
 {
     struct receipts *r = s->receipts;
@@ -241,12 +249,12 @@ static void become_due(struct session *s, struct request *req)
         drop(s, req);
     else if (r->own)
         withhold(s, req, METRIC_receipts_withheld_client);
-    else if (contacts_is_known(s->contacts) && !may_have(s, req))
+    else if (s->up && contacts_is_known(s->contacts) && !may_have(s, req))
         withhold(s, req, METRIC_receipts_withheld_presence); /* strangers take no place */
     else if (r->due.count >= DUE_MAX)
         withhold(s, req, METRIC_receipts_withheld_limit);
     else
-        requests_add(&r->due, req);
+        add_due(s, req);
 }
 
 static bool is_acked(const struct session *s, const struct request *req)
@@ -272,17 +280,23 @@ void receipts_unproved(struct session *s, uint64_t upto)
 
 /* ---- ours ---- */
 
-static void remember(struct session *s, const struct request *req)
+static struct sent *sent_of(struct session *s)
 {
     struct receipts *r = s->receipts;
-    struct slice bare = jid_bare(from_of(req));
     if (!r->sent) {
         r->sent = mem_zalloc(SENT_MAX * sizeof *r->sent);
         count_memory(s, SENT_MAX * sizeof *r->sent);
     }
-    r->sent[++r->last % SENT_MAX] = (struct sent){.full = key_of(r, from_of(req), id_of(req)),
-                                                  .bare = key_of(r, bare, id_of(req)),
-                                                  .to = hash_of(&r->seed, bare)};
+    return r->sent;
+}
+
+static void remember(struct session *s, const struct request *req)
+{
+    struct receipts *r = s->receipts;
+    struct slice bare = jid_bare(from_of(req));
+    sent_of(s)[++r->last % SENT_MAX] = (struct sent){.full = key_of(r, from_of(req), id_of(req)),
+                                                     .bare = key_of(r, bare, id_of(req)),
+                                                     .to = hash_of(&r->seed, bare)};
 }
 
 static void send(struct session *s, struct request *req)
@@ -311,9 +325,10 @@ static void send(struct session *s, struct request *req)
         drop(s, req);
 }
 
+/* A rebuild asks for the roster ahead of its first barrier: what is known may be old until then. */
 static bool server_takes(const struct session *s)
 {
-    return s->up && transport_buffered(s->up->leg.transport) <= TRANSPORT_HIGH_WATER;
+    return s->up && !s->catching_up && transport_buffered(s->up->leg.transport) <= TRANSPORT_HIGH_WATER;
 }
 
 /* When the rate allows another one. */
@@ -380,8 +395,11 @@ void receipts_barrier_sent(struct session *s)
 void receipts_confirmed(struct session *s)
 {
     struct receipts *r = s->receipts;
-    while (r && r->written.first && r->written.first->ours <= r->covered)
+    if (!r || !r->written.first || r->written.first->ours > r->covered)
+        return;
+    while (r->written.first && r->written.first->ours <= r->covered)
         drop(s, requests_take(&r->written));
+    keeping_changed(s, true); /* that they were sent */
 }
 
 /* Ahead of those that were not written yet. */
@@ -408,6 +426,8 @@ static bool take_own(struct session *s, const struct element *e)
     bool late = was_sent(r, e->to, e->receipt_id);
     if (req && req->entry)
         req->entry->receipted = true;
+    if (!r->own)
+        keeping_changed(s, true);
     r->own = true;
     withhold_all(s, &r->due, METRIC_receipts_withheld_client);
     if (late && !e->beside_receipt && (s->state == SESSION_ATTACHED || s->state == SESSION_UNMANAGED)) {
@@ -515,19 +535,61 @@ static void save_all(const struct requests *l, struct buf *out)
     }
 }
 
-void receipts_save(struct session *s, struct buf *out)
+void receipts_last_call(struct session *s)
 {
     struct receipts *r = s->receipts;
-    if (r && s->up) {
-        send_due(s, true); /* the server hears the leg out */
-        while (r->written.first)
-            drop(s, requests_take(&r->written));
+    if (!r || !s->up)
+        return;
+    send_due(s, true); /* the server hears the leg out */
+    while (r->written.first)
+        drop(s, requests_take(&r->written));
+}
+
+/* The key goes along: the hashes were made with it. */
+static void save_sent(const struct receipts *r, struct buf *out)
+{
+    uint64_t n = !r->sent ? 0 : r->last < SENT_KEPT ? r->last : SENT_KEPT;
+    record_text(out, slice_str(r->tag));
+    for (int i = 0; i < 2; i++)
+        record_number(out, (int64_t)r->seed.word[i]);
+    record_number(out, (int64_t)r->last);
+    record_number(out, (int64_t)n);
+    for (uint64_t i = r->last - n + 1; i <= r->last; i++) {
+        const struct sent *sent = &r->sent[i % SENT_MAX];
+        record_number(out, (int64_t)sent->full);
+        record_number(out, (int64_t)sent->bare);
+        record_number(out, (int64_t)sent->to);
     }
-    record_number(out, r && r->own);
-    record_number(out, r ? (int64_t)(r->written.count + r->due.count) : 0);
-    if (r) {
-        save_all(&r->written, out);
-        save_all(&r->due, out);
+}
+
+void receipts_save(const struct session *s, struct buf *out)
+{
+    const struct receipts *r = s->receipts;
+    record_number(out, r != NULL);
+    if (!r)
+        return;
+    record_number(out, r->own);
+    save_sent(r, out);
+    record_number(out, (int64_t)(r->written.count + r->due.count));
+    save_all(&r->written, out);
+    save_all(&r->due, out);
+}
+
+static void load_sent(struct session *s, struct record_reader *in)
+{
+    struct receipts *r = s->receipts;
+    struct slice tag = record_take_text(in);
+    in->bad |= tag.n != sizeof r->tag - 1;
+    if (!in->bad)
+        memcpy(r->tag, tag.p, tag.n);
+    for (int i = 0; i < 2; i++)
+        r->seed.word[i] = (uint64_t)record_take_number(in);
+    r->last = (uint64_t)record_take_number(in);
+    size_t n = record_take_count(in);
+    in->bad |= n > SENT_KEPT || n > r->last;
+    for (uint64_t i = r->last - n + 1; !in->bad && i <= r->last; i++) {
+        uint64_t full = (uint64_t)record_take_number(in), bare = (uint64_t)record_take_number(in);
+        sent_of(s)[i % SENT_MAX] = (struct sent){full, bare, (uint64_t)record_take_number(in)};
     }
 }
 
@@ -548,12 +610,21 @@ static void load_due(struct session *s, struct record_reader *in)
     requests_add(&s->receipts->due, req);
 }
 
+static void load_receipts(struct session *s, struct record_reader *in)
+{
+    receipts_of(s)->own = record_take_number(in);
+    load_sent(s, in);
+    for (size_t n = record_take_count(in); n && !in->bad; n--)
+        load_due(s, in);
+}
+
 void receipts_load(struct session *s, struct record_reader *in)
 {
     if (record_take_number(in) && !in->bad)
-        receipts_of(s)->own = true;
-    for (size_t n = record_take_count(in); n && !in->bad; n--)
-        load_due(s, in);
+        load_receipts(s, in);
+    for (struct entry *e = s->claimed ? s->claimed->told : NULL; e && !in->bad; e = e->next)
+        receipts_on_mail(s, e, false);
     for (struct entry *e = s->out.queue.first; e && !in->bad; e = e->next)
         receipts_on_mail(s, e, false);
+    receipts_on_acked(s);
 }

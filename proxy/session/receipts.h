@@ -35,10 +35,12 @@ void receipts_repeat(struct session *s);
 /* The session ends: what is due goes out if the server still listens; what the client has not acked never does. Called
  * while the unacked queue is whole. */
 void receipts_end(struct session *s, enum close_reason reason);
-/* The session is kept over a stop of the node: what is due goes out if there is a server, else into the record. Loaded
- * when queue and contacts are there. */
+/* The session leaves this node: what is due goes out if there is a server. */
+void receipts_last_call(struct session *s);
+/* What is due, and what was sent of late, in the session's record. Loaded when queue and contacts are there; where the
+ * session was taken over, what its client has acked only to the new owner becomes due. */
 struct record_reader;
-void receipts_save(struct session *s, struct buf *out);
+void receipts_save(const struct session *s, struct buf *out);
 void receipts_load(struct session *s, struct record_reader *in);
 void receipts_forget(struct session *s); /* without a word */
 

@@ -558,6 +558,7 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
 
 void session_leave(struct session *s, enum close_reason reason)
 {
+    receipts_forget(s); /* whoever has it sends them */
     leave(s, reason, GOODBYE_CUT);
 }
 

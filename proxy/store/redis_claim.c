@@ -186,6 +186,7 @@ struct claim {
     bool lent;
     bool unreadable; /* what nobody can go on without, or what others may be able to read: it is given back */
     struct buf record;
+    struct queue told;
     char *account, *proof;
     struct reading reading[2];
 };
@@ -218,6 +219,7 @@ static void release_claim(struct job *j)
         free(c->reading[which].eras);
     }
     buf_free(&c->record);
+    queue_free(&c->told);
     free(c->account);
     free(c->proof);
     free(c);
@@ -271,6 +273,19 @@ static void take_page(struct claim *c, enum kept_queue which, const struct redis
         }
         if (e)
             append(r, e);
+    }
+}
+
+/* A new owner wants to know what was in it; that is not worth to fail for. */
+static void take_told(struct claim *c, const struct redisReply *page)
+{
+    struct entry *e;
+    for (size_t i = 0; i < reply_count(page) && !c->unreadable; i++) {
+        const struct redisReply *one = page->element[i];
+        if (is_mere_number(one) || entry_read(c->job.s, c->sid, one, &e) != OPENED || !e)
+            continue;
+        c->told.last_number = e->number - 1;
+        queue_append(&c->told, e);
     }
 }
 
@@ -345,6 +360,7 @@ static void finish(struct claim *c)
         box_relend(s, c->sid, down->first);
     struct kept_claim told = {.kept = make_handle(c),
                               .record = buf_slice(&c->record),
+                              .told = c->told.first,
                               .first = {[KEPT_DOWN] = down->first, [KEPT_UP] = up->first},
                               .last = {[KEPT_DOWN] = down->last, [KEPT_UP] = up->last},
                               .high_water = c->high_water,
@@ -470,6 +486,7 @@ static void take_claim(struct claim *c, const struct redisReply *reply)
     take_page(c, KEPT_DOWN, reply_at(reply, 10));
     up->length = reply_number(reply_at(reply, 11));
     take_page(c, KEPT_UP, reply_at(reply, 12));
+    take_told(c, reply_at(reply, 15));
     buf_free(&proof);
 }
 

@@ -302,7 +302,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS 
     "if tonumber(h) > tonumber(cur[2]) then return {'high'} end\n"
     "local epoch = epoch_above(tonumber(cur[1]))\n"
     "-- What h acks goes, and with it the messages that came out of the mailbox: they have arrived.\n"
-    "local mail, above, from = box_of(M, MI), nil, '-'\n"
+    "local mail, above, from, told = box_of(M, MI), nil, '-', {}\n"
     "while not above do\n"
     "  local part = redis.call('XRANGE', D, from, '+', 'COUNT', 100)\n"
     "  if #part == 0 then break end\n"
@@ -314,6 +314,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS 
     "    local origin = fields(entry[2]).o\n"
     "    local e = origin and box_find(mail, origin)\n"
     "    if e then box_drop(mail, origin, e) end\n"
+    "    if #told < tonumber(page) then told[#told + 1] = entry end\n"
     "    from = '(' .. entry[1]\n"
     "  end\n"
     "end\n"
@@ -356,7 +357,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS 
     "int(last_u),\n"
     "  cur[5] or '0', redis.call('GET', J) or '', redis.call('XLEN', D), redis.call('XRANGE', D, '-', '+', 'COUNT', "
     "page),\n"
-    "  redis.call('XLEN', U), redis.call('XRANGE', U, '-', '+', 'COUNT', page), cur[6], cur[7]}\n";
+    "  redis.call('XLEN', U), redis.call('XRANGE', U, '-', '+', 'COUNT', page), cur[6], cur[7], told}\n";
 
 static const char end_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONES
     "local mine, mark, part, last, min_d, min_u, tombstone, tombstone_ttl, sid, count = unpack(ARGV, 1, 10)\n"

@@ -53,6 +53,7 @@ struct owner {
     int fenced, records, asked, let_go, attached;
     const char *record;
     bool claimed_none, claim_away, claim_unreadable;
+    unsigned claim_told;
     char *claimed_record;
     struct kept_claim claim; /* without what was valid during the call alone */
 };
@@ -381,6 +382,8 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
     o->k = c->kept;
     o->claim = *c;
     o->claimed_record = mem_dup(c->record);
+    for (const struct entry *e = c->told; e; e = e->next)
+        assert_int_equal(e->number, ++o->claim_told);
     o->reserved = c->high_water;
     o->committed[KEPT_DOWN] = c->last[KEPT_DOWN];
     o->committed[KEPT_UP] = c->last[KEPT_UP];

@@ -376,6 +376,7 @@ static void test_queues_of_many_pages(void **state)
     o.k = NULL;
     owner_claim(f, &next, &f->b, look(f, &f->b), 230);
     assert_int_equal(next.q[KEPT_DOWN].count, 220);
+    assert_true(next.claim_told > 0 && next.claim_told <= 230); /* a page of what h acks is told of */
     assert_int_equal(next.q[KEPT_UP].count, 700);
     assert_int_equal(next.q[KEPT_DOWN].first->number, 231);
     assert_int_equal(next.q[KEPT_UP].first->number, 1);
