@@ -382,8 +382,9 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
     o->k = c->kept;
     o->claim = *c;
     o->claimed_record = mem_dup(c->record);
-    for (const struct entry *e = c->told; e; e = e->next)
-        assert_int_equal(e->number, ++o->claim_told);
+    o->claim_told = 0;
+    for (const struct entry *e = c->told; e; e = e->next, o->claim_told++)
+        assert_true(!e->next || e->next->number > e->number);
     o->reserved = c->high_water;
     o->committed[KEPT_DOWN] = c->last[KEPT_DOWN];
     o->committed[KEPT_UP] = c->last[KEPT_UP];
