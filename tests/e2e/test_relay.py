@@ -390,3 +390,25 @@ def test_clients_of_others_count_as_connections(stub_cluster, stub):
     assert s.figure("resumes_total", result="rebuilt") == 1, "it has moved instead"
     assert figures(s.nodes[0]).sum("peer_refusals_total", reason="limit") == 1
     assert other.ping()["type"] == "result"
+
+
+@pytest.mark.parametrize("over", ["ws", "wss"])
+def test_clients_over_websocket(stub_cluster, stub, over):
+    """The way between the nodes is the same for all transports."""
+    s = stub_cluster(peers=True)
+    client = s.login(connect={"over": over})
+    client.presence()
+    client.ping()
+    client.cut("rst")
+    s.wait_detached()
+    session = stub.session_of(client.jid)
+    s.use(1)
+    again = s.resume(client, over=over)
+    assert s.figure("resumes_total", result="relayed") == 1
+    session.send(from_server(s, client.jid, range(3)))
+    assert s.hear(again, 3) == [0, 1, 2]
+    s.say(again, "x@y", [4])
+    assert s.number(session.wait_for(s.is_ours)) == 4
+    again.send("</stream:stream>")
+    assert again.wait_closed()[1][-1].is_end
+    eventually(lambda: s.sum("sessions") == 0 == s.sum("relays"), "the session has ended with its stream")
