@@ -16,6 +16,7 @@ import pytest
 from cluster import cluster, redis, stub_cluster  # noqa: F401  (fixtures)
 from raw import NS_SM3, Closed
 from scene import eventually, figures, from_server, stub  # noqa: F401  (fixtures)
+from servers import free_ports
 from test_takeover import acked
 
 SID = "0123456789abcdef" * 3
@@ -217,19 +218,25 @@ def test_an_owner_that_is_stopped_is_not_waited_for(stub_cluster, stub):
 
 
 def test_a_peer_port_that_nobody_listens_on(stub_cluster, stub):
-    """The owner was killed a moment ago: its life sign is still there."""
+    """The owner is taken for dead, and finds out what has become of its session."""
     s = stub_cluster(peers=True)
+    s.nodes[0].settings["listen.peer_advertise"] = f"127.0.0.1:{free_ports(1)[0]}"
+    s.nodes[0].write_config()
+    s.nodes[0].restart()
     client = s.login()
     client.presence()
     s.say(client, "x@y", range(3))
     acked(client)
     s.wait_settled()
-    s.nodes[0].kill()
+    client.cut("rst")
+    s.wait_detached()
     s.use(1)
     again = s.resume(client)
     assert again.resumed["h"] == str(client.sent)
     assert s.figure("relay_failures_total", reason="unreachable") == 1
     assert s.figure("resumes_total", result="rebuilt") == 1
+    s.use(0)
+    s.wait_no_sessions()
 
 
 def test_drains(stub_cluster, stub):
