@@ -185,9 +185,20 @@ def test_a_socket_that_does_not_listen_is_refused(activated):
     assert "is not a listening TCP socket" in failed_start(s)
 
 
-def test_a_passed_tls_port_needs_a_certificate(activated):
-    s = activated([("tls", bound())], start=False, tls_certificate=None, tls_key=None, listen_tls=None)
-    assert "passed sockets: tls needs a certificate" in failed_start(s)
+@pytest.mark.parametrize("kind", ["tls", "wss"])
+def test_a_passed_tls_port_needs_a_certificate(activated, kind):
+    s = activated([(kind, bound())], start=False, tls_certificate=None, tls_key=None, listen_tls=None, listen_wss=None)
+    assert f"passed sockets: {kind} needs a certificate" in failed_start(s)
+
+
+def test_passed_sockets_for_websockets(activated):
+    sockets = {"ws": bound(), "wss": bound()}
+    s = activated(list(sockets.items()))
+    for over, one in sockets.items():
+        client = s.connect(port=one.getsockname()[1], over=over)
+        client.login(*s.account(over), "r")
+        assert client.ping()["type"] == "result"
+    assert refuses(s.proxy.ws_port) and refuses(s.proxy.wss_port)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
