@@ -203,6 +203,7 @@ help:
 	@echo "make run         tries it: UPSTREAM=host:port DOMAIN=name STORE=url PORT=5222 (and the next three); without"
 	@echo "                 them in front of a Prosody that it starts, with two accounts"
 	@echo "make demo        shows with real clients what a cut costs with and without Holdfast"
+	@echo "make demo-web    the same in a browser: a page with two chats, networks to cut and nodes to kill; PORT=8080"
 	@echo "make check       all that must pass before a change goes in; ends with N passed, N failed"
 	@echo "make check-full  check, and the black-box tests with one worker, unsanitized and with the thread sanitizer,"
 	@echo "                 and more under valgrind"
@@ -231,7 +232,10 @@ clean:
 # What a cut connection costs, without Holdfast and with it: real clients at a real Prosody.
 demo: deps $(BUILD)/holdfast
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) $(PYTHON) tests/e2e/demo.py
-.PHONY: demo
+# The same in a browser, with buttons: two people, two nodes, networks that can be cut.
+demo-web: deps $(BUILD)/holdfast
+	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) PORT="$(PORT)" $(PYTHON) tests/e2e/demo_web.py
+.PHONY: demo demo-web
 
 # What Holdfast costs; bench/README.md tells all, and keeps the last full run.
 BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) QUICK="$(QUICK)" ROWS="$(ROWS)" REPEAT="$(REPEAT)" MS="$(MS)"
