@@ -74,7 +74,15 @@ class Pane {
             this.log.append(row);
         }
         if (message.mine) this.showTrail(row, message);
-        this.log.scrollTop = this.log.scrollHeight;
+        this.scroll();
+    }
+
+    // Once for all that changes until the next frame.
+    scroll() {
+        this.frame ??= requestAnimationFrame(() => {
+            this.frame = null;
+            this.log.scrollTop = this.log.scrollHeight;
+        });
     }
 
     showTrail(row, message) {
