@@ -6,6 +6,7 @@
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/roster.h"
+#include "xmpp/stanza.h"
 #include <stdlib.h>
 
 #define DIRECTED_MAX 1000 /* addresses with directed presence; what is beyond gets no receipts */
@@ -25,6 +26,8 @@ struct contacts {
     char *asked;     /* id of the client's request for the roster; NULL when none is open */
     char *own_asked; /* id of ours */
     bool known;      /* a whole roster was seen */
+    bool wanted;     /* the client has asked for its roster */
+    bool tried;      /* we have asked for one that it does not want, on this upstream leg: pushes are for us alone */
     bool available;  /* the last broadcast presence */
     bool invisible;  /* XEP-0186 */
     bool filtered;   /* a privacy list is in force (XEP-0016): who sees what is not known */
@@ -142,6 +145,12 @@ static void set_text(char **text, struct slice value)
     *text = value.n && value.n <= ID_MAX ? mem_dup(value) : NULL;
 }
 
+static void set_asked(struct contacts *c, struct slice id)
+{
+    set_text(&c->asked, id);
+    c->wanted = true;
+}
+
 /* Lists may hide the client from some or all of its contacts; which, only their items could tell. */
 static void note_privacy(struct contacts *c, const struct node *query)
 {
@@ -154,7 +163,7 @@ static void note_request(struct contacts *c, const struct element *e)
 {
     const struct node *privacy = node_child(e->tree, NS_PRIVACY, "query");
     if ((e->facts & FACT_ROSTER) && slice_eq_str(e->type, "get"))
-        set_text(&c->asked, e->id);
+        set_asked(c, e->id);
     if (!slice_eq_str(e->type, "set"))
         return;
     if (privacy)
@@ -270,6 +279,40 @@ static void ask_for_all(struct session *s, struct contacts *c)
     free(iq);
 }
 
+/* The client does not care who is in its roster; who asks it for receipts does. */
+bool contacts_await(struct session *s)
+{
+    struct contacts *c = s->contacts;
+    if (c->known || !s->up || !contacts_is_visible(c))
+        return false;
+    if (!c->tried && !c->asked && !c->own_asked) {
+        c->tried = true;
+        ask_for_all(s, c);
+    }
+    return c->asked || c->own_asked;
+}
+
+void contacts_on_fresh_leg(struct contacts *c)
+{
+    set_text(&c->own_asked, SLICE_NONE);
+    c->tried = false;
+    if (c->wanted)
+        return; /* its request is repeated */
+    c->known = false;
+    jid_table_clear(&c->roster);
+    count_memory(c);
+}
+
+/* The server wants to know that it was taken. */
+static void answer_push(struct session *s, const struct element *e)
+{
+    struct buf out = {0};
+    stanza_write_pong(&out, e->id, SLICE_NONE, e->from);
+    uplink_write(s, buf_slice(&out));
+    buf_free(&out);
+    count(s->cx->counters, METRIC_answered_for_client);
+}
+
 static void take_answer(struct session *s, const struct element *e, bool own)
 {
     if (!slice_eq_str(e->type, "result"))
@@ -298,6 +341,10 @@ bool contacts_from_upstream(struct session *s, const struct element *e)
         struct comparison push = {c, NULL, NULL};
         roster_each(e, put_item, &push);
         count_memory(c);
+        if (c->tried && !c->wanted) {
+            answer_push(s, e);
+            return true;
+        }
     }
     return false;
 }
@@ -335,6 +382,7 @@ void contacts_save(const struct contacts *c, struct buf *out)
     for (int i = 0; i < 2; i++)
         record_number(out, (int64_t)c->seed.word[i]);
     record_number(out, c->known);
+    record_number(out, c->wanted);
     record_number(out, c->available);
     record_number(out, c->invisible);
     record_number(out, c->filtered);
@@ -347,6 +395,7 @@ void contacts_load(struct contacts *c, struct record_reader *in)
     for (int i = 0; i < 2; i++)
         c->seed.word[i] = (uint64_t)record_take_number(in);
     c->known = record_take_number(in);
+    c->wanted = record_take_number(in);
     c->available = record_take_number(in);
     c->invisible = record_take_number(in);
     c->filtered = record_take_number(in);

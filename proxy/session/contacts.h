@@ -23,6 +23,10 @@ bool contacts_is_directed(const struct contacts *c, struct slice jid);
 bool contacts_sees(const struct contacts *c, struct slice jid);
 /* A room that the client has joined (XEP-0045), or somebody in it. */
 bool contacts_is_room(const struct contacts *c, struct slice jid);
+/* Whether the roster that nobody knows yet is on its way: it is asked for if the client has not done so. */
+bool contacts_await(struct session *s);
+/* Behind a rebuild; what the client has asked for is asked for by that. */
+void contacts_on_fresh_leg(struct contacts *c);
 /* A whole roster has been seen. Without one contacts_sees knows of single pushes alone. */
 bool contacts_is_known(const struct contacts *c);
 

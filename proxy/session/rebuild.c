@@ -3,6 +3,7 @@
  * what the server has not confirmed, in order. What comes of it is an ordinary resumption. */
 #include "base/log.h"
 #include "base/random.h"
+#include "contacts.h"
 #include "login.h"
 #include "receipts.h"
 #include "session_impl.h"
@@ -180,6 +181,7 @@ static void replay(struct session *s)
     rooms_replay(s, before);
     sightings_rebuilt(s);
     uplink_repeat(s);
+    contacts_on_fresh_leg(s->contacts);
     receipts_repeat(s);
     pending_lost(s, before - 1);
 }

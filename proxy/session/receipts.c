@@ -57,6 +57,7 @@ struct receipts {
     struct map *by_key; /* hash of bare address and id -> request, in whichever list */
     struct hash_key seed;
     struct sent *sent;
+    bool waits;   /* for a roster: what the server says next brings it nearer */
     bool own;     /* the client has sent a receipt of its own: from then on ours are not wanted */
     usec paid;    /* the rate: up to when it is used up */
     size_t bytes; /* told to the context */
@@ -342,12 +343,20 @@ static void pay(struct receipts *r, usec now)
     r->paid = (r->paid > now ? r->paid : now) + INTERVAL;
 }
 
+/* Nobody knows the roster yet that decides about the first of them. */
+static bool must_wait(struct session *s)
+{
+    struct receipts *r = s->receipts;
+    r->waits = s->cx->settings->receipts.to == RECEIPTS_TO_CONTACTS && !may_have(s, r->due.first) && contacts_await(s);
+    return r->waits;
+}
+
 /* What is due, and with all = true what would be later: this is the last moment for it. */
 static void send_due(struct session *s, bool all)
 {
     struct receipts *r = s->receipts;
     usec now = s->cx->clock->mono;
-    while (r->due.first && (all || (r->due.first->due <= now && free_at(r) <= now))) {
+    while (r->due.first && (all || (r->due.first->due <= now && free_at(r) <= now && !must_wait(s)))) {
         struct request *req = requests_take(&r->due);
         if (!may_have(s, req)) {
             withhold(s, req, METRIC_receipts_withheld_presence);
@@ -367,7 +376,7 @@ void receipts_turn(struct session *s)
 usec receipts_due_at(const struct session *s)
 {
     const struct receipts *r = s->receipts;
-    if (!r || !r->due.first || !server_takes(s))
+    if (!r || !r->due.first || !server_takes(s) || r->waits)
         return -1;
     return r->due.first->due > free_at(r) ? r->due.first->due : free_at(r);
 }

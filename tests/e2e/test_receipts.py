@@ -355,6 +355,31 @@ def test_the_roster_of_an_older_login_counts(receipts_scene):
     assert not [each for each in third.read_all(0.1) if each.name == "iq"], "what the proxy asked is not told"
 
 
+@ALL
+def test_a_client_that_never_asks_for_its_roster(receipts_scene):
+    """The proxy does, when somebody wants a receipt; a push that this brings is not for the client."""
+    s = receipts_scene()
+    client, contact = friends(s)
+    stranger = s.direct("c", presence=0)
+    client.close()
+    again = s.login(resource="new", presence=0)
+    ask(s, stranger, again.jid, 1)
+    ask(s, contact, again.jid, 2)
+    read(s, again, 2)
+    again.ack()
+    expect_receipt(s, contact, again, 2)
+    contact.presence(to=again.bare_jid, kind="unsubscribe")
+    s.wait_figure(1, "answered_for_client_total")
+    ask(s, contact, again.jid, 3)
+    read(s, again)
+    again.ack()
+    s.wait_figure(2, "receipts_withheld_total", reason="presence")
+    expect_none(contact)
+    expect_none(stranger)
+    again.ping(iq_id="behind")
+    assert not [each for each in again.read_all(0.1) if each.name == "iq"], "neither roster nor push is told"
+
+
 def test_anyone(receipts_scene):
     s = receipts_scene(receipts_to="anyone")
     client, stranger = s.login(presence=0), s.direct(presence=0)

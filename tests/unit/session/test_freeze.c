@@ -286,9 +286,11 @@ static void test_lingering_is_sent_again_on_a_rebuild(void **state)
 
 static void befriend_juliet(struct fixture *f)
 {
-    server_send(f->conn, "<iq type='set' id='push'><query xmlns='jabber:iq:roster'>"
-                         "<item jid='juliet@example.org' subscription='both'/></query></iq>");
-    client_hears(&f->c, "<iq type='set' id='push'>");
+    client_send(&f->c, "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>");
+    server_hears(f, "<iq type='get' id='get'>");
+    server_send(f->conn, "<iq type='result' id='get'><query xmlns='jabber:iq:roster'>"
+                         "<item jid='juliet@example.org' subscription='from'/></query></iq>");
+    client_hears(&f->c, "<iq type='result' id='get'>");
 }
 
 static void ask(struct fixture *f, unsigned n)
@@ -389,6 +391,7 @@ static void test_swallowed_stanzas_count_after_a_stop(void **state)
     world_wait(&f->w, 3 * USEC_S);
     assert_int_equal(world_sum(&f->w, METRIC_up_swallowed), 1);
     server_hears(f, "<iq type='set' id='hfs-");
+    server_hears(f, "<iq type='get' id='get'>");
     server_hears(f, "<presence/>");
     server_hears_nothing(f);
     ask(f, 2); /* whoever answers once answers for itself, also after a stop */

@@ -14,8 +14,24 @@ static int64_t sum(struct fixture *f, enum metric m)
     return world_sum(&f->w, m);
 }
 
-/* Romeo's session, with juliet as a contact. */
+/* Romeo's session, with juliet as a contact, and nobody else. */
 static int setup_contact(void **state)
+{
+    setup(state);
+    struct fixture *f = *state;
+    client_send(&f->c, "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>");
+    server_hears(f, "<iq type='get' id='get'>");
+    server_send(f->conn, "<iq type='result' id='get'><query xmlns='jabber:iq:roster'>"
+                         "<item jid='juliet@example.org' subscription='from'/></query></iq>");
+    client_hears(&f->c, "<iq type='result' id='get'>");
+    ack(&f->c, f->c.h);
+    world_wait(&f->w, 2 * USEC_S);
+    heard_clear(&f->conn->heard);
+    return 0;
+}
+
+/* The same, with no more than a push known of the roster. */
+static int setup_push(void **state)
 {
     setup(state);
     struct fixture *f = *state;
@@ -28,6 +44,7 @@ static int setup_contact(void **state)
 }
 
 #define RECEIPTS(name) cmocka_unit_test_setup_teardown(name, setup_contact, teardown)
+#define PUSHED(name)   cmocka_unit_test_setup_teardown(name, setup_push, teardown)
 
 static void ask(struct fixture *f, const char *from, const char *id)
 {
@@ -226,6 +243,69 @@ static void test_rooms_and_self_get_none(void **state)
     ack_all(f);
     wait_nothing(f);
     assert_int_equal(sum(f, METRIC_receipts_withheld_presence), 0);
+}
+
+static char *roster_asked(struct fixture *f)
+{
+    char *got = heard_take(&f->conn->heard, "the server", "<iq type='get' id='hfc-");
+    const char *start = strstr(got, " id='") + 5;
+    char *id = mem_printf("%.*s", (int)strcspn(start, "'"), start);
+    assert_non_null(strstr(got, "'><query xmlns='jabber:iq:roster'/></iq>"));
+    free(got);
+    return id;
+}
+
+/* The client does not want its roster: it is asked for when it matters, once, and stays with us. */
+static void test_roster_that_the_client_does_not_want(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "nurse@example.org/x", "d1");
+    ask(f, "mallory@example.org/x", "d2");
+    ack_all(f);
+    server_hears_nothing(f);
+    world_wait(&f->w, GRACE + USEC_MS);
+    char *id = roster_asked(f);
+    ask(f, "tybalt@example.org/x", "d3");
+    ack_all(f);
+    world_wait(&f->w, 10 * USEC_S);
+    server_hears_nothing(f);
+    server_printf(f->conn,
+                  "<iq type='result' id='%s'><query xmlns='jabber:iq:roster'>"
+                  "<item jid='nurse@example.org' subscription='both'/></query></iq>",
+                  id);
+    free(id);
+    world_run(&f->w);
+    expect_receipt(f, "nurse@example.org/x", "d1");
+    assert_int_equal(sum(f, METRIC_receipts_withheld_presence), 2);
+    server_send(f->conn, "<iq type='set' id='p1'><query xmlns='jabber:iq:roster'>"
+                         "<item jid='tybalt@example.org' subscription='from'/></query></iq>");
+    server_hears(f, "<iq type='result' id='p1'");
+    client_hears_nothing(&f->c);
+    ask(f, "tybalt@example.org/x", "d4");
+    ack_all(f);
+    wait_receipt(f, "tybalt@example.org/x", "d4");
+    client_send(&f->c, "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>");
+    server_hears(f, "<iq type='get' id='get'>");
+    server_send(f->conn, "<iq type='set' id='p2'><query xmlns='jabber:iq:roster'>"
+                         "<item jid='tybalt@example.org' subscription='none'/></query></iq>");
+    client_hears(&f->c, "<iq type='set' id='p2'>"); /* now they are its own */
+}
+
+/* A server that refuses is not asked again. */
+static void test_roster_that_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "nurse@example.org/x", "d1");
+    ack_all(f);
+    world_wait(&f->w, GRACE + USEC_MS);
+    char *id = roster_asked(f);
+    server_printf(f->conn, "<iq type='error' id='%s'><error type='cancel'/></iq>", id);
+    free(id);
+    ask(f, "nurse@example.org/x", "d2");
+    ack_all(f);
+    wait_nothing(f);
+    client_hears_nothing(&f->c);
+    assert_int_equal(sum(f, METRIC_receipts_withheld_presence), 2);
 }
 
 /* A roster that comes behind the messages still counts; what is known is asked at once. */
@@ -575,7 +655,9 @@ int main(void)
         RECEIPTS(test_strangers_get_none),
         RECEIPTS(test_anyone),
         RECEIPTS(test_rooms_and_self_get_none),
-        RECEIPTS(test_roster_behind_the_message),
+        PUSHED(test_roster_that_the_client_does_not_want),
+        PUSHED(test_roster_that_is_refused),
+        PUSHED(test_roster_behind_the_message),
         RECEIPTS(test_due_ones_go_before_the_client_is_invisible),
         RECEIPTS(test_own_comes_first),
         RECEIPTS(test_old_form_counts),
