@@ -30,47 +30,52 @@ static enum element_kind kind_of(struct slice ns, struct slice name)
     return slice_eq_str(name, "iq") ? ELEMENT_IQ : ELEMENT_OTHER;
 }
 
-static const char *attr_value(const char **atts, const char *name)
+/* What is not going to last is copied. */
+static struct slice keep(struct element_builder *b, const struct tag *tag, struct slice s)
 {
-    for (; *atts; atts += 2)
+    return tag->atts && s.p ? arena_copy(&b->arena, s) : s;
+}
+
+static struct slice attr_of(const struct tag *tag, const char *name)
+{
+    for (const char **atts = tag->atts; atts && *atts; atts += 2)
         if (strcmp(atts[0], name) == 0)
-            return atts[1];
-    return NULL;
+            return slice_str(atts[1]);
+    for (const struct node_attr *a = tag->attrs; a && a->name.p; a++)
+        if (a->ns.n == 0 && slice_eq_str(a->name, name))
+            return a->value;
+    return SLICE_NONE;
 }
 
-static struct slice keep_attr(struct element_builder *b, const char **atts, const char *name)
-{
-    const char *value = attr_value(atts, name);
-    return value ? arena_copy(&b->arena, slice_str(value)) : SLICE_NONE;
-}
-
-static void start_root(struct element_builder *b, struct slice ns, struct slice name, const char **atts)
+static void start_root(struct element_builder *b, const struct tag *tag)
 {
     struct element *e = &b->element;
-    *e = (struct element){.kind = kind_of(ns, name)};
-    e->ns = arena_copy(&b->arena, ns);
-    e->name = arena_copy(&b->arena, name);
-    e->id = keep_attr(b, atts, "id");
-    e->to = keep_attr(b, atts, "to");
-    e->from = keep_attr(b, atts, "from");
-    e->type = keep_attr(b, atts, "type");
-    if (slice_eq_str(ns, NS_STREAMS) && slice_eq_str(name, "error"))
+    e->kind = kind_of(tag->ns, tag->name);
+    e->ns = keep(b, tag, tag->ns);
+    e->name = keep(b, tag, tag->name);
+    e->id = keep(b, tag, attr_of(tag, "id"));
+    e->to = keep(b, tag, attr_of(tag, "to"));
+    e->from = keep(b, tag, attr_of(tag, "from"));
+    e->type = keep(b, tag, attr_of(tag, "type"));
+    if (slice_eq_str(tag->ns, NS_STREAMS) && slice_eq_str(tag->name, "error"))
         e->facts |= FACT_STREAM_ERROR;
 }
 
 /* Some clients send both forms in one stanza, for the same message. */
-static void add_receipt(struct element_builder *b, const char **atts)
+static void add_receipt(struct element_builder *b, const struct tag *tag)
 {
     struct element *e = &b->element;
+    struct slice id = attr_of(tag, "id");
     if (!e->receipt_id.p)
-        e->receipt_id = keep_attr(b, atts, "id");
-    else if (!slice_eq(e->receipt_id, slice_str(attr_value(atts, "id"))))
+        e->receipt_id = keep(b, tag, id);
+    else if (!slice_eq(e->receipt_id, id))
         e->beside_receipt = true;
 }
 
-static void start_child(struct element_builder *b, struct slice ns, struct slice name, const char **atts)
+static void start_child(struct element_builder *b, const struct tag *tag)
 {
     struct element *e = &b->element;
+    struct slice ns = tag->ns, name = tag->name;
     uint32_t facts = facts_of_child(e->kind, ns, name);
     e->facts |= facts;
     b->child = CHILD_OTHER;
@@ -81,7 +86,7 @@ static void start_child(struct element_builder *b, struct slice ns, struct slice
         b->priority_n = 0;
     }
     if (facts & (FACT_RECEIPT | FACT_OLD_RECEIPT))
-        add_receipt(b, atts);
+        add_receipt(b, tag);
     else if (facts & (FACT_PAYLOAD | FACT_CHAT_STATE))
         e->beside_receipt = true;
 }
@@ -103,12 +108,25 @@ static const struct node_attr *copy_attrs(struct element_builder *b, const char 
     return attrs;
 }
 
-static void start_node(struct element_builder *b, struct slice ns, struct slice name, const char **atts, size_t at)
+static const struct node_attr *keep_attrs(struct element_builder *b, const struct tag *tag)
+{
+    if (tag->atts)
+        return copy_attrs(b, tag->atts);
+    size_t n = 0;
+    while (tag->attrs[n].name.p)
+        n++;
+    if (n == 0)
+        return no_attrs;
+    size_t bytes = (n + 1) * sizeof *tag->attrs;
+    return memcpy(arena_alloc(&b->arena, bytes), tag->attrs, bytes);
+}
+
+static void start_node(struct element_builder *b, const struct tag *tag, size_t at)
 {
     struct tree_node *n = arena_alloc(&b->arena, sizeof *n), *parent = b->open;
-    n->node.ns = parent && slice_eq(parent->node.ns, ns) ? parent->node.ns : arena_copy(&b->arena, ns);
-    n->node.name = arena_copy(&b->arena, name);
-    n->node.attrs = copy_attrs(b, atts);
+    n->node.ns = parent && slice_eq(parent->node.ns, tag->ns) ? parent->node.ns : keep(b, tag, tag->ns);
+    n->node.name = keep(b, tag, tag->name);
+    n->node.attrs = keep_attrs(b, tag);
     n->at = at - b->start;
     n->parent = parent;
     if (parent && parent->last_child)
@@ -124,25 +142,30 @@ static void start_node(struct element_builder *b, struct slice ns, struct slice 
     b->node_count++;
 }
 
-void element_builder_start(struct element_builder *b, const char *full, const char **atts, size_t at, size_t end)
+void element_builder_open(struct element_builder *b, const struct tag *tag, size_t at, size_t end)
 {
-    struct slice ns, name;
-    expat_name_split(full, &ns, &name);
     if (b->depth == 0) {
         element_builder_reset(b);
         b->start = at;
-        start_root(b, ns, name, atts);
+        start_root(b, tag);
         b->element.open_end = end - at;
     } else if (b->depth == 1 && element_is_stanza(&b->element)) {
-        start_child(b, ns, name, atts);
+        start_child(b, tag);
     }
     if (b->beyond || b->node_count == ELEMENT_NODES) {
         b->beyond++;
         b->element.tree_cut = true;
     } else if (b->always_tree || b->element.kind == ELEMENT_IQ || b->element.kind == ELEMENT_OTHER) {
-        start_node(b, ns, name, atts, at);
+        start_node(b, tag, at);
     }
     b->depth++;
+}
+
+void element_builder_start(struct element_builder *b, const char *full, const char **atts, size_t at, size_t end)
+{
+    struct tag tag = {.atts = atts};
+    expat_name_split(full, &tag.ns, &tag.name);
+    element_builder_open(b, &tag, at, end);
 }
 
 /* Text comes in pieces (lines, entities); room grows by doubling, so that many pieces cost no more than few. */
@@ -176,6 +199,11 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
         memcpy(b->priority + b->priority_n, p, n < room ? n : room);
         b->priority_n += n < room ? n : room;
     }
+}
+
+bool element_builder_reads_text(const struct element_builder *b)
+{
+    return (b->open && !b->beyond) || (b->depth == 2 && b->child == CHILD_PRIORITY);
 }
 
 /* RFC 6121 4.7.2.3: an integer between -128 and +127. */

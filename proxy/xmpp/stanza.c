@@ -63,10 +63,15 @@ bool stanza_has_attribute(struct slice tag, struct slice wanted)
     return false;
 }
 
+static bool ends_name(char c)
+{
+    return c == '>' || c == '/' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 size_t stanza_name_end(struct slice bytes)
 {
     size_t i = 1;
-    while (i < bytes.n && !strchr(" \t\r\n/>", bytes.p[i]))
+    while (i < bytes.n && !ends_name(bytes.p[i]))
         i++;
     return i;
 }

@@ -1,4 +1,5 @@
 /* The way of the bytes: stream_feed -> parse (a parser is bound, and fed in chunks) -> expat's handlers -> upcalls.
+ * An element that is whole and plainly written is read without expat: stream_feed -> feed_plain -> upcall.
  *
  * Indexes count the bytes that the parser at hand was given, its header included. They are taken inside the handlers:
  * outside, expat has forgotten them in most cases. A handler that wants an end (pause, restart, failure) calls halt();
@@ -7,6 +8,7 @@
 #include "base/mem.h"
 #include "header_reader.h"
 #include "parser_pool.h"
+#include "plain.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -546,7 +548,32 @@ static size_t settle(struct stream *s)
     return used;
 }
 
-/* Goes over as much as one parser does. */
+/* An element that needs no expat, at the beginning of the bytes. 0: there is none. The parser is taken for its builder
+ * alone: upcalls may feed other streams. */
+static size_t feed_plain(struct stream *s, struct slice in)
+{
+    struct parser *p = parser_pool_get(s->pool);
+    size_t n = plain_read(in, &s->limits, &p->builder);
+    enum stream_next next = STREAM_GO;
+    if (n && s->framed && slice_eq_str(p->builder.element.ns, NS_FRAMING))
+        n = 0;
+    if (n) {
+        s->has_element = s->framed;
+        next = s->events->element(s->ctx, element_builder_finish(&p->builder, slice_of(in.p, n)));
+    }
+    parser_pool_put(s->pool, p);
+    s->halt = next == STREAM_PAUSE ? HALT_PAUSE : HALT_NONE;
+    if (s->restarted)
+        forget(s);
+    return n;
+}
+
+static bool may_be_plain(const struct stream *s)
+{
+    return s->phase == PHASE_OPEN && !s->prime && !s->has_element;
+}
+
+/* Goes over as much as one parser does, or one plain element. */
 static size_t feed_once(struct stream *s, const char *p, size_t n)
 {
     size_t space = 0;
@@ -555,6 +582,9 @@ static size_t feed_once(struct stream *s, const char *p, size_t n)
             space++;
         if (space == n)
             return n;
+        size_t plain = may_be_plain(s) ? feed_plain(s, slice_of(p + space, n - space)) : 0;
+        if (plain)
+            return space + plain;
         bind_parser(s);
     }
     s->in = slice_of(p + space, n - space);

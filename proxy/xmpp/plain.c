@@ -1,0 +1,291 @@
+#include "plain.h"
+#include <endian.h>
+
+#define OPEN_MAX 16 /* levels, and attributes of a tag: more is seldom, and goes the long way */
+#define ATTR_MAX 16
+
+#define NS_XML   "http://www.w3.org/XML/1998/namespace"
+#define XML_LANG "xml:lang"
+
+enum { NAME_START = 1, NAME = 2, SPACE = 4 };
+
+static const unsigned char class_of[256] = {
+    ['a' ... 'z'] = NAME_START | NAME,
+    ['A' ... 'Z'] = NAME_START | NAME,
+    ['_'] = NAME_START | NAME,
+    ['0' ... '9'] = NAME,
+    ['-'] = NAME,
+    ['.'] = NAME,
+    [' '] = SPACE,
+    ['\t'] = SPACE,
+    ['\n'] = SPACE,
+    ['\r'] = SPACE,
+};
+
+struct reader {
+    const char *p, *begin, *end;
+    const struct stream_limits *limits;
+    struct element_builder *builder;
+    unsigned names; /* tags and attributes so far */
+    struct {
+        struct slice name, ns;
+    } open[OPEN_MAX];
+};
+
+/* The attributes of a tag, as they are read. */
+struct attributes {
+    struct node_attr list[ATTR_MAX + 1];
+    size_t n;        /* in the list */
+    bool has_ns;     /* a declaration of the default namespace, which is not in the list */
+    struct slice ns; /* of the tag */
+};
+
+static bool is(const struct reader *r, int what)
+{
+    return r->p < r->end && (class_of[(unsigned char)*r->p] & what);
+}
+
+/* ---- characters ---- */
+
+/* Of eight bytes: flags (the high bit of each) for control characters, those beyond ASCII, `<`, `&` and the other one.
+ * The lowest flag is right; those above it may be there in error. */
+static uint64_t special_flags(uint64_t bytes, char other)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t tag = bytes ^ ones * '<', entity = bytes ^ ones * '&', third = bytes ^ ones * (unsigned char)other;
+    return (bytes | (bytes - ones * ' ') | (tag - ones) | (entity - ones) | (third - ones)) & high;
+}
+
+static bool is_special(char c, char other)
+{
+    return (unsigned char)c < ' ' || (unsigned char)c >= 0x80 || c == '<' || c == '&' || c == other;
+}
+
+static const char *skip_to_special(const char *p, const char *end, char other)
+{
+    for (uint64_t bytes; end - p >= (ptrdiff_t)sizeof bytes; p += sizeof bytes) {
+        memcpy(&bytes, p, sizeof bytes);
+        uint64_t flags = special_flags(le64toh(bytes), other);
+        if (flags)
+            return p + __builtin_ctzll(flags) / 8;
+    }
+    while (p < end && !is_special(*p, other))
+        p++;
+    return p;
+}
+
+static bool is_between(char c, unsigned low, unsigned high)
+{
+    return (unsigned char)c >= low && (unsigned char)c <= high;
+}
+
+/* How many bytes the character beyond ASCII has; 0 if it is none of XML (RFC 3629 4, without U+FFFE and U+FFFF) or not
+ * whole. */
+static size_t utf8_size(const char *p, const char *end)
+{
+    unsigned char first = (unsigned char)*p;
+    size_t n = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (first < 0xc2 || first > 0xf4 || (size_t)(end - p) < n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if (!is_between(p[i], 0x80, 0xbf))
+            return 0;
+    bool good = first == 0xe0   ? is_between(p[1], 0xa0, 0xbf)
+                : first == 0xed ? is_between(p[1], 0x80, 0x9f)
+                : first == 0xef ? !((unsigned char)p[1] == 0xbf && (unsigned char)p[2] > 0xbd)
+                : first == 0xf0 ? is_between(p[1], 0x90, 0xbf)
+                : first == 0xf4 ? is_between(p[1], 0x80, 0x8f)
+                                : true;
+    return good ? n : 0;
+}
+
+/* One of the five entities that XML itself has; 0 for all others. */
+static size_t entity_size(struct slice s)
+{
+    static const struct slice entities[] = {{"&amp;", 5}, {"&lt;", 4}, {"&gt;", 4}, {"&apos;", 6}, {"&quot;", 6}};
+    for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
+        if (slice_starts(s, entities[i]))
+            return entities[i].n;
+    return 0;
+}
+
+/* ---- tags ---- */
+
+static bool read_name(struct reader *r, struct slice *name)
+{
+    const char *begin = r->p;
+    if (!is(r, NAME_START))
+        return false;
+    while (is(r, NAME))
+        r->p++;
+    *name = slice_of(begin, (size_t)(r->p - begin));
+    return true;
+}
+
+/* `='value'`. White space other than the blank would have to be replaced, an entity resolved: not plain. */
+static bool read_value(struct reader *r, struct slice *value)
+{
+    if (r->end - r->p < 3 || r->p[0] != '=' || (r->p[1] != '\'' && r->p[1] != '"'))
+        return false;
+    char quote = r->p[1];
+    const char *p = r->p + 2;
+    while ((p = skip_to_special(p, r->end, quote)) < r->end && *p != quote) {
+        size_t n = is_between(*p, 0x80, 0xff) ? utf8_size(p, r->end) : 0;
+        if (!n)
+            return false;
+        p += n;
+    }
+    *value = slice_of(r->p + 2, (size_t)(p - r->p - 2));
+    r->p = p + 1;
+    return p < r->end;
+}
+
+static bool is_repeated(const struct attributes *a, const struct node_attr *new)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (slice_eq(a->list[i].name, new->name) && a->list[i].ns.n == new->ns.n)
+            return true;
+    return false;
+}
+
+static bool declare(const struct reader *r, struct attributes *a, struct slice ns)
+{
+    if (a->has_ns || ns.n == 0 || ns.n > r->limits->namespace_bytes ||
+        slice_starts(ns, SLICE_LIT("http://www.w3.org/")))
+        return false; /* none at all, and the two of XML itself, have rules of their own */
+    a->has_ns = true;
+    a->ns = ns;
+    return true;
+}
+
+static bool read_attribute(struct reader *r, struct attributes *a)
+{
+    struct node_attr attr = {.ns = SLICE_LIT("")};
+    if (!read_name(r, &attr.name))
+        return false;
+    if (r->p < r->end && *r->p == ':') {
+        const char *begin = attr.name.p;
+        if (!slice_starts(slice_of(begin, (size_t)(r->end - begin)), SLICE_LIT(XML_LANG "=")))
+            return false;
+        attr.ns = SLICE_LIT(NS_XML);
+        attr.name = SLICE_LIT("lang");
+        r->p = begin + sizeof XML_LANG - 1;
+    }
+    if (!read_value(r, &attr.value))
+        return false;
+    if (!attr.ns.n && slice_eq_str(attr.name, "xmlns"))
+        return declare(r, a, attr.value);
+    if (a->n == ATTR_MAX || is_repeated(a, &attr))
+        return false;
+    a->list[a->n++] = attr;
+    return true;
+}
+
+/* What there is to a tag behind its name, up to `>` or `/>`. */
+static bool read_attributes(struct reader *r, struct attributes *a)
+{
+    for (;;) {
+        bool space = is(r, SPACE);
+        while (is(r, SPACE))
+            r->p++;
+        if (r->p == r->end)
+            return false;
+        if (*r->p == '>' || *r->p == '/')
+            return true;
+        if (!space || !read_attribute(r, a))
+            return false;
+    }
+}
+
+static bool is_within_limits(struct reader *r, const struct attributes *a, size_t tag_bytes)
+{
+    const struct stream_limits *limits = r->limits;
+    size_t attributes = a->n + a->has_ns;
+    r->names += 1 + (unsigned)attributes;
+    return tag_bytes <= limits->tag_bytes && attributes <= limits->attributes &&
+           (!limits->names || r->names <= limits->names) && r->builder->depth < limits->depth;
+}
+
+static bool read_start_tag(struct reader *r)
+{
+    const char *begin = r->p++;
+    unsigned depth = r->builder->depth;
+    struct attributes a;
+    struct slice name;
+    a.n = 0;
+    a.has_ns = false;
+    a.ns = depth ? r->open[depth - 1].ns : SLICE_LIT(NS_CLIENT);
+    if (depth == OPEN_MAX || !read_name(r, &name) || !read_attributes(r, &a))
+        return false;
+    bool empty = *r->p == '/';
+    r->p += 1 + empty;
+    if (r->p > r->end || r->p[-1] != '>' || !is_within_limits(r, &a, (size_t)(r->p - begin)))
+        return false;
+    a.list[a.n] = (struct node_attr){.name = SLICE_NONE};
+    size_t end = (size_t)(r->p - r->begin);
+    element_builder_open(r->builder, &(struct tag){.ns = a.ns, .name = name, .attrs = a.list},
+                         (size_t)(begin - r->begin), end);
+    r->open[depth].name = name;
+    r->open[depth].ns = a.ns;
+    if (empty)
+        element_builder_end(r->builder, end, end);
+    return true;
+}
+
+static bool read_end_tag(struct reader *r)
+{
+    struct slice name = r->open[r->builder->depth - 1].name;
+    size_t at = (size_t)(r->p - r->begin), n = name.n + 3;
+    if ((size_t)(r->end - r->p) < n || memcmp(r->p + 2, name.p, name.n) != 0 || r->p[n - 1] != '>')
+        return false;
+    r->p += n;
+    element_builder_end(r->builder, at, at + n);
+    return true;
+}
+
+/* ---- what is between tags ---- */
+
+/* Behind a character that needs a look; NULL if it is not plain. */
+static const char *skip_special(const struct reader *r, const char *p)
+{
+    struct slice rest = slice_of(p, (size_t)(r->end - p));
+    size_t n = 0;
+    if (*p == '\n' || *p == '\t' || (*p == ']' && !slice_starts(rest, SLICE_LIT("]]"))))
+        n = 1;
+    else if (*p == '&' && !element_builder_reads_text(r->builder))
+        n = entity_size(rest);
+    else if (is_between(*p, 0x80, 0xff))
+        n = utf8_size(p, r->end);
+    return n ? p + n : NULL;
+}
+
+/* Up to the next tag. */
+static bool read_text(struct reader *r)
+{
+    const char *begin = r->p, *p = begin;
+    while (p && (p = skip_to_special(p, r->end, ']')) < r->end && *p != '<')
+        p = skip_special(r, p);
+    if (!p || r->end - p < 2)
+        return false;
+    r->p = p;
+    element_builder_text(r->builder, begin, (size_t)(p - begin));
+    return true;
+}
+
+size_t plain_read(struct slice bytes, const struct stream_limits *limits, struct element_builder *builder)
+{
+    struct reader r;
+    r.p = r.begin = bytes.p;
+    r.end = bytes.p + bytes.n;
+    r.limits = limits;
+    r.builder = builder;
+    r.names = 0;
+    bool good = bytes.n && *r.p == '<' && read_start_tag(&r);
+    while (good && builder->depth)
+        good = read_text(&r) && (r.p[1] == '/' ? read_end_tag(&r) : read_start_tag(&r));
+    size_t n = (size_t)(r.p - r.begin);
+    if (good && n <= limits->stanza_bytes)
+        return n;
+    element_builder_reset(builder);
+    return 0;
+}
