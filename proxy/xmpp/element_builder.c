@@ -36,15 +36,27 @@ static struct slice keep(struct element_builder *b, const struct tag *tag, struc
     return tag->atts && s.p ? arena_copy(&b->arena, s) : s;
 }
 
-static struct slice attr_of(const struct tag *tag, const char *name)
+/* Where the value of that attribute belongs; NULL for one that is not noted. */
+static struct slice *slot_of(struct element *e, struct slice name)
 {
+    if (slice_eq_str(name, "to"))
+        return &e->to;
+    if (slice_eq_str(name, "id"))
+        return &e->id;
+    if (slice_eq_str(name, "type"))
+        return &e->type;
+    return slice_eq_str(name, "from") ? &e->from : NULL;
+}
+
+static void note_attrs(struct element_builder *b, const struct tag *tag)
+{
+    struct slice *slot;
     for (const char **atts = tag->atts; atts && *atts; atts += 2)
-        if (strcmp(atts[0], name) == 0)
-            return slice_str(atts[1]);
+        if ((slot = slot_of(&b->element, slice_str(atts[0]))))
+            *slot = keep(b, tag, slice_str(atts[1]));
     for (const struct node_attr *a = tag->attrs; a && a->name.p; a++)
-        if (a->ns.n == 0 && slice_eq_str(a->name, name))
-            return a->value;
-    return SLICE_NONE;
+        if (a->ns.n == 0 && (slot = slot_of(&b->element, a->name)))
+            *slot = a->value;
 }
 
 static void start_root(struct element_builder *b, const struct tag *tag)
@@ -53,19 +65,27 @@ static void start_root(struct element_builder *b, const struct tag *tag)
     e->kind = kind_of(tag->ns, tag->name);
     e->ns = keep(b, tag, tag->ns);
     e->name = keep(b, tag, tag->name);
-    e->id = keep(b, tag, attr_of(tag, "id"));
-    e->to = keep(b, tag, attr_of(tag, "to"));
-    e->from = keep(b, tag, attr_of(tag, "from"));
-    e->type = keep(b, tag, attr_of(tag, "type"));
+    note_attrs(b, tag);
     if (slice_eq_str(tag->ns, NS_STREAMS) && slice_eq_str(tag->name, "error"))
         e->facts |= FACT_STREAM_ERROR;
+}
+
+static struct slice id_of(const struct tag *tag)
+{
+    for (const char **atts = tag->atts; atts && *atts; atts += 2)
+        if (strcmp(atts[0], "id") == 0)
+            return slice_str(atts[1]);
+    for (const struct node_attr *a = tag->attrs; a && a->name.p; a++)
+        if (a->ns.n == 0 && slice_eq_str(a->name, "id"))
+            return a->value;
+    return SLICE_NONE;
 }
 
 /* Some clients send both forms in one stanza, for the same message. */
 static void add_receipt(struct element_builder *b, const struct tag *tag)
 {
     struct element *e = &b->element;
-    struct slice id = attr_of(tag, "id");
+    struct slice id = id_of(tag);
     if (!e->receipt_id.p)
         e->receipt_id = keep(b, tag, id);
     else if (!slice_eq(e->receipt_id, id))

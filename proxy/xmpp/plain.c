@@ -40,34 +40,48 @@ struct attributes {
     struct slice ns; /* of the tag */
 };
 
-static bool is(const struct reader *r, int what)
+static bool is(char c, int what)
 {
-    return r->p < r->end && (class_of[(unsigned char)*r->p] & what);
+    return class_of[(unsigned char)c] & what;
+}
+
+static const char *skip(const char *p, const char *end, int what)
+{
+    while (p < end && is(*p, what))
+        p++;
+    return p;
 }
 
 /* ---- characters ---- */
 
-/* Of eight bytes: flags (the high bit of each) for control characters, those beyond ASCII, `<`, `&` and the other one.
- * The lowest flag is right; those above it may be there in error. */
-static uint64_t special_flags(uint64_t bytes, char other)
+/* Sixteen characters side by side; comparing them gives -1 or 0 for each. Those beyond ASCII are below zero. */
+typedef signed char chars __attribute__((vector_size(16)));
+
+/* The first control character, one beyond ASCII, `<`, `&` or the other one: its place, 16 if there is none. */
+static unsigned find_special(const char *p, char other)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
-    uint64_t tag = bytes ^ ones * '<', entity = bytes ^ ones * '&', third = bytes ^ ones * (unsigned char)other;
-    return (bytes | (bytes - ones * ' ') | (tag - ones) | (entity - ones) | (third - ones)) & high;
+    chars c;
+    uint64_t found[2];
+    memcpy(&c, p, sizeof c);
+    c = (chars)((c < ' ') | (c == '<') | (c == '&') | (c == (signed char)other));
+    memcpy(found, &c, sizeof found);
+    if (found[0])
+        return (unsigned)__builtin_ctzll(le64toh(found[0])) / 8;
+    return found[1] ? 8 + (unsigned)__builtin_ctzll(le64toh(found[1])) / 8 : sizeof c;
 }
 
 static bool is_special(char c, char other)
 {
-    return (unsigned char)c < ' ' || (unsigned char)c >= 0x80 || c == '<' || c == '&' || c == other;
+    return (signed char)c < ' ' || c == '<' || c == '&' || c == other;
 }
 
 static const char *skip_to_special(const char *p, const char *end, char other)
 {
-    for (uint64_t bytes; end - p >= (ptrdiff_t)sizeof bytes; p += sizeof bytes) {
-        memcpy(&bytes, p, sizeof bytes);
-        uint64_t flags = special_flags(le64toh(bytes), other);
-        if (flags)
-            return p + __builtin_ctzll(flags) / 8;
+    while (end - p >= (ptrdiff_t)sizeof(chars)) {
+        unsigned n = find_special(p, other);
+        p += n;
+        if (n < sizeof(chars))
+            return p;
     }
     while (p < end && !is_special(*p, other))
         p++;
@@ -114,10 +128,9 @@ static size_t entity_size(struct slice s)
 static bool read_name(struct reader *r, struct slice *name)
 {
     const char *begin = r->p;
-    if (!is(r, NAME_START))
+    if (begin == r->end || !is(*begin, NAME_START))
         return false;
-    while (is(r, NAME))
-        r->p++;
+    r->p = skip(begin + 1, r->end, NAME);
     *name = slice_of(begin, (size_t)(r->p - begin));
     return true;
 }
@@ -142,8 +155,9 @@ static bool read_value(struct reader *r, struct slice *value)
 
 static bool is_repeated(const struct attributes *a, const struct node_attr *new)
 {
-    for (size_t i = 0; i < a->n; i++)
-        if (slice_eq(a->list[i].name, new->name) && a->list[i].ns.n == new->ns.n)
+    for (const struct node_attr *old = a->list; old < new; old++)
+        if (old->name.n == new->name.n && old->name.p[0] == new->name.p[0] &&
+            old->ns.n == new->ns.n &&slice_eq(old->name, new->name))
             return true;
     return false;
 }
@@ -158,41 +172,45 @@ static bool declare(const struct reader *r, struct attributes *a, struct slice n
     return true;
 }
 
+/* `xml:lang`: the one prefix that needs no declaration, and the one attribute with it that is met. */
+static bool read_lang(struct reader *r, struct node_attr *attr)
+{
+    const char *begin = attr->name.p;
+    if (!slice_starts(slice_of(begin, (size_t)(r->end - begin)), SLICE_LIT(XML_LANG "=")))
+        return false;
+    attr->ns = SLICE_LIT(NS_XML);
+    attr->name = SLICE_LIT("lang");
+    r->p = begin + sizeof XML_LANG - 1;
+    return true;
+}
+
 static bool read_attribute(struct reader *r, struct attributes *a)
 {
-    struct node_attr attr = {.ns = SLICE_LIT("")};
-    if (!read_name(r, &attr.name))
+    struct node_attr *attr = &a->list[a->n];
+    if (a->n == ATTR_MAX || !read_name(r, &attr->name))
         return false;
-    if (r->p < r->end && *r->p == ':') {
-        const char *begin = attr.name.p;
-        if (!slice_starts(slice_of(begin, (size_t)(r->end - begin)), SLICE_LIT(XML_LANG "=")))
-            return false;
-        attr.ns = SLICE_LIT(NS_XML);
-        attr.name = SLICE_LIT("lang");
-        r->p = begin + sizeof XML_LANG - 1;
-    }
-    if (!read_value(r, &attr.value))
+    attr->ns = SLICE_LIT("");
+    if (r->p < r->end && *r->p == ':' && !read_lang(r, attr))
         return false;
-    if (!attr.ns.n && slice_eq_str(attr.name, "xmlns"))
-        return declare(r, a, attr.value);
-    if (a->n == ATTR_MAX || is_repeated(a, &attr))
+    if (!read_value(r, &attr->value))
         return false;
-    a->list[a->n++] = attr;
-    return true;
+    if (!attr->ns.n && slice_eq_str(attr->name, "xmlns"))
+        return declare(r, a, attr->value);
+    a->n++;
+    return !is_repeated(a, attr);
 }
 
 /* What there is to a tag behind its name, up to `>` or `/>`. */
 static bool read_attributes(struct reader *r, struct attributes *a)
 {
     for (;;) {
-        bool space = is(r, SPACE);
-        while (is(r, SPACE))
-            r->p++;
+        const char *begin = r->p;
+        r->p = skip(begin, r->end, SPACE);
         if (r->p == r->end)
             return false;
         if (*r->p == '>' || *r->p == '/')
             return true;
-        if (!space || !read_attribute(r, a))
+        if (r->p == begin || !read_attribute(r, a))
             return false;
     }
 }

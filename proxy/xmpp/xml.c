@@ -47,7 +47,9 @@ void xml_escape(struct buf *out, struct slice text)
 void xml_attr(struct buf *out, const char *name, struct slice value)
 {
     if (value.p) {
-        buf_printf(out, " %s='", name);
+        BUF_LIT(out, " ");
+        buf_add_str(out, name);
+        BUF_LIT(out, "='");
         xml_escape(out, value);
         BUF_LIT(out, "'");
     }
