@@ -44,6 +44,15 @@ void buf_add_str(struct buf *b, const char *text)
     buf_append(b, text, strlen(text));
 }
 
+void buf_add_number(struct buf *b, uint64_t n)
+{
+    char digits[20], *p = digits + sizeof digits;
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10));
+    buf_append(b, p, (size_t)(digits + sizeof digits - p));
+}
+
 void buf_printf(struct buf *b, const char *format, ...)
 {
     va_list args, again;

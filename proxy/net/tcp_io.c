@@ -10,9 +10,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define USER_TIMEOUT_MS 60000   /* unacknowledged data: what sits in the kernel cannot be resent elsewhere */
-#define NOTSENT_LOWAT (128 * 1024)
-#define KEEPALIVE_IDLE_S 300    /* no more often: radios of phones wake up for it */
+#define USER_TIMEOUT_MS      60000 /* unacknowledged data: what sits in the kernel cannot be resent elsewhere */
+#define NOTSENT_LOWAT        (128 * 1024)
+#define KEEPALIVE_IDLE_S     300 /* no more often: radios of phones wake up for it */
 #define KEEPALIVE_INTERVAL_S 15
 
 void tcp_io_set_options(int fd)
@@ -86,9 +86,17 @@ static enum io tls_result(struct tcp *t, const char *what, int ret, int error, i
     }
 }
 
+/* SSL_get_error judges a call by what is left of those before it, too. To look whether anything is costs a third of
+ * clearing it. */
+static void clear_errors(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+
 static enum io read_tls(struct tcp *t, char *p, size_t size, size_t *n_r)
 {
-    ERR_clear_error();
+    clear_errors();
     errno = 0;
     int ret = SSL_read_ex(t->ssl, p, size, n_r);
     return ret == 1 ? IO_OK : tls_result(t, "read", ret, errno, &t->read_needs);
@@ -118,7 +126,7 @@ enum io tcp_io_read(struct tcp *t, char *p, size_t size, size_t *n_r)
 
 static enum io write_tls(struct tcp *t, const char *p, size_t n, size_t *n_r)
 {
-    ERR_clear_error();
+    clear_errors();
     errno = 0;
     int ret = SSL_write_ex(t->ssl, p, n, n_r);
     return ret == 1 ? IO_OK : tls_result(t, "write", ret, errno, &t->write_needs);
@@ -141,8 +149,8 @@ enum io tcp_io_write(struct tcp *t, const char *p, size_t n, size_t *n_r)
     return t->tls_up ? write_tls(t, p, n, n_r) : write_clear(t, p, n, n_r);
 }
 
-/* All failures of a handshake are TRANSPORT_TLS, also a peer that hangs up: it may not have liked our certificate. But a
- * client that has not said a word (a load balancer that looks whether we are there) has seen none. */
+/* All failures of a handshake are TRANSPORT_TLS, also a peer that hangs up: it may not have liked our certificate. But
+ * a client that has not said a word (a load balancer that looks whether we are there) has seen none. */
 static enum io handshake_failed(struct tcp *t, int ssl_error, int error)
 {
     char text[TLS_TEXT];
@@ -169,7 +177,7 @@ static enum io handshake_failed(struct tcp *t, int ssl_error, int error)
 
 enum io tcp_io_handshake(struct tcp *t)
 {
-    ERR_clear_error();
+    clear_errors();
     errno = 0;
     int ret = SSL_do_handshake(t->ssl);
     int error = errno;
@@ -191,7 +199,7 @@ enum io tcp_io_goodbye(struct tcp *t)
 {
     if (!t->tls_up || t->tls_broken)
         return IO_OK;
-    ERR_clear_error();
+    clear_errors();
     errno = 0;
     int ret = SSL_shutdown(t->ssl);
     return ret >= 0 ? IO_OK : tls_result(t, "write", ret, errno, &t->write_needs);

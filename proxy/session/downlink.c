@@ -282,9 +282,12 @@ static void write_waiting(struct session *s)
 
 static void write_request(struct session *s)
 {
-    char r[64];
-    snprintf(r, sizeof r, "<r xmlns='%s'/>", s->sm_ns);
-    leg_write_str(&s->client->leg, r);
+    struct buf *r = &s->cx->scratch;
+    buf_clear(r);
+    BUF_LIT(r, "<r xmlns='");
+    buf_add_str(r, s->sm_ns);
+    BUF_LIT(r, "'/>");
+    leg_write(&s->client->leg, buf_slice(r));
     sm_out_asked(&s->out, s->cx->clock->mono);
     resent_asked(s);
     s->request_end = s->client->leg.bytes_out;

@@ -505,11 +505,9 @@ static void log_end(struct session *s, enum close_reason reason)
 
 void session_say_last(struct session *s)
 {
-    char a[96];
     if (s->state == SESSION_UNMANAGED || !s->client || s->in.safe == s->in.told)
         return;
-    snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
-    leg_write_str(&s->client->leg, a);
+    uplink_tell(s);
     s->in.told = s->in.safe;
 }
 

@@ -125,6 +125,7 @@ void uplink_drop_lingering(struct session *s, usec confirmed_before);
 usec uplink_due_at(const struct session *s);
 bool session_confirms(const struct session *s); /* by barrier */
 void uplink_request(struct session *s);         /* <r/> */
+void uplink_tell(struct session *s);            /* writes <a/> with what is safe */
 void uplink_give_up_probe(struct session *s);   /* the session ends: another one may try the server's order */
 /* downlink.c */
 void session_from_upstream(struct session *s, const struct element *e);

@@ -7,11 +7,11 @@
 #include "session_impl.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
-#include <inttypes.h>
-#include <stdio.h>
 
 /* Without barriers: how often we look whether the server's TCP has taken everything. */
 #define TCP_CHECK (20 * USEC_MS)
+
+#define BARRIER_ID "hfb-"
 
 enum { PROBE_NONE, PROBE_SENT, PROBE_OVERTAKEN, PROBE_DONE };
 
@@ -311,15 +311,26 @@ static bool take_headline(struct session *s, const struct element *e)
 
 /* ---- barriers ---- */
 
+static void write_id(const struct session *s, struct buf *out)
+{
+    BUF_LIT(out, BARRIER_ID);
+    buf_add_str(out, s->tag);
+    BUF_LIT(out, "-");
+    buf_add_number(out, s->barrier.serial);
+}
+
 static void barrier_send(struct session *s)
 {
     probe_order(s);
-    struct buf out = {0};
-    buf_printf(&out, "<iq type='get' id='hfb-%s-%" PRIu64 "'", s->tag, ++s->barrier.serial);
-    xml_attr(&out, "to", slice_str(s->domain));
-    BUF_LIT(&out, "><ping xmlns='" NS_PING "'/></iq>");
-    uplink_write(s, buf_slice(&out));
-    buf_free(&out);
+    struct buf *out = &s->cx->scratch;
+    s->barrier.serial++;
+    buf_clear(out);
+    BUF_LIT(out, "<iq type='get' id='");
+    write_id(s, out);
+    BUF_LIT(out, "'");
+    xml_attr(out, "to", slice_str(s->domain));
+    BUF_LIT(out, "><ping xmlns='" NS_PING "'/></iq>");
+    uplink_write(s, buf_slice(out));
     s->barrier.end = s->up->leg.bytes_out;
     s->barrier.open = true;
     s->barrier.upto = s->unconfirmed.last_number;
@@ -367,14 +378,15 @@ static void barrier_answered(struct session *s)
 
 bool uplink_take_answer(struct session *s, const struct element *e)
 {
-    char id[48];
+    struct buf *id = &s->cx->scratch;
     if (e->kind == ELEMENT_MESSAGE)
         return take_headline(s, e);
-    if (e->kind != ELEMENT_IQ || !s->barrier.open || !slice_starts(e->id, SLICE_LIT("hfb-")))
+    if (e->kind != ELEMENT_IQ || !s->barrier.open || !slice_starts(e->id, SLICE_LIT(BARRIER_ID)))
         return false;
-    snprintf(id, sizeof id, "hfb-%s-%" PRIu64, s->tag, s->barrier.serial);
+    buf_clear(id);
+    write_id(s, id);
     bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
-    if (!answer || !slice_eq_str(e->id, id) || (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain))))
+    if (!answer || !slice_eq(e->id, buf_slice(id)) || (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain))))
         return false;
     barrier_answered(s);
     return true;
@@ -432,15 +444,25 @@ static bool replay_is_written(const struct session *s)
     return s->out.sent >= s->replay_upto;
 }
 
+void uplink_tell(struct session *s)
+{
+    struct buf *a = &s->cx->scratch;
+    buf_clear(a);
+    BUF_LIT(a, "<a xmlns='");
+    buf_add_str(a, s->sm_ns);
+    BUF_LIT(a, "' h='");
+    buf_add_number(a, sm_wire(s->in.safe));
+    BUF_LIT(a, "'/>");
+    leg_write(&s->client->leg, buf_slice(a));
+}
+
 static void answer(struct session *s)
 {
     if (!is_managed(s) || !sm_in_due(&s->in, s->cx->clock->mono) || !replay_is_written(s))
         return;
-    char a[96];
-    snprintf(a, sizeof a, "<a xmlns='%s' h='%" PRIu32 "'/>", s->sm_ns, sm_wire(s->in.safe));
+    uplink_tell(s);
     sm_in_told(&s->in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
     count(s->cx->counters, METRIC_acks_sent);
-    leg_write_str(&s->client->leg, a);
 }
 
 static void server_is_silent(struct session *s)

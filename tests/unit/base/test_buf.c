@@ -111,9 +111,23 @@ static void test_steal_gives_a_string_and_empties(void **state)
     free(text);
 }
 
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[] = {0, 9, 10, 4294967295, UINT64_MAX};
+    struct buf b = {0};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        buf_add_number(&b, numbers[i]);
+        BUF_LIT(&b, " ");
+    }
+    assert_true(slice_eq_str(buf_slice(&b), "0 9 10 4294967295 18446744073709551615 "));
+    buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_empty_buffer_is_valid),
         cmocka_unit_test(test_appends_in_order),
         cmocka_unit_test(test_grows_and_consumes_like_a_queue),
