@@ -14,6 +14,7 @@
 #include "net/transport.h"
 #include "session/settings.h"
 #include "store/store.h"
+#include "xmpp/queue.h"
 #include "xmpp/stream.h"
 #include <stdatomic.h>
 
@@ -105,6 +106,7 @@ struct context {
     struct owner *owner;
     struct fates *fates; /* notes of what became of stanzas; NULL: none are made */
     struct parser_pool *parsers;
+    struct entry_pool entries; /* of the queues */
     struct registry *registry;
     struct upstream_facts *upstream; /* of the service as a whole: for who is not connected to a server of it */
     struct pacing *pacing;

@@ -40,6 +40,15 @@ struct entry {
     char bytes[];
 };
 
+/* Entries that were freed, for those to come: in a burst of stanzas each takes one and gives one back. A worker has a
+ * pool of its own; entries need not come from the one they go to. {0} is a valid one that holds nothing. */
+#define ENTRY_STEP    64 /* the room of entries grows in such steps: those of one step serve one another */
+#define ENTRY_CLASSES 24
+struct entry_pool {
+    struct entry *free[ENTRY_CLASSES];
+    size_t bytes, most;
+};
+
 struct queue {
     struct entry *first, *last;
     uint64_t last_number; /* of the newest entry ever appended */
@@ -60,6 +69,10 @@ static inline size_t queue_cost(const struct queue *q)
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived);
 struct entry *entry_copy(struct slice bytes, usec arrived); /* no bytes: one that counts, and is never written */
 void entry_free(struct entry *e);                           /* NULL is fine */
+/* The same as entry_new and entry_free, by way of a pool. */
+struct entry *entry_take(struct entry_pool *pool, const struct element *e, struct slice extra_ns, usec arrived);
+void entry_give(struct entry_pool *pool, struct entry *e);
+void entry_pool_clear(struct entry_pool *pool);
 static inline struct slice entry_slice(const struct entry *e)
 {
     return slice_of(e->bytes, e->n);

@@ -28,6 +28,7 @@
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
 #define STOP_TIME         (4 * USEC_S) /* for goodbyes to leave, at the end */
+#define SPARE_ENTRIES     (256 * 1024) /* bytes of freed stanzas that wait for the next: what a turn can need */
 
 struct port {
     struct list link;
@@ -746,6 +747,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.counters = counters_new();
     w->cx.owner = node->owner;
     w->cx.parsers = parser_pool_new();
+    w->cx.entries.most = SPARE_ENTRIES;
     w->cx.registry = registry_new();
     w->cx.upstream = upstreams_service(node->upstreams);
     w->cx.pacing = &node->pacing;
@@ -789,6 +791,7 @@ void worker_free(struct worker *w)
     registry_free(w->cx.registry);
     parser_pool_free(w->cx.parsers);
     fates_free(w->cx.fates);
+    entry_pool_clear(&w->cx.entries);
     buf_free(&w->cx.scratch);
     counters_free(w->cx.counters);
     inbox_free(w->inbox);

@@ -167,7 +167,7 @@ void session_from_upstream(struct session *s, const struct element *e)
     }
     if (s->parked)
         parking_forget_chat_state(s, e);
-    struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
+    struct entry *entry = entry_take(&s->cx->entries, e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     entry->id = fate_id(s->cx, e->id);
     downlink_append(s, entry);
     receipts_on_append(s, entry, e, false);
@@ -190,7 +190,7 @@ void downlink_release(struct session *s, uint64_t upto)
         count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
         count_add(s->cx->counters, METRIC_unacked_bytes, -(int64_t)entry_cost(e->n));
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        entry_free(e);
+        entry_give(&s->cx->entries, e);
     }
     downlink_check_full(s);
 }

@@ -98,8 +98,9 @@ static void break_deadlock(struct session *s)
  * that could be sent again. */
 static const struct entry *keep(struct session *s, const struct element *e, bool swallowed)
 {
-    struct entry *entry = swallowed ? entry_copy(SLICE_NONE, s->cx->clock->wall)
-                                    : entry_new(e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+    struct entry *entry = swallowed
+                              ? entry_copy(SLICE_NONE, s->cx->clock->wall)
+                              : entry_take(&s->cx->entries, e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     entry->secret = !swallowed && stanza_is_secret(e);
     entry->id = fate_id(s->cx, e->id);
     if (!s->unconfirmed_since)
@@ -187,7 +188,7 @@ static void linger(struct session *s, struct entry *e)
 {
     if (!s->cx->settings->sm.confirm_linger) {
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        entry_free(e);
+        entry_give(&s->cx->entries, e);
         return;
     }
     e->confirmed = s->cx->clock->mono;

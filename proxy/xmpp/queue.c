@@ -29,12 +29,60 @@ bool stanza_is_secret(const struct element *e)
            ((e->facts & (FACT_REGISTER | FACT_IQ_AUTH)) || node_child(e->tree, NS_MUC_OWNER, "query"));
 }
 
-struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived)
+/* ---- memory ---- */
+
+static size_t class_of(size_t n)
+{
+    return (sizeof(struct entry) + n) / ENTRY_STEP;
+}
+
+static struct entry *allocate(struct entry_pool *pool, size_t n)
+{
+    size_t class = class_of(n), room = (class + 1) * ENTRY_STEP;
+    struct entry *entry = pool && class < ENTRY_CLASSES ? pool->free[class] : NULL;
+    if (!entry)
+        return mem_alloc(room);
+    pool->free[class] = entry->next;
+    pool->bytes -= room;
+    return entry;
+}
+
+void entry_give(struct entry_pool *pool, struct entry *e)
+{
+    size_t class = class_of(e->n), room = (class + 1) * ENTRY_STEP;
+    if (class >= ENTRY_CLASSES || pool->bytes + room > pool->most) {
+        entry_free(e);
+        return;
+    }
+    free(e->origin);
+    e->next = pool->free[class];
+    pool->free[class] = e;
+    pool->bytes += room;
+}
+
+void entry_pool_clear(struct entry_pool *pool)
+{
+    for (size_t i = 0; i < ENTRY_CLASSES; i++)
+        for (struct entry *e; (e = pool->free[i]); free(e))
+            pool->free[i] = e->next;
+    pool->bytes = 0;
+}
+
+static struct entry *copy(struct entry_pool *pool, struct slice bytes, usec arrived)
+{
+    struct entry *entry = allocate(pool, bytes.n);
+    *entry = (struct entry){.arrived = arrived, .n = (uint32_t)bytes.n};
+    if (bytes.n)
+        memcpy(entry->bytes, bytes.p, bytes.n);
+    return entry;
+}
+
+struct entry *entry_take(struct entry_pool *pool, const struct element *e, struct slice extra_ns, usec arrived)
 {
     struct buf declared = {0};
     struct stanza_bytes bytes = stanza_bytes_of(e);
     size_t added = extra_ns.n ? stanza_write_declared(&declared, &bytes, extra_ns) : 0;
-    struct entry *entry = entry_copy(added ? buf_slice(&declared) : e->bytes, arrived);
+    struct entry *entry = copy(pool, added ? buf_slice(&declared) : e->bytes, arrived);
     entry->name_end = (uint32_t)e->name_end;
     entry->open_end = (uint32_t)(e->open_end + added);
     entry->close_at = (uint32_t)(e->close_at + added);
@@ -44,13 +92,14 @@ struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arr
     return entry;
 }
 
+struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived)
+{
+    return entry_take(NULL, e, extra_ns, arrived);
+}
+
 struct entry *entry_copy(struct slice bytes, usec arrived)
 {
-    struct entry *entry = mem_alloc(sizeof *entry + bytes.n);
-    *entry = (struct entry){.arrived = arrived, .n = (uint32_t)bytes.n};
-    if (bytes.n)
-        memcpy(entry->bytes, bytes.p, bytes.n);
-    return entry;
+    return copy(NULL, bytes, arrived);
 }
 
 void entry_free(struct entry *e)

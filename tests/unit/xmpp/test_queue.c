@@ -262,11 +262,67 @@ static void test_classes(void **state)
     }
 }
 
+static struct element message_of(const char *text)
+{
+    return (struct element){.kind = ELEMENT_MESSAGE, .bytes = slice_str(text), .close_at = strlen(text)};
+}
+
+/* What is given is taken again where it is large enough, and never more is held than was allowed. */
+static void test_pool(void **state)
+{
+    (void)state;
+    static const char text[] = "<message><body>a text of some length, so that it needs several steps</body></message>";
+    struct element e = message_of(text), small = message_of("<message/>");
+    struct entry_pool pool = {.most = 4 * ENTRY_STEP};
+    struct entry *first = entry_take(&pool, &e, SLICE_NONE, 1);
+    entry_give(&pool, first);
+    assert_true(pool.bytes >= sizeof *first + e.bytes.n);
+    struct entry *other = entry_take(&pool, &small, SLICE_NONE, 2), *again = entry_take(&pool, &e, SLICE_NONE, 3);
+    assert_ptr_equal(again, first);
+    assert_ptr_not_equal(other, first);
+    assert_int_equal(again->arrived, 3);
+    assert_true(slice_eq(entry_slice(again), e.bytes));
+    assert_int_equal(pool.bytes, 0);
+    for (int i = 0; i < 5; i++)
+        entry_give(&pool, entry_new(&small, SLICE_NONE, 4));
+    assert_in_range(pool.bytes, 1, pool.most);
+    entry_give(&pool, other);
+    entry_give(&pool, again);
+    assert_in_range(pool.bytes, 1, pool.most);
+    entry_pool_clear(&pool);
+    assert_int_equal(pool.bytes, 0);
+}
+
+/* Nothing is held by one that was not told to, nor of entries that are larger than any step. */
+static void test_pool_lets_go(void **state)
+{
+    (void)state;
+    char large[ENTRY_STEP * ENTRY_CLASSES];
+    memset(large, 'a', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    struct element e = message_of(large);
+    struct entry_pool none = {0}, pool = {.most = 1 << 20};
+    entry_give(&none, entry_take(&none, &e, SLICE_NONE, 1));
+    entry_give(&pool, entry_take(&pool, &e, SLICE_NONE, 1));
+    assert_int_equal(none.bytes + pool.bytes, 0);
+    struct entry *mail = entry_take(&pool, &(struct element){.bytes = slice_str("<iq/>")}, SLICE_NONE, 1);
+    mail->origin = mem_strdup("an origin of its own");
+    entry_give(&pool, mail);
+    assert_true(pool.bytes > 0);
+    entry_pool_clear(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_and_numbers), cmocka_unit_test(test_numbers_go_on), cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_delayed),           cmocka_unit_test(test_secrets),       cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_pool_lets_go),
+        cmocka_unit_test(test_order_and_numbers),
+        cmocka_unit_test(test_numbers_go_on),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_delayed),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
