@@ -5,16 +5,20 @@
     "opened http://etherx.jabber.org/streams|stream default=jabber:client version=1.0 v1=1 extra=[]\n"
 
 /* What the bytes give when fed whole; free() it. Checked against byte by byte, and against each split in two. */
-static char *record_all_ways(const char *p, size_t n, const struct stream_limits *limits)
+static char *record_all_ways_of(bool framed, const char *p, size_t n, const struct stream_limits *limits)
 {
     struct parser_pool *pool = parser_pool_new();
     struct recorder r;
     recorder_begin(&r, pool, limits);
+    if (framed)
+        stream_set_framed(r.stream);
     recorder_feed_steps(&r, p, n, n);
     char *whole = buf_steal(&r.text);
     recorder_end(&r);
     for (size_t split = 0; split <= n; split++) {
         recorder_begin(&r, pool, limits);
+        if (framed)
+            stream_set_framed(r.stream);
         if (split == 0) {
             recorder_feed_steps(&r, p, n, 1);
         } else {
@@ -29,6 +33,11 @@ static char *record_all_ways(const char *p, size_t n, const struct stream_limits
     }
     parser_pool_free(pool);
     return whole;
+}
+
+static char *record_all_ways(const char *p, size_t n, const struct stream_limits *limits)
+{
+    return record_all_ways_of(false, p, n, limits);
 }
 
 static char *record_text(const char *text)
@@ -755,9 +764,44 @@ static void test_many_streams_share_a_pool(void **state)
     parser_pool_free(other);
 }
 
+#define OPEN "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a.lit' version='1.0'/>\0"
+
+static void expect_framed(const char *messages, size_t n, const char *wanted)
+{
+    char *got = record_all_ways_of(true, messages, n, &usual_limits);
+    const char *opened =
+        "opened http://etherx.jabber.org/streams|stream default=jabber:client to=a.lit version=1.0 v1=1 extra=[]\n";
+    assert_int_equal(strncmp(got, opened, strlen(opened)), 0);
+    assert_string_equal(got + strlen(opened), wanted);
+    free(got);
+}
+
+/* Whichever way an element is read, a message has one, and what is framing is not for the upcall. */
+static void test_framed_elements(void **state)
+{
+    (void)state;
+    static const char two[] = OPEN "<r xmlns='urn:xmpp:sm:3'/>\0 <presence xmlns='jabber:client'/>\0\0"
+                                   "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>\0";
+    expect_framed(
+        two, sizeof two - 1,
+        "element kind=0 urn:xmpp:sm:3|r facts=0 priority=0 open=26 close=26 name=2 bytes=<r xmlns='urn:xmpp:sm:3'/>"
+        "(urn:xmpp:sm:3|r text= bytes=<r xmlns='urn:xmpp:sm:3'/>)\n"
+        "element kind=2 jabber:client|presence facts=0 priority=0 open=33 close=33 name=9 "
+        "bytes=<presence xmlns='jabber:client'/>\nclosed\n");
+    static const char in_one[] = OPEN "<presence/><presence/>\0";
+    expect_framed(in_one, sizeof in_one - 1,
+                  "element kind=2 jabber:client|presence facts=0 priority=0 open=11 close=11 name=9 bytes=<presence/>\n"
+                  "failed bad-format\n");
+    static const char twice[] = OPEN OPEN;
+    expect_framed(twice, sizeof twice - 1, "failed bad-format\n");
+    static const char cut[] = OPEN "<presence>\0";
+    expect_framed(cut, sizeof cut - 1, "failed not-well-formed\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_framed_elements),
         cmocka_unit_test(test_header),
         cmocka_unit_test(test_header_versions),
         cmocka_unit_test(test_bad_headers),
