@@ -45,6 +45,7 @@ struct redis_store_options {
     usec max; /* sm.max: nothing is reaped for so long after an outage */
     usec mailbox_ttl, tombstone_ttl;
     usec settle;    /* after an outage nothing is ended for so long: 30 s */
+    bool waits;     /* an answer of Redis means that replicas have it: who takes over from a master has all of it */
     bool heartbeat; /* one worker of a node tells that the node lives */
     /* This one looks after every `reapers`-th of the lists of deadlines, beginning with number `reaper` (the workers of
      * a node share them). 0: none. */

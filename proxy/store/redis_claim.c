@@ -104,6 +104,7 @@ static void take_place(struct look *l, const struct redisReply *reply)
     l->owner = mem_dup(reply_text(reply_at(reply, 1)));
     l->account = buf_steal(&account);
     l->proof = buf_steal(&proof);
+    bool stale = reply_number(reply_at(reply, 8)) != 0;
     l->place = (struct kept_place){
         .found = readable,
         .version = {reply_number(reply_at(reply, 0)), reply_number(reply_at(reply, 7))},
@@ -111,8 +112,8 @@ static void take_place(struct look *l, const struct redisReply *reply)
         .released = reply_is(reply_at(reply, 2), "r"),
         .high_water = reply_number(reply_at(reply, 3)),
         .acked = reply_number(reply_at(reply, 6)),
-        .stale = reply_number(reply_at(reply, 8)) != 0,
-        .unsettled = now_mono(s) < store_calm_at(s, l->job.slot),
+        .stale = stale,
+        .unsettled = (stale && now_mono(s) < store_calm_at(s, l->job.slot)) || reply_number(reply_at(reply, 9)) > 0,
         .account = l->account,
         .proof = sealed_proof.n ? l->proof : NULL,
     };
@@ -141,6 +142,7 @@ static void send_look(struct job *j)
     struct args a;
     args_begin(&a);
     args_session_keys(&a, l->sid, KEY_DOWN + 1);
+    args_str(&a, j->s->o.waits ? "1" : "0");
     store_eval(j->s, j->slot, SCRIPT_LOOK, KEY_DOWN + 1, &a, on_look, l);
 }
 
@@ -403,6 +405,8 @@ static void give_back(struct claim *c)
     args_str(&a, ""); /* as it is sealed */
     args_str(&a, "");
     args_str(&a, "0");
+    args_str(&a, "0");
+    args_str(&a, "0");
     store_eval(s, c->job.slot, SCRIPT_NOTE, KEY_ACCOUNT + 1, &a, on_given_back, c);
     store_set_deadline(s, c->sid, c->deadline_left);
 }
@@ -525,6 +529,7 @@ static void send_claim(struct job *j)
     args_number(&a, to_ms(left));
     args_str(&a, c->sid);
     args_number(&a, PAGE);
+    args_str(&a, s->o.waits ? "1" : "0");
     box_add_limits(s, &a);
     store_eval(s, j->slot, SCRIPT_CLAIM, KEY_MAIL_INDEX + 1, &a, on_claim, c);
 }

@@ -82,7 +82,7 @@ void store_set_deadline(struct redis_store *s, const char *sid, usec left);
 /* Seals; what is empty stays empty. */
 void store_seal(const struct redis_store *s, const char *tag, struct slice plain, struct buf *out);
 enum redis_opened store_open(const struct redis_store *s, const char *tag, struct slice sealed, struct buf *out);
-/* Nothing of that slot is claimed or attached before (mono): Redis has begun anew, and owners come back to it. */
+/* Before that (mono) no session of that slot is taken for lost: Redis has begun anew, and owners come back to it. */
 usec store_calm_at(const struct redis_store *s, unsigned slot);
 void mark_new(char mark[MARK_SIZE]);
 
@@ -159,7 +159,8 @@ struct kept {
     bool noting;  /* state, deadline or high-water mark are to be written */
     bool recording, record_urgent;
     bool resealing;  /* the next note is to bring account and proof, too */
-    bool confirming; /* the server is to be told that all is there, as soon as it is */
+    bool confirming; /* the session is to be vouched for as soon as all is there */
+    usec calm_at;    /* not attached before */
     bool attached, attached_told;
     bool releasing, release_asked;
     unsigned due; /* commands without an answer */
@@ -198,7 +199,7 @@ void kept_stall(struct kept *k, bool at_once);
 void kept_tell_fenced(struct kept *k, const struct redisReply *record);
 void kept_tell_committed(struct kept *k, enum kept_queue which, uint64_t upto);
 void kept_tell_made(struct kept *k, enum kept_queue which); /* it is in Redis, as far as it is committed now */
-void kept_drop_due(struct kept *k); /* an answer has come; k may be freed by it */
+void kept_drop_due(struct kept *k);                         /* an answer has come; k may be freed by it */
 /* Writes what there is to write; false: there is more, and no budget. */
 bool kept_flush(struct kept *k, struct budget *b);
 void kept_free_all(struct redis_store *s);

@@ -404,11 +404,11 @@ void kept_tell_lease(struct kept *k)
         k->events->leased(k->ctx, k->silent_asked);
 }
 
-/* When the newest word on it is committed; and behind a new beginning of Redis, when whoever has claimed the session
- * before that, so that this node is not its owner any more, has had the time to say so. */
+/* When the newest word on it is committed; if Redis has lost something, also when this node has vouched for it, and
+ * whoever may have claimed the session before has had the time to come back. */
 static void tell_attached(struct kept *k)
 {
-    if (!k->attached || k->attached_told || k->noting || k->notes_due || now_mono(k->s) < store_calm_at(k->s, k->slot))
+    if (!k->attached || k->attached_told || k->noting || k->notes_due || k->confirming || now_mono(k->s) < k->calm_at)
         return;
     k->attached_told = true;
     if (k->events->attached)
@@ -420,6 +420,9 @@ static void on_note(void *ctx, enum redis_answer a, const struct redisReply *rep
     struct kept *k = ctx;
     k->notes_due--;
     if (answered_well(k, a, reply)) {
+        k->calm_at = now_mono(k->s) + (usec)reply_number(reply_at(reply, 2)) * USEC_MS;
+        if (k->calm_at > now_mono(k->s)) /* for the timer */
+            kept_set_dirty(k);
         if (!k->notes_due)
             kept_tell_lease(k);
         tell_attached(k);
@@ -446,7 +449,7 @@ static bool has_caught_up(const struct kept *k)
 
 static void send_note(struct kept *k, const char *state, redis_done_fn *done)
 {
-    bool confirm = k->confirming && has_caught_up(k);
+    bool confirm = has_caught_up(k);
     usec left = kept_left(k);
     struct buf account = {0}, proof = {0};
     struct args a;
@@ -468,6 +471,8 @@ static void send_note(struct kept *k, const char *state, redis_done_fn *done)
     args_add(&a, account.n ? buf_slice(&account) : SLICE_LIT(""));
     args_add(&a, proof.n ? buf_slice(&proof) : SLICE_LIT(""));
     args_str(&a, confirm ? "1" : "0");
+    args_str(&a, k->s->o.waits ? "1" : "0");
+    args_number(&a, to_ms(k->s->o.settle));
     k->due++;
     k->notes_due++;
     k->noting = k->resealing = false;
@@ -599,9 +604,8 @@ static void arm(struct kept *k)
     usec at = k->recording ? k->record_at : -1;
     if (k->push_at >= 0 && (at < 0 || k->push_at < at))
         at = k->push_at;
-    usec calm_at = k->attached && !k->attached_told ? store_calm_at(k->s, k->slot) : 0;
-    if (calm_at > now_mono(k->s) && (at < 0 || calm_at < at))
-        at = calm_at;
+    if (k->attached && !k->attached_told && k->calm_at > now_mono(k->s) && (at < 0 || k->calm_at < at))
+        at = k->calm_at;
     k->timer.fire = on_timer;
     k->timer.ctx = k;
     if (at >= 0)

@@ -6,7 +6,8 @@
  *                         ac account, pr proof, ln 1: has messages of boxes lent, fe what was taken from owners that
  *                         were fenced, ec the last part of its end that is done, ed up to where that took the unacked
  *                         queue,
- *                         rn the run of the server under which its owner found all there that it had told,
+ *                         rn under which run of the server its owner has vouched for it, cl until when nobody is to
+ *                         go on from it all the same (ms),
  *                         os, ns, rs serials of the newest making, note, record
  *   hf:{T}:d:SID  stream  unacked queue, ids EPOCH-NUMBER: c class, o origin if it comes out of a mailbox, d payload
  *   hf:{T}:u:SID  stream  unconfirmed queue, the same
@@ -20,6 +21,7 @@
  *   hf:{T}:mail:o hash    beside it: origin -> "ID BYTES LENDER UNTIL DOOMED", "-" for no lender; "#": bytes in all
  *   hf:{T}:out    stream  outbox; hf:{T}:out:o beside it
  *   hf:exp:B      zset    64 of them: sid -> deadline (ms), a list of what may be due
+ *   hf:runs       hash    runs of the server -> their newest time (ms)
  *   hf:n:NODE     string  "BOOT PEER VERSION" of a node that lives; also the channel of that node */
 #ifndef HOLDFAST_STORE_REDIS_KEYS_H
 #define HOLDFAST_STORE_REDIS_KEYS_H

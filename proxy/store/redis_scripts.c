@@ -29,10 +29,28 @@
     "  return f\n"                                                                                                     \
     "end\n"
 
-/* Which run of which server this is. */
+/* An owner vouches for a session: all is there that it ever told as committed. What it leaves is "RUN:HISTORY:TIME": of
+ * which run of a server that is true, which history of replication that one was in, and when.
+ *
+ * Another run may have lost the newest. If it began behind that time, it has read the session from a disk, for all we
+ * know. If it was there already, it was a replica, and has all that was answered only if answers wait for replicas; or,
+ * in a cluster, the slot has been moved to it, if it does not continue that history. While a run lasts nodes write down
+ * its newest time, too (hf:runs; not in a cluster, where a script sees the keys of one slot). */
 #define RUN                                                                                                            \
-    "local function run()\n"                                                                                           \
-    "  return redis.call('INFO', 'server'):match('run_id:(%x+)')\n"                                                    \
+    "local function vouch()\n"                                                                                         \
+    "  local run = redis.call('INFO', 'server'):match('run_id:(%x+)')\n"                                               \
+    "  return run .. ':' .. redis.call('INFO', 'replication'):match('master_replid:(%x+)') .. ':' .. int(now())\n"     \
+    "end\n"                                                                                                            \
+    "local function is_stale(vouched, waits)\n"                                                                        \
+    "  local run, history, at = (vouched or ''):match('^(%x+):(%x+):(%d+)$')\n"                                        \
+    "  if not run then return true end\n"                                                                              \
+    "  local server = redis.call('INFO', 'server')\n"                                                                  \
+    "  if server:match('run_id:(%x+)') == run then return false end\n"                                                 \
+    "  local cluster = server:match('redis_mode:cluster')\n"                                                           \
+    "  if not cluster then at = math.max(at, redis.call('HGET', 'hf:runs', run) or 0) end\n"                           \
+    "  if now() - server:match('uptime_in_seconds:(%d+)') * 1000 >= tonumber(at) then return true end\n"               \
+    "  local before = redis.call('INFO', 'replication'):match('master_replid2:(%x+)')\n"                               \
+    "  return waits ~= '1' and not (cluster and before ~= history)\n"                                                  \
     "end\n"
 
 /* A server that hung may execute what a broken connection brought behind what its owner has sent since. */
@@ -242,7 +260,7 @@ static const char open_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RECORDS RU
     "set_last_id(U, epoch, last_u)\n"
     "redis.call('HSET', S, 'ep', epoch, 'nc', mark, 'ow', owner, 'st', state, 'mx', max, 'hw', high_water,\n"
     "  'ac', account, 'pr', proof, 'dl', int(now() + tonumber(left)), 'os', serial, 'ns', serial, 'rs', serial)\n"
-    "if mine == '0' then redis.call('HSET', S, 'rn', run()) end\n"
+    "if mine == '0' then redis.call('HSET', S, 'rn', vouch()) end\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
     "return {'ok', epoch, redis.call('XLEN', D), redis.call('XLEN', U)}\n";
@@ -259,18 +277,25 @@ static const char check_text[] =
                                              "return {'ok', epoch, upto, d.id or '', d.length or 0, d.added or 0,\n"
                                              "  u.id or '', u.length or 0, u.added or 0}\n";
 
-/* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not); that all is here
- * that was ever told as committed (confirm). Who is not the owner any more is told to check. */
+/* State, deadline, high-water mark; whose session it is, if that is to be sealed anew ('': it is not); its owner
+ * vouches for it (confirm). If nobody could go on from it before that, nobody is to for a while: another owner, which
+ * has taken the session from this one before Redis forgot it, comes back yet. Who is not the owner any more is told to
+ * check. */
 static const char note_text[] = WRITES NAMES TIME FIELDS STREAMS ONCE RUN
-    "local mine, serial, ttl, left, state, since, max, high_water, sid, account, proof, confirm = unpack(ARGV)\n"
+    "local mine, serial, ttl, left, state, since, max, high_water, sid, account, proof = unpack(ARGV, 1, 11)\n"
+    "local confirm, waits, settle = unpack(ARGV, 12)\n"
     "if redis.call('HGET', S, 'ep') ~= mine then return {'check'} end\n"
     "if is_late('ns', serial) then return {'late'} end\n"
     "redis.call('HSET', S, 'st', state, 'mx', max, 'hw', high_water, 'dl', int(now() + tonumber(left)))\n"
     "if account ~= '' then redis.call('HSET', S, 'ac', account, 'pr', proof) end\n"
-    "if confirm == '1' then redis.call('HSET', S, 'rn', run()) end\n"
+    "local vouched, calm = unpack(redis.call('HMGET', S, 'rn', 'cl'))\n"
+    "if confirm == '1' then\n"
+    "  if is_stale(vouched, waits) then calm = int(now() + tonumber(settle)) end\n"
+    "  redis.call('HSET', S, 'rn', vouch(), 'cl', calm or '0')\n"
+    "end\n"
     "redis.call('ZADD', A, since, sid)\n"
     "keep_for(ttl)\n"
-    "return {'ok', high_water}\n";
+    "return {'ok', high_water, int(math.max((calm or 0) - now(), 0))}\n";
 
 static const char record_text[] = WRITES NAMES ONCE "local mine, serial, record = unpack(ARGV)\n"
                                                     "if redis.call('HGET', S, 'ep') ~= mine then return {'check'} end\n"
@@ -279,11 +304,11 @@ static const char record_text[] = WRITES NAMES ONCE "local mine, serial, record 
                                                     "return {'ok'}\n";
 
 static const char look_text[] = READS NAMES TIME FIELDS STREAMS RUN
-    "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr', 'ns', 'rn')\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'ow', 'st', 'hw', 'ac', 'pr', 'ns', 'rn', 'cl')\n"
     "local down = span_of(D)\n"
     "if not cur[1] or not down or cur[3] == 'e' then return {} end\n"
     "return {cur[1], cur[2], cur[3], cur[4], cur[5], cur[6], int(down.before), cur[7],\n"
-    "  cur[8] ~= run() and 1 or 0}\n";
+    "  is_stale(cur[8], ARGV[1]) and 1 or 0, int(math.max((cur[9] or 0) - now(), 0))}\n";
 
 /* Takes a session over: from here on the old owner's appends are refused, for their ids are smaller.
  *
@@ -291,14 +316,15 @@ static const char look_text[] = READS NAMES TIME FIELDS STREAMS RUN
  * told as committed, and all of it goes. Uplink: the client still has it, and sends it again. Downlink: the client has
  * not acked beyond the gap, or h would tell so; the old owner, should it live, puts all of that into the mailbox.
  *
- * A server that has begun anew, or taken over from another one, may have lost the newest of what it had answered, and
- * with that an h that was told. Only an owner can tell; until it has (rn), nobody goes on from what is here. */
+ * A server that has begun anew may have lost the newest of what it had answered, and with that an h that was told. Only
+ * an owner can tell; until it has, nobody goes on from what is here. */
 static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS RUN
-    "local seen, words, h, mark, owner, ttl, left, sid, page = unpack(ARGV, 1, 9)\n"
-    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc', 'ns', 'rn')\n"
+    "local seen, words, h, mark, owner, ttl, left, sid, page, waits = unpack(ARGV, 1, 10)\n"
+    "local cur = redis.call('HMGET', S, 'ep', 'hw', 'st', 'dl', 'ln', 'ac', 'pr', 'nc', 'ns', 'rn', 'cl')\n"
     "local down, up = span_of(D), span_of(U)\n"
     "if not cur[1] or cur[3] == 'e' or not down or not up then return {'gone'} end\n"
-    "if cur[1] ~= seen or cur[9] ~= words or cur[10] ~= run() then return {'lost'} end\n"
+    "if cur[1] ~= seen or cur[9] ~= words then return {'lost'} end\n"
+    "if is_stale(cur[10], waits) or tonumber(cur[11] or 0) > now() then return {'lost'} end\n"
     "if tonumber(h) > tonumber(cur[2]) then return {'high'} end\n"
     "local epoch = epoch_above(tonumber(cur[1]))\n"
     "-- What h acks goes, and with it the messages that came out of the mailbox: they have arrived.\n"
@@ -458,6 +484,17 @@ static const char spill_text[] = WRITES NAMES TIME FIELDS BOXES RECORDS
     "end\n"
     "return {'ok', mail.count}\n";
 
+/* The newest time of this run of the server; of earlier ones a day is remembered. */
+static const char run_text[] =
+    WRITES TIME "local time = now()\n"
+                "local all = redis.call('HGETALL', KEYS[1])\n"
+                "for i = 1, #all, 2 do\n"
+                "  if tonumber(all[i + 1]) < time - 86400000 then redis.call('HDEL', KEYS[1], all[i]) end\n"
+                "end\n"
+                "redis.call('HSET', KEYS[1], redis.call('INFO', 'server'):match('run_id:(%x+)'), int(time))\n"
+                "redis.call('PEXPIRE', KEYS[1], 86400000)\n"
+                "return {'ok'}\n";
+
 /* ---- boxes ---- */
 
 static const char put_text[] = WRITES TIME FIELDS BOXES "local box = box_of(KEYS[1], KEYS[2])\n"
@@ -543,13 +580,14 @@ const char *const script_text[SCRIPTS] = {
     [SCRIPT_OPEN] = open_text,     [SCRIPT_CHECK] = check_text, [SCRIPT_NOTE] = note_text,
     [SCRIPT_RECORD] = record_text, [SCRIPT_LOOK] = look_text,   [SCRIPT_CLAIM] = claim_text,
     [SCRIPT_END] = end_text,       [SCRIPT_REAP] = reap_text,   [SCRIPT_SPILL] = spill_text,
-    [SCRIPT_BURY] = bury_text,     [SCRIPT_PUT] = put_text,     [SCRIPT_TAKE] = take_text,
-    [SCRIPT_DONE] = done_text,     [SCRIPT_LENDS] = lends_text, [SCRIPT_PURGE] = purge_text,
+    [SCRIPT_RUN] = run_text,       [SCRIPT_BURY] = bury_text,   [SCRIPT_PUT] = put_text,
+    [SCRIPT_TAKE] = take_text,     [SCRIPT_DONE] = done_text,   [SCRIPT_LENDS] = lends_text,
+    [SCRIPT_PURGE] = purge_text,
 };
 
 const char *const script_name[SCRIPTS] = {
     [SCRIPT_OPEN] = "open",   [SCRIPT_CHECK] = "check", [SCRIPT_NOTE] = "note",   [SCRIPT_RECORD] = "record",
     [SCRIPT_LOOK] = "look",   [SCRIPT_CLAIM] = "claim", [SCRIPT_END] = "end",     [SCRIPT_REAP] = "reap",
-    [SCRIPT_SPILL] = "spill", [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",     [SCRIPT_TAKE] = "take",
-    [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
+    [SCRIPT_SPILL] = "spill", [SCRIPT_RUN] = "run",     [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",
+    [SCRIPT_TAKE] = "take",   [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
 };

@@ -33,6 +33,7 @@ struct place {
     struct counters *counters;
     _Atomic int64_t memory;
     char released[SID_SIZE]; /* the last session that was told to be released */
+    bool waits;              /* for replicas */
     unsigned opens;          /* so many sealed texts it has the key of yet */
 };
 
@@ -119,6 +120,7 @@ static inline void place_start(struct scene *f, struct place *n, const char *nam
         .mailbox_ttl = 3600 * USEC_S,
         .tombstone_ttl = 1800 * USEC_S,
         .settle = 30 * USEC_S,
+        .waits = n->waits,
         .heartbeat = true,
         .reapers = 1,
     };
@@ -381,10 +383,10 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
         return;
     o->k = c->kept;
     o->claim = *c;
-    o->claimed_record = mem_dup(c->record);
     o->claim_told = 0;
+    o->claimed_record = mem_dup(c->record);
     for (const struct entry *e = c->told; e; e = e->next, o->claim_told++)
-        assert_true(!e->next || e->next->number > e->number);
+        assert_true(!e->next || e->next->number > e->number); /* what was refused is missing */
     o->reserved = c->high_water;
     o->committed[KEPT_DOWN] = c->last[KEPT_DOWN];
     o->committed[KEPT_UP] = c->last[KEPT_UP];

@@ -16,7 +16,8 @@ static void check_as_claimed(struct scene *f, struct owner *o)
 {
     struct owner next = {0};
     struct seen seen = look(f, &f->b);
-    assert_true(seen.found);
+    assert_true(seen.found && !seen.stale);
+    freeReplyObject(server_ask(&f->server, "HDEL " KEY("s") " cl")); /* time has passed */
     owner_claim(f, &next, &f->b, seen, 0);
     assert_non_null(next.k);
     for (int which = 0; which < 2; which++) {
@@ -221,12 +222,46 @@ static void test_attached_when_owners_are_back(void **state)
     assert_int_equal(o.attached, attached);
     run_for(f, 2 * USEC_S);
     assert_int_equal(o.attached, attached + 1);
-    redis_store_events()->back(f->a.rs, 0, 99, true); /* slots of others */
-    adapter_back(f->a.r, false);                      /* the same run: nothing can be lost */
+    struct seen seen = look(f, &f->b);
+    assert_true(!seen.stale && seen.unsettled); /* nor does anybody claim it */
+    freeReplyObject(server_ask(&f->server, "HDEL " KEY("s") " cl"));
+    assert_false(look(f, &f->b).unsettled);
+    adapter_back(f->a.r, false); /* the same run: nothing can be lost */
     f->a.s->kept->attached(o.k, MAX);
     run(f);
     assert_int_equal(o.attached, attached + 2);
     owner_free(&o);
+}
+
+/* Another run of Redis that was there already when an owner vouched for the session: a replica, which has all that was
+ * answered if answers wait for replicas. */
+static void test_another_run_that_was_there(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0}, next = {0};
+    begin(f, &o);
+    run_for(f, USEC_S);
+    assert_int_equal(server_number(&f->server, "HLEN hf:runs"), 1);
+    place_stop(&f->a);
+    o.k = NULL;
+    for (int waits = 0; waits < 2; waits++) {
+        place_stop(&f->b);
+        f->b.waits = waits;
+        place_start(f, &f->b, "b");
+        for (int later = 0; later < 3; later++) {
+            char command[256];
+            long long at = f->clock.wall / USEC_MS - (later == 1 ? 0 : 86400000);
+            snprintf(command, sizeof command, "HSET " KEY("s") " rn %040d:%040d:%lld", 1, 2, at);
+            freeReplyObject(server_ask(&f->server, command));
+            snprintf(command, sizeof command, "HSET hf:runs %040d %lld", 1, later == 2 ? at + 86400000 : at);
+            freeReplyObject(server_ask(&f->server, command));
+            assert_int_equal(look(f, &f->b).stale, !(waits && later));
+        }
+    }
+    owner_claim(f, &next, &f->b, look(f, &f->b), 0);
+    assert_non_null(next.k);
+    owner_free(&o);
+    owner_free(&next);
 }
 
 /* Up to when an owner may be sure that nobody ends the session: never beyond the deadline that Redis has. */
@@ -493,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stale_session, setup, teardown),
         cmocka_unit_test_setup_teardown(test_owner_confirms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attached_when_owners_are_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_run_that_was_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_with_a_tombstone, setup, teardown),
