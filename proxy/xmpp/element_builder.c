@@ -133,7 +133,7 @@ static const struct node_attr *keep_attrs(struct element_builder *b, const struc
     if (tag->atts)
         return copy_attrs(b, tag->atts);
     size_t n = 0;
-    while (tag->attrs[n].name.p)
+    while (tag->attrs && tag->attrs[n].name.p)
         n++;
     if (n == 0)
         return no_attrs;
