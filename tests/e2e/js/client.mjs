@@ -6,11 +6,14 @@
 import readline from "node:readline";
 
 import { client, xml } from "@xmpp/client";
+import { WebSocket } from "ws";
 
 const [service, domain, username, password] = process.argv.slice(2);
 const xmpp = client({ service, domain, username, password, resource: "js" });
 const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 const body = (stanza) => stanza.getChildText("body");
+
+globalThis.WebSocket ??= WebSocket; // Node 20 has none that the library would find
 
 xmpp.reconnect.delay = 100;
 xmpp.on("error", (error) => tell({ error: String(error) }));
