@@ -22,6 +22,7 @@ from targets import BINARY, Fault, KINDS, Legacy, ROOT, TARGETS
 README = ROOT / "bench" / "README.md"
 PLACE = BINARY.parent / "bench"
 PROXIES = ("haproxy", "holdfast")
+OVER_BOTH = "over direct TLS and over WebSocket with TLS"
 ATTACK_STANZA = 250000  # near limits.stanza_bytes
 
 
@@ -340,16 +341,26 @@ def counted_round(load, pid, size, ms):
 
 def durability(bench):
     """What it costs to have each stanza in Redis before it is acked."""
+    beside(bench, "durability", "holdfast+redis", "kept in memory and in Redis", ((100, 1), (100, 16)))
+
+
+def web(bench):
+    """What it costs to have each stanza in a frame of its own."""
+    beside(bench, "web", "holdfast+web", OVER_BOTH, ((100, 1), (1000, 1), (100, 16)))
+
+
+def beside(bench, row, other, what, sizes_of_messages):
+    """Holdfast as it is by default, and another way, with 50 pairs: (bytes of the body, messages in flight)."""
     sizes = bench.sizes
     with contextlib.ExitStack() as closing:
-        targets = start(closing, ("holdfast", "holdfast+redis"))
+        targets = start(closing, ("holdfast", other))
         loads = {name: one.load(100) for name, one in targets.items()}
         for load in loads.values():
             load.ensure(100)
-        for in_flight in (1, 16):
+        for body, in_flight in sizes_of_messages:
             with bench.watching(targets, loads):
-                answers = bench.rounds("durability", loads, ("pairs", 50, 100, in_flight, sizes.warm, sizes.ms))
-            bench.costs("µs a message, kept in memory and in Redis", title_of(50, 100, in_flight), answers, "messages", 1e3)
+                answers = bench.rounds(row, loads, ("pairs", 50, body, in_flight, sizes.warm, sizes.ms))
+            bench.costs(f"µs a message, {what}", title_of(50, body, in_flight), answers, "messages", 1e3)
 
 
 def takeover(bench):
@@ -400,8 +411,8 @@ def adoption(bench):
     bench.results.add(group, "connections that the server met in a second, at most", {"nodes": met})
 
 
-ALONE = {"flat": flat, "idle": idle, "neighbours": neighbours, "durability": durability, "takeover": takeover,
-         "adoption": adoption, "instructions": instructions}
+ALONE = {"flat": flat, "idle": idle, "neighbours": neighbours, "web": web, "durability": durability,
+         "takeover": takeover, "adoption": adoption, "instructions": instructions}
 
 
 # ---- the run ----
@@ -434,6 +445,11 @@ def goals(results):
         own, other = ratio("processor time, µs a message, all sessions busy", sessions[-1], sessions[0])
         rows.append((f"a message with {sessions[-1]} against {sessions[0]}", "grows as HAProxy's, 10 % more at most",
                      f"{own:.2f} × (HAProxy {other:.2f} ×)", own <= 1.1 * other))
+    framed = next((line.values for line in results.lines if line.group.endswith(OVER_BOTH)), None)
+    if framed:
+        more = framed["holdfast+web"] / framed["holdfast"]
+        rows.append(("processor time of a message over WebSocket, 50 pairs", "at most 1.25 × that over direct TLS",
+                     f"{more:.2f} ×", more <= 1.25))
     rows += goals_of_redis(results)
     if not rows:
         return "(none of the rows that the goals are about)"

@@ -49,10 +49,11 @@ class Fault(Exception):
 class Load:
     """bench-load: `count` clients for a port. ask() sends a command and returns its answer; a loss or failure raises."""
 
-    def __init__(self, port, count, tls=True, managed=True, starttls=False, first=0):
+    def __init__(self, port, count, tls=True, managed=True, starttls=False, first=0, web=False):
         command = [PROGRAMS / "bench-load", f"--port={port}", f"--domain={DOMAIN}", f"--clients={count}",
                    f"--first-account={first}"]
         command += ["--starttls" if starttls else "--tls"] if tls else []
+        command += ["--websocket"] if web else []
         command += ["--sm"] if managed else []
         with on_core(REST):
             self._child = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -117,6 +118,7 @@ class Target:
 
     name = title = ""
     tls = managed = True
+    web = False
     measured = ()
     most = 2000  # sessions; a real server has that many accounts
 
@@ -145,7 +147,7 @@ class Target:
     def load(self, count, first=0, starttls=False):
         """Clients for this target, which watch its processes. Their accounts are userFIRST and so on."""
         port = self.starttls_port if starttls else self.port
-        one = Load(port, count, self.tls, self.managed, starttls, first)
+        one = Load(port, count, self.tls, self.managed, starttls, first, self.web)
         self._loads.append(one)
         for name, pid in self.pids.items():
             one.ask("watch", name, pid)
@@ -235,6 +237,17 @@ class Holdfast(Target):
 
     def start(self):
         self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}")
+
+
+class HoldfastWeb(Target):
+    name, title = "holdfast+web", "Holdfast, WebSocket"
+    web = True
+    measured = ("holdfast",)
+    most = 9800
+
+    def start(self):
+        self._holdfast(f"127.0.0.1:{self._stub(REST)}")
+        self.port = self.proxy.wss_port
 
 
 class HoldfastRedis(Target):
@@ -379,4 +392,4 @@ class NodesBefore(Nodes):
 
 TARGETS = {one.name: one for one in (Stub, HAProxy, Holdfast, ProsodyAlone, ProsodyBehind, EjabberdAlone,
                                      EjabberdBehind)}
-KINDS = TARGETS | {one.name: one for one in (HoldfastRedis, Nodes, NodesBefore)}  # those of single rows, too
+KINDS = TARGETS | {one.name: one for one in (HoldfastWeb, HoldfastRedis, Nodes, NodesBefore)}  # those of single rows, too

@@ -11,10 +11,11 @@ enum { BODY_MAX = 300000, SECRET_MAX = 128 };
 
 static void open_stream(struct client *c)
 {
-    buf_printf(&c->link.out,
-               "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xmlns='jabber:client' "
-               "xmlns:stream='http://etherx.jabber.org/streams'>",
-               c->load->domain);
+    const char *form = c->load->over_web
+                           ? "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='%s' version='1.0'/>"
+                           : "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xmlns='jabber:client' "
+                             "xmlns:stream='http://etherx.jabber.org/streams'>";
+    buf_printf(&c->link.out, form, c->load->domain);
     load_dirty(c->load, c);
 }
 
@@ -22,7 +23,7 @@ void client_login(struct client *c)
 {
     struct load *l = c->load;
     c->began = now_ns();
-    link_connect(&c->link, l->epoll, c, l->port, l->tls == TLS_DIRECT ? l->ssl : NULL);
+    link_connect(&c->link, l->epoll, c, l->port, l->tls == TLS_DIRECT ? l->ssl : NULL, l->over_web);
     c->state = l->tls == TLS_STARTTLS ? CLIENT_OPENING : CLIENT_SECURE;
 }
 
@@ -34,7 +35,8 @@ void client_cut(struct client *c)
 
 void client_logout(struct client *c)
 {
-    BUF_LIT(&c->link.out, "</stream:stream>");
+    buf_add_str(&c->link.out,
+                c->load->over_web ? "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>" : "</stream:stream>");
     c->state = CLIENT_LEAVING;
     load_dirty(c->load, c);
 }
@@ -96,7 +98,7 @@ static void restart(struct client *c, struct slice success)
 {
     (void)success;
     c->state = CLIENT_PROVEN;
-    c->link.scan = (struct scan){.at = c->link.scan.at, .keep = c->link.scan.keep};
+    link_restart(&c->link);
     open_stream(c);
 }
 
@@ -227,9 +229,10 @@ static const struct rule {
 static bool on_item(void *owner, enum scan_item item, struct slice bytes)
 {
     struct client *c = owner;
-    if (item == SCAN_STREAM)
+    bool web = c->load->over_web;
+    if (item == SCAN_STREAM || (web && scan_is(bytes, SLICE_LIT("open"))))
         return true;
-    if (item == SCAN_END) {
+    if (item == SCAN_END || (web && scan_is(bytes, SLICE_LIT("close")))) {
         c->link.state = LINK_LOST;
         on_lost(c);
         return false;

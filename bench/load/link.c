@@ -19,9 +19,10 @@ static void watch(struct link *l)
     l->watched = wanted;
 }
 
-void link_connect(struct link *l, int epoll, void *owner, unsigned port, SSL_CTX *tls)
+void link_connect(struct link *l, int epoll, void *owner, unsigned port, SSL_CTX *tls, bool over_web)
 {
-    *l = (struct link){.fd = socket_connect(port), .epoll = epoll, .owner = owner};
+    *l = (struct link){.fd = socket_connect(port), .epoll = epoll, .owner = owner, .over_web = over_web};
+    link_restart(l);
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = owner};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, l->fd, &event))
         die("epoll_ctl: %m");
@@ -33,12 +34,18 @@ void link_connect(struct link *l, int epoll, void *owner, unsigned port, SSL_CTX
     }
 }
 
+/* Over WebSocket there is no element around the others. */
+void link_restart(struct link *l)
+{
+    l->scan = (struct scan){.at = l->scan.at, .keep = l->scan.keep, .depth = l->over_web ? 1 : 0};
+}
+
 void link_start_tls(struct link *l, SSL_CTX *tls)
 {
     l->ssl = SSL_new(tls);
     SSL_set_fd(l->ssl, l->fd);
     l->state = LINK_HANDSHAKE;
-    l->scan = (struct scan){.at = l->scan.at, .keep = l->scan.keep};
+    link_restart(l);
 }
 
 void link_reset(struct link *l)
@@ -50,6 +57,7 @@ void link_reset(struct link *l)
     close(l->fd);
     buf_free(&l->in);
     buf_free(&l->out);
+    buf_free(&l->wire);
     *l = (struct link){.state = LINK_NONE};
 }
 
@@ -98,6 +106,42 @@ static void take(struct link *l, const struct link_upcalls *up, struct slice fre
         buf_free(&l->in);
 }
 
+static void lose(struct link *l, const struct link_upcalls *up)
+{
+    l->state = LINK_LOST;
+    up->lost(l->owner);
+}
+
+/* All handshakes below WebSocket are over. */
+static void opened(struct link *l, const struct link_upcalls *up)
+{
+    l->state = LINK_OPEN;
+    if (l->over_web)
+        web_ask(&l->wire);
+    else
+        up->open(l->owner);
+}
+
+static void take_frames(struct link *l, const struct link_upcalls *up, struct slice fresh)
+{
+    static struct buf text; /* one thread, and never two reads at once */
+    if (!l->web.open) {
+        if (!web_agree(&l->web, &fresh, &l->in)) {
+            lose(l, up);
+            return;
+        }
+        if (!l->web.open)
+            return;
+        up->open(l->owner);
+    }
+    buf_clear(&text);
+    bool goes_on = web_unwrap(&l->web, fresh, &text);
+    if (text.n)
+        take(l, up, buf_slice(&text));
+    if (!goes_on && l->state == LINK_OPEN)
+        lose(l, up);
+}
+
 static void read_all(struct link *l, const struct link_upcalls *up)
 {
     static char buffer[READ_SIZE]; /* one thread, and never two reads at once */
@@ -105,12 +149,10 @@ static void read_all(struct link *l, const struct link_upcalls *up)
     do {
         n = read_some(l, buffer);
         if (n > 0)
-            take(l, up, slice_of(buffer, (size_t)n));
+            (l->over_web ? take_frames : take)(l, up, slice_of(buffer, (size_t)n));
     } while (n > 0 && l->state == LINK_OPEN && l->ssl && SSL_has_pending(l->ssl));
-    if (n < 0) {
-        l->state = LINK_LOST;
-        up->lost(l->owner);
-    }
+    if (n < 0)
+        lose(l, up);
 }
 
 static void shake_hands(struct link *l, const struct link_upcalls *up)
@@ -118,11 +160,9 @@ static void shake_hands(struct link *l, const struct link_upcalls *up)
     int done = SSL_connect(l->ssl);
     if (done == 1) {
         l->write = false;
-        l->state = LINK_OPEN;
-        up->open(l->owner);
+        opened(l, up);
     } else if (!goes_on(l, done)) {
-        l->state = LINK_LOST;
-        up->lost(l->owner);
+        lose(l, up);
     }
 }
 
@@ -131,13 +171,13 @@ static void connected(struct link *l, const struct link_upcalls *up)
     int error = 0;
     socklen_t size = sizeof(error);
     if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &size) || error) {
-        l->state = LINK_LOST;
-        up->lost(l->owner);
+        lose(l, up);
         return;
     }
-    l->state = l->ssl ? LINK_HANDSHAKE : LINK_OPEN;
-    if (l->state == LINK_OPEN)
-        up->open(l->owner);
+    if (l->ssl)
+        l->state = LINK_HANDSHAKE;
+    else
+        opened(l, up);
 }
 
 void link_handle(struct link *l, const struct link_upcalls *up, uint32_t events)
@@ -148,19 +188,16 @@ void link_handle(struct link *l, const struct link_upcalls *up, uint32_t events)
         read_all(l, up);
     if (l->state == LINK_HANDSHAKE)
         shake_hands(l, up);
-    if (l->state == LINK_OPEN && (events & (EPOLLERR | EPOLLHUP)) && l->deaf) {
-        l->state = LINK_LOST;
-        up->lost(l->owner);
-    }
+    if (l->state == LINK_OPEN && (events & (EPOLLERR | EPOLLHUP)) && l->deaf)
+        lose(l, up);
     if (l->state == LINK_OPEN && !link_flush(l))
         up->lost(l->owner);
     else if (l->state == LINK_HANDSHAKE)
         watch(l);
 }
 
-static ssize_t write_some(struct link *l)
+static ssize_t write_some(struct link *l, struct slice bytes)
 {
-    struct slice bytes = buf_slice(&l->out);
     if (l->ssl) {
         int n = SSL_write(l->ssl, bytes.p, (int)bytes.n);
         return n > 0 ? n : goes_on(l, n) ? 0 : -1;
@@ -173,12 +210,17 @@ bool link_flush(struct link *l)
 {
     if (l->state != LINK_OPEN)
         return l->state != LINK_LOST;
-    ssize_t n = 1;
-    while (l->out.n && (n = write_some(l)) > 0)
-        buf_consume(&l->out, (size_t)n);
-    l->write = l->out.n > 0;
-    if (!l->out.n)
+    struct buf *from = l->over_web ? &l->wire : &l->out;
+    if (l->over_web && l->out.n) {
+        web_wrap(&l->wire, buf_slice(&l->out));
         buf_free(&l->out);
+    }
+    ssize_t n = 1;
+    while (from->n && (n = write_some(l, buf_slice(from))) > 0)
+        buf_consume(from, (size_t)n);
+    l->write = from->n > 0;
+    if (!from->n)
+        buf_free(from);
     if (n < 0)
         l->state = LINK_LOST;
     else

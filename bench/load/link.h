@@ -1,9 +1,11 @@
-/* A client's connection: non-blocking TCP, in clear or with TLS, and the XML items in what it reads. */
+/* A client's connection: non-blocking TCP, in clear or with TLS, WebSocket in it if wanted, and the XML items in what
+ * it reads. */
 #ifndef BENCH_LINK_H
 #define BENCH_LINK_H
 
 #include "base/buf.h"
 #include "common/scan.h"
+#include "load/web.h"
 #include <openssl/ssl.h>
 #include <stdint.h>
 
@@ -19,16 +21,21 @@ struct link {
     uint32_t watched;
     struct scan scan;
     struct buf in, out; /* `in` holds what is incomplete */
+    bool over_web;
+    struct web web;
+    struct buf wire; /* over WebSocket: what `out` has become */
 };
 
 struct link_upcalls {
-    void (*open)(void *owner); /* connected, and the handshake is over if there is one */
+    void (*open)(void *owner); /* connected, and all handshakes are over */
     /* Returns false to have nothing more of this read looked at. */
     bool (*item)(void *owner, enum scan_item item, struct slice bytes);
     void (*lost)(void *owner); /* by the other side, or by an error */
 };
 
-void link_connect(struct link *l, int epoll, void *owner, unsigned port, SSL_CTX *tls);
+void link_connect(struct link *l, int epoll, void *owner, unsigned port, SSL_CTX *tls, bool over_web);
+/* What comes next on the stream is a fresh stream. */
+void link_restart(struct link *l);
 /* TLS from here on; what comes next on the stream is a fresh stream. */
 void link_start_tls(struct link *l, SSL_CTX *tls);
 /* Does what the socket is ready for. */

@@ -12,6 +12,7 @@ struct load {
     unsigned port;
     const char *domain;
     enum tls_mode tls;
+    bool over_web; /* WebSocket */
     bool stream_management;
     unsigned ask_every; /* stanzas for one <r/>; 0 asks for none */
 

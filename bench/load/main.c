@@ -85,15 +85,15 @@ static void run_line(struct load *l, char *line)
     die("no such command, or not so many arguments: %s", name ? name : "");
 }
 
-static SSL_CTX *new_tls(void)
+static SSL_CTX *new_tls(bool over_web)
 {
-    static const unsigned char protocols[] = "\x0bxmpp-client";
+    static const unsigned char xmpp[] = "\x0bxmpp-client", http[] = "\x08http/1.1";
     SSL_CTX *ssl = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION);
     SSL_CTX_set_mode(ssl,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* each login is a full handshake */
-    SSL_CTX_set_alpn_protos(ssl, protocols, sizeof(protocols) - 1);
+    SSL_CTX_set_alpn_protos(ssl, over_web ? http : xmpp, (over_web ? sizeof(http) : sizeof(xmpp)) - 1);
     return ssl;
 }
 
@@ -104,6 +104,7 @@ static void parse(struct load *l, int argc, char **argv)
                                             {"clients", required_argument, NULL, 'n'},
                                             {"tls", no_argument, NULL, 't'},
                                             {"starttls", no_argument, NULL, 's'},
+                                            {"websocket", no_argument, NULL, 'w'},
                                             {"sm", no_argument, NULL, 'm'},
                                             {"first-account", required_argument, NULL, 'f'},
                                             {"ask-every", required_argument, NULL, 'a'},
@@ -129,6 +130,9 @@ static void parse(struct load *l, int argc, char **argv)
         case 's':
             l->tls = TLS_STARTTLS;
             break;
+        case 'w':
+            l->over_web = true;
+            break;
         case 'm':
             l->stream_management = true;
             break;
@@ -136,8 +140,8 @@ static void parse(struct load *l, int argc, char **argv)
             l->ask_every = commands_number(optarg);
             break;
         default:
-            die("usage: load --port=N --domain=NAME --clients=N [--first-account=N] [--tls | --starttls] [--sm] "
-                "[--ask-every=N]");
+            die("usage: load --port=N --domain=NAME --clients=N [--first-account=N] [--tls | --starttls] "
+                "[--websocket] [--sm] [--ask-every=N]");
         }
 }
 
@@ -172,7 +176,7 @@ int main(int argc, char **argv)
     if (descriptors_raise() < l.count + 64)
         die("not enough descriptors for %u clients", l.count);
     list_init(&l.dirty);
-    l.ssl = new_tls();
+    l.ssl = new_tls(l.over_web);
     make_clients(&l);
     struct epoll_event event = {.events = EPOLLIN};
     if (epoll_ctl(l.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event))
