@@ -41,7 +41,8 @@ struct redis_events {
     /* The servers of these slots (0 to 16383, both ends in) can be written to (again), after `away`, a failover or a
      * reconnect: what was committed there earlier may be gone. Also at the first connect, and when slots have got
      * another server without having been away. fresh: the server's run id is another one than at the last `back` of
-     * the slots. What was sent before has been answered with REDIS_AWAY or REDIS_UNKNOWN, or is still under way. */
+     * the slots, and they were not just moved here by a server that keeps others. What was sent before has been
+     * answered with REDIS_AWAY or REDIS_UNKNOWN, or is still under way. */
     void (*back)(void *ctx, unsigned first_slot, unsigned last_slot, bool fresh);
     /* They cannot: no connection (all that was under way has been answered), or the server refuses writes (OOM ...;
      * then commands still go there, for some of them make room). Not told at the beginning, when nothing is there yet.
@@ -69,6 +70,7 @@ struct redis_options {
 struct redis *redis_new(const struct redis_options *o);
 void redis_free(struct redis *r); /* answers that are still due do not come */
 
+#define REDIS_SLOTS 16384u
 /* The slot of a key: CRC16 of what is inside the first {} of it, or of all of it. */
 unsigned redis_slot(struct slice key);
 

@@ -50,10 +50,18 @@ static void tell_run(struct redis *r, const struct run *run)
     free(why);
 }
 
+/* In a cluster: who gives single slots away has handed their keys over. Who has lost all of them was replaced, and its
+ * replica may lack the newest. */
+static bool keeps_slots(const struct server *before)
+{
+    return before && before->wanted;
+}
+
 static struct run settle_slot(struct redis *r, unsigned slot)
 {
     struct slot *it = &r->slots[slot];
     bool moved = it->want != it->have && (!it->have || !it->have->up || (it->want && it->want->up));
+    const struct server *before = it->have;
     if (moved) {
         if (it->have)
             lane_guard(r, slot, it->have);
@@ -64,7 +72,7 @@ static struct run settle_slot(struct redis *r, unsigned slot)
     struct run run = {.first = slot, .next = slot + 1, .server = s};
     if (writable && (!told || moved || it->told_run != s->run)) {
         run.what = TELL_BACK;
-        run.fresh = it->told_run != s->run;
+        run.fresh = it->told_run != s->run && !(moved && keeps_slots(before));
     } else if (!writable && told) {
         run.what = TELL_AWAY;
     }

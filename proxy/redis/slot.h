@@ -2,6 +2,8 @@
 #ifndef HOLDFAST_REDIS_SLOT_H
 #define HOLDFAST_REDIS_SLOT_H
 
-#define SLOTS 16384u
+#include "redis/redis.h"
+
+#define SLOTS REDIS_SLOTS
 
 #endif

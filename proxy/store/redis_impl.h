@@ -46,9 +46,10 @@ struct redis_store {
     size_t waiting_count;
     struct map *lent[BOXES]; /* origin -> char *token under which the box has lent it to a session here */
 
-    bool met;                /* it has been told `back` once */
-    usec harmless_until;     /* nothing is ended before */
-    struct calming *calming; /* slots that have got another run of a server lately */
+    bool met;                                 /* it has been told `back` once */
+    unsigned char met_slots[REDIS_SLOTS / 8]; /* those of which it has: a bit for each */
+    usec harmless_until;                      /* nothing is ended before */
+    struct calming *calming;                  /* slots that have got another run of a server lately */
     size_t calming_count;
     usec reap_after; /* nothing is reaped before */
     usec retry_delay;

@@ -161,6 +161,18 @@ usec store_calm_at(const struct redis_store *s, unsigned slot)
     return at;
 }
 
+/* Whether any of these slots had a server before; from now on they have. */
+static bool meet(struct redis_store *s, unsigned first_slot, unsigned last_slot)
+{
+    bool before = false;
+    for (unsigned slot = first_slot; slot <= last_slot; slot++) {
+        unsigned bit = 1u << slot % 8;
+        before |= s->met_slots[slot / 8] & bit;
+        s->met_slots[slot / 8] |= (unsigned char)bit;
+    }
+    return before;
+}
+
 static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fresh)
 {
     struct redis_store *s = ctx;
@@ -168,7 +180,7 @@ static void on_back(void *ctx, unsigned first_slot, unsigned last_slot, bool fre
         LF_INT("fresh", fresh));
     if (s->met)
         s->harmless_until = now_mono(s) + s->o.settle;
-    if (s->met && fresh)
+    if (meet(s, first_slot, last_slot) && fresh)
         calm_down(s, first_slot, last_slot);
     s->met = true;
     s->reap_after = now_mono(s) + s->o.max; /* at the first time too: this node does not know what was before */

@@ -99,6 +99,15 @@ class RedisCluster:
     def keys(self, pattern="hf:*"):
         return set().union(*(each.keys(pattern) for each in self.servers))
 
+    def vouched_for(self):
+        """Each session bears the run of the server that has it."""
+        for server in self.servers:
+            run = next(line for line in server.ask("INFO", "server").split() if line.startswith("run_id:"))
+            for key in server.keys("hf:{*}:s:*"):
+                if server.ask("HGET", key, "rn") != run.removeprefix("run_id:"):
+                    return False
+        return True
+
     def slots_of(self, server, pattern):
         """The slots in which that server has such keys."""
         return sorted({server.ask("CLUSTER", "KEYSLOT", key) for key in server.keys(pattern)})

@@ -4,6 +4,7 @@ ports on 127.0.0.1. Nothing of the system's own services is touched.
     python3 tests/e2e/servers.py prosody [PORT]     runs one in the foreground, with the accounts alice and bob
 """
 
+import collections
 import os
 import pathlib
 import random
@@ -24,6 +25,7 @@ ACCOUNTS = 1000
 START_SECONDS = 60
 STOP_SECONDS = 30
 _chance = random.SystemRandom()
+_given = collections.deque(maxlen=400)     # ports
 
 
 def port_range():
@@ -36,10 +38,14 @@ def port_range():
 
 
 def free_ports(count):
-    """Different ports that nobody listens on."""
+    """Different ports that nobody listens on. Some time passes before the same is given again: whoever got one may start
+    late."""
     ports = set()
     while len(ports) < count:
         port = _chance.randrange(*port_range())
+        if port in _given:
+            continue
+        _given.append(port)
         with socket.socket() as one:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -48,8 +48,8 @@ class Oracle:
         return {each["jid"]: each["received"] - each["unconfirmed"]
                 for each in json.loads(node.http("/sessions?format=json")[1])}
 
-    def kill(self, node, there=None):
-        there = there or self.look(node)
+    def kill(self, node):
+        there = self.look(node)
         node.kill()
         self.kills.append((time.monotonic(), there))
 

@@ -272,7 +272,7 @@ static void what_is_under_way_is_not_overtaken(void **state)
     }
     client_send(&f->c, "SET %s 1", key); /* MOVED: the map is asked for again */
     char told[64];
-    snprintf(told, sizeof told, "back %u-%u fresh\n", m.slot, m.slot);
+    snprintf(told, sizeof told, "back %u-%u\n", m.slot, m.slot);
     client_until_text(&f->c, &f->c.told, told);
     client_send(&f->c, "RPUSH {moved}a 2");
     client_run_for(&f->c, 200 * USEC_MS);
