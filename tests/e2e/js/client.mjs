@@ -23,6 +23,8 @@ const failed = [];
 let count = 0;
 xmpp.on("online", async (address) => {
     await xmpp.send(xml("presence"));
+    // Behind its answer the server has processed the presence: ejabberd may lose what comes while it does.
+    await xmpp.iqCaller.get(xml("ping", "urn:xmpp:ping"), domain).catch(() => {});
     for (const stanza of failed.splice(0)) await xmpp.send(stanza);
     tell({ online: address.toString() });
 });
