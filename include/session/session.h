@@ -61,6 +61,7 @@ void session_client_lost(struct session *s, enum close_reason reason); /* its co
 /* Asks to attach the leg in the place of whatever the session has. False: refused, nothing changed. True: the session
  * will call client_leg_resumed or client_leg_resume_failed, unless session_resume_cancel comes first. */
 bool session_resume(struct session *s, struct client_leg *c, uint32_t h);
+bool session_is_releasing(const struct session *s); /* another node is to have it: nobody can resume it here any more */
 void session_resume_cancel(struct session *s, struct client_leg *c);
 
 /* The last <a/> (XEP-0198 4 recommends one), ahead of an error that will end the session. */

@@ -94,6 +94,7 @@ void resumption_not_found(struct client_leg *c); /* if there was one of this acc
 void resumption_prove(struct client_leg *c, const char *resource);
 /* takeover.c */
 void takeover_begin(struct client_leg *c); /* the session is not on this node */
+void takeover_wait(struct client_leg *c);  /* soon it is not, this node is letting it go */
 void write_failed(struct client_leg *c, const char *ns, const char *condition, const uint64_t *h);
 
 #endif

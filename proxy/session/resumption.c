@@ -98,6 +98,13 @@ void resumption_here(struct client_leg *c)
         resumption_not_found(c);
         return;
     }
+    if (session_is_releasing(s)) {
+        if (c->relay_node)
+            refuse_relayed(c);
+        else
+            takeover_wait(c);
+        return;
+    }
     client_set_phase(c, CLIENT_RESUMING);
     timers_cancel(c->leg.cx->timers, &c->timer); /* the session has its own deadlines */
     c->session = s;

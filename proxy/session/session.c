@@ -283,20 +283,21 @@ void session_client_lost(struct session *s, enum close_reason reason)
     session_end(s, why, GOODBYE_CUT);
 }
 
+bool session_is_releasing(const struct session *s)
+{
+    return s->releasing;
+}
+
 bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
 {
     uint64_t acked;
     if ((s->state != SESSION_ATTACHED && s->state != SESSION_DETACHED) || !s->resumable)
         return false;
-    if (s->releasing) { /* by then another node may have it: there or here, the client finds it when it comes again */
-        c->session = NULL;
-        client_leg_close(c, CLOSE_RELEASED, GOODBYE_CUT);
-        return true;
-    }
     if (sm_out_check(&s->out, h, &acked) == SM_ACK_TOO_HIGH)
         return false;
     /* nothing has changed up to here; from here on nothing can fail but the server's death */
     struct client_leg *loser = s->resuming;
+    s->freeze_by = 0; /* whoever asked for it claims it, or asks again */
     s->resuming = c;
     if (loser)
         client_leg_fail(loser, CLOSE_REPLACED, STREAM_CONFLICT, "resumed by another connection", NULL);

@@ -282,7 +282,7 @@ static void on_timer(void *ctx)
     look(ctx);
 }
 
-void takeover_begin(struct client_leg *c)
+static struct takeover *begin(struct client_leg *c)
 {
     struct takeover *t = MEM_NEW(struct takeover);
     t->ask.leg = c;
@@ -290,5 +290,16 @@ void takeover_begin(struct client_leg *c)
     t->timer = (struct timer){.fire = on_timer, .ctx = t};
     memcpy(t->sid, c->login->resume_sid, SID_SIZE);
     c->ask = &t->ask;
-    look(t);
+    return t;
+}
+
+void takeover_begin(struct client_leg *c)
+{
+    look(begin(c));
+}
+
+void takeover_wait(struct client_leg *c)
+{
+    struct takeover *t = begin(c);
+    timers_arm(t->cx->timers, &t->timer, t->cx->clock->mono + LOOK_AGAIN);
 }
