@@ -14,6 +14,7 @@ const LINES = ["Are you there?", "Still here.", "Did that reach you?", "Word for
 const WORDS = { offline: "no connection", connecting: "connecting …", online: "connected" };
 const TALK_EVERY = 700; // ms
 const LOOK_EVERY = 1000;
+const ROWS = 60; // that a pane shows of a long talk
 
 const find = (selector, within = document) => within.querySelector(selector);
 const post = (path) => fetch(path, { method: "POST" }).then(look);
@@ -25,7 +26,7 @@ class Pane {
         this.rows = new Map();
         this.lines = 0;
         this.person = new Person(settings, sessionStorage, this);
-        for (const message of this.person.messages) this.changed(message);
+        for (const message of this.person.messages.slice(-ROWS)) this.changed(message);
         this.connection();
         find("form", this.element).addEventListener("submit", (event) => this.submit(event));
         find(".network", this.element).addEventListener("click", () => this.toggleNetwork());
@@ -63,18 +64,29 @@ class Pane {
     }
 
     changed(message) {
-        let row = this.rows.get(message.number);
-        if (!row) {
-            row = document.importNode(find("#message").content, true).firstElementChild;
-            row.classList.add(message.mine ? "mine" : "theirs");
-            find(".body", row).textContent = message.body;
-            find("time", row).textContent = new Date(message.at).toLocaleTimeString([], { hour12: false });
-            row.classList.toggle("late", message.late ?? false);
-            this.rows.set(message.number, row);
-            this.log.append(row);
-        }
-        if (message.mine) this.showTrail(row, message);
+        const row = this.rows.get(message.number) ?? this.addRow(message);
+        if (row && message.mine) this.showTrail(row, message);
         this.scroll();
+    }
+
+    addRow(message) {
+        if (this.rows.size >= ROWS && message.number < this.newest) return null; // its row has gone
+        this.newest = message.number;
+        const row = document.importNode(find("#message").content, true).firstElementChild;
+        row.classList.add(message.mine ? "mine" : "theirs");
+        row.classList.toggle("late", message.late ?? false);
+        find(".body", row).textContent = message.body;
+        find("time", row).textContent = new Date(message.at).toLocaleTimeString([], { hour12: false });
+        this.rows.set(message.number, row);
+        this.log.append(row);
+        if (this.rows.size > ROWS) this.dropRow();
+        return row;
+    }
+
+    dropRow() {
+        const [[number, row]] = this.rows;
+        row.remove();
+        this.rows.delete(number);
     }
 
     // Once for all that changes until the next frame.

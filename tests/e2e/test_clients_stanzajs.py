@@ -59,7 +59,7 @@ def go_dark(client):
 @WHERE
 @OVER
 def test_its_events_come_as_its_document_says(scene, person, over, where):
-    room = scene(sm_sessions_per_account=1)
+    room = scene(sm_sessions_per_account=1, sm_request_delay="100ms", sm_confirm_delay="100ms")
     friend = room.direct("b", presence=0)
     with person(room, over, where) as client:
         client.say(friend.jid, *numbered("plain", 1, 3))
@@ -99,7 +99,7 @@ def test_its_events_come_as_its_document_says(scene, person, over, where):
 
 def test_the_next_run_of_an_application_resumes_with_its_state(scene, person):
     """A process that is killed has saved its state by client.sm.cache(); the next one gets it by client.sm.load()."""
-    room = scene()
+    room = scene(sm_request_delay="100ms", sm_confirm_delay="100ms")
     friend = room.direct("b", presence=0)
     with person(room, "ws", "node") as client:
         room.say(friend, client.jid, range(2))
@@ -119,7 +119,7 @@ def test_the_next_run_of_an_application_resumes_with_its_state(scene, person):
 
 def test_a_page_that_is_reloaded_resumes_on_another_node(cluster, person):
     """Twice: the first time its node lives, the second time it has been killed."""
-    room = cluster(nodes=2)
+    room = cluster(nodes=2, sm_request_delay="100ms", sm_confirm_delay="100ms")
     friend = room.direct("b", presence=0)
     first, second = (service("ws", node.host, node.ws_port) for node in room.nodes)
     with person(room, "ws", "tab") as client:

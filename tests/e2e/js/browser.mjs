@@ -15,7 +15,7 @@ const HERE = import.meta.dirname;
 const CONVERSE = path.join(HERE, "node_modules/converse.js/dist");
 const TYPES = { ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".wasm": "application/wasm" };
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium" });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium-headless-shell" });
 const tabs = new Map();
 const bundles = new Map();
 
