@@ -21,7 +21,6 @@
  *   hf:{T}:mail:o hash    beside it: origin -> "ID BYTES LENDER UNTIL DOOMED", "-" for no lender; "#": bytes in all
  *   hf:{T}:out    stream  outbox; hf:{T}:out:o beside it
  *   hf:exp:B      zset    64 of them: sid -> deadline (ms), a list of what may be due
- *   hf:runs       hash    runs of the server -> their newest time (ms)
  *   hf:n:NODE     string  "BOOT PEER VERSION" of a node that lives; also the channel of that node */
 #ifndef HOLDFAST_STORE_REDIS_KEYS_H
 #define HOLDFAST_STORE_REDIS_KEYS_H

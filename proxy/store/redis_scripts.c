@@ -32,10 +32,10 @@
 /* An owner vouches for a session: all is there that it ever told as committed. What it leaves is "RUN:HISTORY:TIME": of
  * which run of a server that is true, which history of replication that one was in, and when.
  *
- * Another run may have lost the newest. If it began behind that time, it has read the session from a disk, for all we
- * know. If it was there already, it was a replica, and has all that was answered only if answers wait for replicas; or,
- * in a cluster, the slot has been moved to it, if it does not continue that history. While a run lasts nodes write down
- * its newest time, too (hf:runs; not in a cluster, where a script sees the keys of one slot). */
+ * Another run may have lost the newest, but where answers wait for replicas: who takes over from a master has all of it
+ * (a master that comes back with an old file before anybody has taken over has not; nothing can be promised then). And
+ * in a cluster the slot may just have been moved to it: it was there before that time, so it has not read the session
+ * from a disk, and does not continue the history of the one that had it, as a replica would. */
 #define RUN                                                                                                            \
     "local function vouch()\n"                                                                                         \
     "  local run = redis.call('INFO', 'server'):match('run_id:(%x+)')\n"                                               \
@@ -46,11 +46,10 @@
     "  if not run then return true end\n"                                                                              \
     "  local server = redis.call('INFO', 'server')\n"                                                                  \
     "  if server:match('run_id:(%x+)') == run then return false end\n"                                                 \
-    "  local cluster = server:match('redis_mode:cluster')\n"                                                           \
-    "  if not cluster then at = math.max(at, redis.call('HGET', 'hf:runs', run) or 0) end\n"                           \
+    "  if waits == '1' then return false end\n"                                                                        \
+    "  if not server:match('redis_mode:cluster') then return true end\n"                                               \
     "  if now() - server:match('uptime_in_seconds:(%d+)') * 1000 >= tonumber(at) then return true end\n"               \
-    "  local before = redis.call('INFO', 'replication'):match('master_replid2:(%x+)')\n"                               \
-    "  return waits ~= '1' and not (cluster and before ~= history)\n"                                                  \
+    "  return redis.call('INFO', 'replication'):match('master_replid2:(%x+)') == history\n"                            \
     "end\n"
 
 /* A server that hung may execute what a broken connection brought behind what its owner has sent since. */
@@ -484,17 +483,6 @@ static const char spill_text[] = WRITES NAMES TIME FIELDS BOXES RECORDS
     "end\n"
     "return {'ok', mail.count}\n";
 
-/* The newest time of this run of the server; of earlier ones a day is remembered. */
-static const char run_text[] =
-    WRITES TIME "local time = now()\n"
-                "local all = redis.call('HGETALL', KEYS[1])\n"
-                "for i = 1, #all, 2 do\n"
-                "  if tonumber(all[i + 1]) < time - 86400000 then redis.call('HDEL', KEYS[1], all[i]) end\n"
-                "end\n"
-                "redis.call('HSET', KEYS[1], redis.call('INFO', 'server'):match('run_id:(%x+)'), int(time))\n"
-                "redis.call('PEXPIRE', KEYS[1], 86400000)\n"
-                "return {'ok'}\n";
-
 /* ---- boxes ---- */
 
 static const char put_text[] = WRITES TIME FIELDS BOXES "local box = box_of(KEYS[1], KEYS[2])\n"
@@ -580,14 +568,13 @@ const char *const script_text[SCRIPTS] = {
     [SCRIPT_OPEN] = open_text,     [SCRIPT_CHECK] = check_text, [SCRIPT_NOTE] = note_text,
     [SCRIPT_RECORD] = record_text, [SCRIPT_LOOK] = look_text,   [SCRIPT_CLAIM] = claim_text,
     [SCRIPT_END] = end_text,       [SCRIPT_REAP] = reap_text,   [SCRIPT_SPILL] = spill_text,
-    [SCRIPT_RUN] = run_text,       [SCRIPT_BURY] = bury_text,   [SCRIPT_PUT] = put_text,
-    [SCRIPT_TAKE] = take_text,     [SCRIPT_DONE] = done_text,   [SCRIPT_LENDS] = lends_text,
-    [SCRIPT_PURGE] = purge_text,
+    [SCRIPT_BURY] = bury_text,     [SCRIPT_PUT] = put_text,     [SCRIPT_TAKE] = take_text,
+    [SCRIPT_DONE] = done_text,     [SCRIPT_LENDS] = lends_text, [SCRIPT_PURGE] = purge_text,
 };
 
 const char *const script_name[SCRIPTS] = {
     [SCRIPT_OPEN] = "open",   [SCRIPT_CHECK] = "check", [SCRIPT_NOTE] = "note",   [SCRIPT_RECORD] = "record",
     [SCRIPT_LOOK] = "look",   [SCRIPT_CLAIM] = "claim", [SCRIPT_END] = "end",     [SCRIPT_REAP] = "reap",
-    [SCRIPT_SPILL] = "spill", [SCRIPT_RUN] = "run",     [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",
-    [SCRIPT_TAKE] = "take",   [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
+    [SCRIPT_SPILL] = "spill", [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",     [SCRIPT_TAKE] = "take",
+    [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
 };

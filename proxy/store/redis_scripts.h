@@ -16,7 +16,6 @@ enum script {
     SCRIPT_REAP,   /* 11 */
     SCRIPT_SPILL,  /* 9 */
     SCRIPT_BURY,   /* 7 */
-    SCRIPT_RUN,    /* hf:runs */
     /* Of a box; keys: the stream, its index; of TAKE the account's list and the session's hash too. */
     SCRIPT_PUT,
     SCRIPT_TAKE,

@@ -12,7 +12,7 @@
 
 #define RETRY_FIRST USEC_S
 #define RETRY_LAST  (5 * USEC_S)
-#define BEAT_EVERY  USEC_S
+#define BEAT_EVERY  (5 * USEC_S)
 #define BEAT_TTL    (15 * USEC_S)
 
 /* ---- what the files share ---- */
@@ -223,9 +223,6 @@ static void on_beat(void *ctx)
     args_str(&a, "PX");
     args_number(&a, to_ms(BEAT_TTL));
     store_send(s, redis_slot(slice_str(key)), &a, NULL, NULL);
-    args_begin(&a);
-    args_str(&a, "hf:runs");
-    store_eval(s, redis_slot(a.v[0]), SCRIPT_RUN, 1, &a, NULL, NULL);
     free(key);
     free(sign);
     timers_arm(s->o.timers, &s->beat, now_mono(s) + BEAT_EVERY);

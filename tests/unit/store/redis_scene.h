@@ -386,7 +386,7 @@ static inline void on_claimed(void *ctx, struct kept_claim *c)
     o->claim_told = 0;
     o->claimed_record = mem_dup(c->record);
     for (const struct entry *e = c->told; e; e = e->next, o->claim_told++)
-        assert_true(!e->next || e->next->number > e->number); /* what was refused is missing */
+        assert_true(!e->next || e->next->number > e->number);
     o->reserved = c->high_water;
     o->committed[KEPT_DOWN] = c->last[KEPT_DOWN];
     o->committed[KEPT_UP] = c->last[KEPT_UP];
@@ -487,6 +487,7 @@ static inline int setup(void **state)
     freeReplyObject(server_ask(&f->server, "FLUSHALL"));
     clock_read(&f->clock);
     f->timers = timers_new();
+    f->a.waits = f->b.waits = false;
     place_start(f, &f->a, "a");
     place_start(f, &f->b, "b");
     return 0;
