@@ -156,8 +156,7 @@ static bool read_value(struct reader *r, struct slice *value)
 static bool is_repeated(const struct attributes *a, const struct node_attr *new)
 {
     for (const struct node_attr *old = a->list; old < new; old++)
-        if (old->name.n == new->name.n && old->name.p[0] == new->name.p[0] &&
-            old->ns.n == new->ns.n &&slice_eq(old->name, new->name))
+        if (old->name.p[0] == new->name.p[0] && slice_eq(old->name, new->name) && slice_eq(old->ns, new->ns))
             return true;
     return false;
 }
