@@ -23,6 +23,8 @@ bool web_agree(struct web *w, struct slice *bytes, struct buf *incomplete)
     static const char end[] = "\r\n\r\n";
     size_t before = incomplete->n;
     buf_add(incomplete, *bytes);
+    if (!incomplete->n)
+        return true;
     const char *begin = buf_slice(incomplete).p, *at = memmem(begin, incomplete->n, end, strlen(end));
     size_t used = at ? (size_t)(at - begin) + strlen(end) - before : bytes->n;
     *bytes = slice_skip(*bytes, used);
