@@ -95,7 +95,7 @@ FUZZ_CONFIG_OBJ := $(patsubst %,$(FUZZ)/proxy/run/%.o,ini config config_check co
 SECONDS := 60
 TARGET ?=
 # More than there are processors: a minute of each is a minute of the wall clock.
-FUZZ_JOBS ?= 5
+FUZZ_JOBS ?= 12
 
 $(FUZZ)/%.o: %.c
 	@mkdir -p $(@D)

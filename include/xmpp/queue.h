@@ -68,7 +68,8 @@ static inline size_t queue_cost(const struct queue *q)
 /* A copy of the stanza. extra_ns: declarations of its stream's header to put into the root tag (usually empty). */
 struct entry *entry_new(const struct element *e, struct slice extra_ns, usec arrived);
 struct entry *entry_copy(struct slice bytes, usec arrived); /* no bytes: one that counts, and is never written */
-void entry_free(struct entry *e);                           /* NULL is fine */
+struct entry *entry_clone(const struct entry *e); /* the same in no list, with its number, stamps and origin */
+void entry_free(struct entry *e);                 /* NULL is fine */
 /* The same as entry_new and entry_free, by way of a pool. */
 struct entry *entry_take(struct entry_pool *pool, const struct element *e, struct slice extra_ns, usec arrived);
 void entry_give(struct entry_pool *pool, struct entry *e);

@@ -150,14 +150,6 @@ static void box_put(struct store *s, enum store_box kind, struct slice account, 
     pthread_mutex_unlock(&m->lock);
 }
 
-static struct entry *entry_clone(const struct entry *e)
-{
-    struct entry *copy = mem_copy(e, sizeof *e + e->n);
-    copy->next = NULL;
-    copy->origin = mem_strdup(e->origin);
-    return copy;
-}
-
 static void box_take(struct store *s, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
                      void *ctx)
 {

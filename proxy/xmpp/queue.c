@@ -102,6 +102,15 @@ struct entry *entry_copy(struct slice bytes, usec arrived)
     return copy(NULL, bytes, arrived);
 }
 
+struct entry *entry_clone(const struct entry *e)
+{
+    struct entry *clone = allocate(NULL, e->n); /* with the room that entry_give counts on */
+    memcpy(clone, e, sizeof *e + e->n);
+    clone->next = NULL;
+    clone->origin = mem_strdup(e->origin);
+    return clone;
+}
+
 void entry_free(struct entry *e)
 {
     if (e) {

@@ -312,16 +312,36 @@ static void test_pool_lets_go(void **state)
     entry_pool_clear(&pool);
 }
 
+/* A clone comes into the pool too, and serves the largest of its step. */
+static void test_pool_of_clones(void **state)
+{
+    (void)state;
+    char text[ENTRY_STEP];
+    memset(text, 'x', sizeof text);
+    struct entry_pool pool = {.most = 1 << 20};
+    for (size_t n = 1; n <= sizeof text; n++) {
+        struct entry *made = entry_copy(slice_of(text, 1), 1), *clone;
+        made->number = 7;
+        made->origin = mem_strdup("a/1");
+        clone = entry_clone(made);
+        assert_int_equal(clone->number, 7);
+        assert_string_equal(clone->origin, "a/1");
+        assert_ptr_not_equal(clone->origin, made->origin);
+        entry_free(made);
+        entry_give(&pool, clone);
+        struct element e = {.kind = ELEMENT_MESSAGE, .bytes = slice_of(text, n)};
+        entry_give(&pool, entry_take(&pool, &e, SLICE_NONE, 1));
+    }
+    entry_pool_clear(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_pool_lets_go),
-        cmocka_unit_test(test_order_and_numbers),
-        cmocka_unit_test(test_numbers_go_on),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_delayed),
-        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_pool),           cmocka_unit_test(test_pool_lets_go),
+        cmocka_unit_test(test_pool_of_clones), cmocka_unit_test(test_order_and_numbers),
+        cmocka_unit_test(test_numbers_go_on),  cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_delayed),        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
