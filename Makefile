@@ -167,7 +167,7 @@ layers:
 	@$(PYTHON) tests/layers.py
 
 lint:
-	@$(PYTHON) tests/lint.py $(STD) -Wall -Wextra -Iinclude -Ibench -DHOLDFAST_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
+	@$(PYTHON) tests/lint.py $(if $(NODES),--nodes $(NODES)) $(STD) -Wall -Wextra -Iinclude -Ibench -DHOLDFAST_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD)
 
 deps:
 	@tests/deps.sh
@@ -178,13 +178,13 @@ run: deps $(BUILD)/holdfast
 
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
 CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: build SANITIZER=address" \
-    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "model: model" "lint: lint" \
+    "unit: unit SANITIZER=address" "simulations: sim SANITIZER=address" "model: model" "lint: lint NODES=30000" \
     "fuzz: fuzz SECONDS=60 || soak: soak SANITIZER=address MINUTES=1 ROUNDS=2 PEOPLE=24 || demo: demo SANITIZER=address"
 CHECK_E2E := "black box: e2e SANITIZER=address JOBS=5" \
     "black box, threads, a few: e2e SANITIZER=thread T=-ktest_sm_scripted" \
     'black box, valgrind, one: e2e UNDER="$(VALGRIND)" T=-kbusy_cut' \
     "bench, small: bench SANITIZER=address QUICK=1"
-CHECK_FULL := "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e HOLDFAST_LARGE=1" \
+CHECK_FULL := "lint, deep: lint" "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e HOLDFAST_LARGE=1" \
     "chaos: chaos" "model, larger: model FULL=1" "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
     "black box, threads: e2e SANITIZER=thread" \

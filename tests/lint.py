@@ -1,6 +1,9 @@
 """clang-tidy (its checks are in .clang-tidy) and cppcheck over the sources of the proxy and the bench; any finding fails.
 
-    lint.py COMPILER-FLAG ..."""
+    lint.py [--nodes N] COMPILER-FLAG ...
+
+--nodes: how far clang's analyzer follows the paths of one function. It takes nearly all of the time: with 30000 half of
+what it takes as it comes (225000)."""
 
 import concurrent.futures
 import os
@@ -18,6 +21,10 @@ def run(command):
 
 
 def main(flags):
+    depth = []
+    if flags[:1] == ["--nodes"]:
+        depth = [f"--extra-arg-before={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", f"max-nodes={flags[1]}")]
+        flags = flags[2:]
     jobs = os.cpu_count() or 2
     files = sorted(str(file.relative_to(ROOT)) for folder in FOLDERS for file in (ROOT / folder).rglob("*.c"))
     defines = [flag for flag in flags if flag.startswith(("-I", "-D"))]
@@ -25,7 +32,7 @@ def main(flags):
     commands = [["cppcheck", "--quiet", "--std=c11", "--language=c", "--enable=warning,portability,performance",
                  "--inline-suppr", "--error-exitcode=1", "--suppress=signConversion", f"-j{jobs}", *defines,
                  "-D__VA_OPT__(...)=", *FOLDERS]]
-    commands += [["clang-tidy", "--quiet", file, "--", *flags] for file in files]
+    commands += [["clang-tidy", "--quiet", *depth, file, "--", *flags] for file in files]
     faults = 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for status, text in pool.map(run, commands):
