@@ -23,7 +23,8 @@ def run(command):
 def main(flags):
     depth = []
     if flags[:1] == ["--nodes"]:
-        depth = [f"--extra-arg-before={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", f"max-nodes={flags[1]}")]
+        words = ("-Xclang", "-analyzer-config", "-Xclang", f"max-nodes={flags[1]}")
+        depth = [f"--extra-arg-before={word}" for word in words]
         flags = flags[2:]
     jobs = os.cpu_count() or 2
     files = sorted(str(file.relative_to(ROOT)) for folder in FOLDERS for file in (ROOT / folder).rglob("*.c"))
