@@ -97,6 +97,10 @@ class PageClient(Client):
         self._given |= given
         self.tab.goto(f"{self._browser.site}/{self._script}?{urllib.parse.quote(json.dumps(self._given))}")
 
+    def leave_page(self):
+        """To an empty one, in the same tab; reload() comes back."""
+        self.tab.goto("about:blank")
+
     def _begin(self):
         self.tab = self._browser.tab(self.heard)
         self.reload()

@@ -1,7 +1,8 @@
 """StanzaJS (js/stanza_client.mjs) in a node process of its own, and in a tab of Chromium."""
 
 from browser import PageClient
-from js_client import WEBSOCKET_PATH, NodeClient
+from js_client import SECONDS, WEBSOCKET_PATH, NodeClient
+from scene import eventually
 
 
 class Client(NodeClient):
@@ -18,6 +19,11 @@ class TabClient(PageClient):
     def __init__(self, account, service, browser):
         super().__init__(account.jid, browser, "stanza_page",
                          {"service": service, "jid": account.jid, "password": account.password})
+
+    def until_got(self, *bodies):
+        """All that ever came is exactly this, in this order, whatever was told of it."""
+        eventually(lambda: len(self.tab.evaluate("got()")) >= len(bodies), f"messages {bodies}", SECONDS)
+        assert self.tab.evaluate("got()") == list(bodies)
 
 
 def service(over, host, port):

@@ -7,4 +7,15 @@ const store = {
     save: (state) => sessionStorage.setItem("sm", state),
 };
 
-window.obey = start(JSON.parse(decodeURIComponent(location.search.slice(1))), window.tell, store);
+// What came is kept like the state: an event that is told while the page is being reloaded may get lost.
+function hear(event) {
+    if (event.message) sessionStorage.setItem("got", JSON.stringify([...got(), event.message]));
+    window.tell(event);
+}
+
+function got() {
+    return JSON.parse(sessionStorage.getItem("got") ?? "[]");
+}
+
+window.got = got;
+window.obey = start(JSON.parse(decodeURIComponent(location.search.slice(1))), hear, store);
