@@ -62,7 +62,7 @@ class Client:
     def until_bodies(self, *bodies):
         """All that ever came is exactly this, in this order."""
         self.until(lambda: len(self.of("message")) >= len(bodies), f"messages {bodies}")
-        assert self.of("message") == list(bodies)
+        assert self.of("message") == list(bodies), self.events
 
     def until_acked(self, *bodies):
         self.until_all("acked", *bodies)

@@ -4,6 +4,7 @@
 // Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY},
 //   {status: WORD}
 import readline from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { client, xml } from "@xmpp/client";
 import { WebSocket } from "ws";
@@ -18,13 +19,30 @@ globalThis.WebSocket ??= WebSocket; // Node 20 has none that the library would f
 xmpp.reconnect.delay = 100;
 xmpp.on("error", (error) => tell({ error: String(error) }));
 xmpp.on("status", (status) => tell({ status }));
+
+// Not by iqCaller: the library forgets to count the answers that this one takes, and <resume h/> is too small for ever.
+async function ping() {
+    const answered = new Promise((resolve) => {
+        const listen = (stanza) => {
+            if (!stanza.is("iq") || stanza.attrs.id !== "processed") return;
+            xmpp.off("stanza", listen);
+            resolve();
+        };
+        xmpp.on("stanza", listen);
+    });
+    await xmpp.send(xml("iq", { type: "get", id: "processed", to: domain }, xml("ping", "urn:xmpp:ping")));
+    await answered;
+}
+
 let again = false; // whether it sends again what the library gives up
 const failed = [];
 let count = 0;
 xmpp.on("online", async (address) => {
+    // It forgets to count what comes right behind <enabled/>, too, and has no event for when it is ready.
+    while (!xmpp.streamManagement.enabled && xmpp.status === "online") await pause(5);
     await xmpp.send(xml("presence"));
     // Behind its answer the server has processed the presence: ejabberd may lose what comes while it does.
-    await xmpp.iqCaller.get(xml("ping", "urn:xmpp:ping"), domain).catch(() => {});
+    await ping();
     for (const stanza of failed.splice(0)) await xmpp.send(stanza);
     tell({ online: address.toString() });
 });
