@@ -104,7 +104,7 @@ class RedisCluster:
         for server in self.servers:
             run = next(line for line in server.ask("INFO", "server").split() if line.startswith("run_id:"))
             for key in server.keys("hf:{*}:s:*"):
-                if server.ask("HGET", key, "rn") != run.removeprefix("run_id:"):
+                if server.ask("HGET", key, "rn").split(":")[0] != run.removeprefix("run_id:"):
                     return False
         return True
 
