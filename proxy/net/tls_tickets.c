@@ -1,21 +1,21 @@
 #include "net/tls_tickets.h"
 #include "base/buf.h"
+#include "base/key_file.h"
 #include "base/mem.h"
 #include "tls_session.h"
 #include <ctype.h>
-#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KEY_SIZE    80
 #define BASE64_SIZE 108 /* of a key */
 #define KEYS_MAX    64
+#define FILE_MAX    (KEYS_MAX * (BASE64_SIZE + 256)) /* more than keys can take: then it is refused for its size */
 
 struct key {
     unsigned char name[16], aes[32], hmac[32];
@@ -105,8 +105,9 @@ static bool is_text(struct slice bytes)
 }
 
 /* What does not fit is told, but for its content: it may be most of a key. */
-static char *add_line(struct tls_tickets *t, const char *file, int number, struct slice line)
+static char *add_line(void *ctx, const char *file, int number, struct slice line)
 {
+    struct tls_tickets *t = ctx;
     unsigned char key[BASE64_SIZE / 4 * 3];
     if (line.n != BASE64_SIZE || line.p[BASE64_SIZE - 1] != '=' || line.p[BASE64_SIZE - 2] == '=' ||
         EVP_DecodeBlock(key, (const unsigned char *)line.p, BASE64_SIZE) != sizeof key)
@@ -119,26 +120,12 @@ static char *add_line(struct tls_tickets *t, const char *file, int number, struc
     return NULL;
 }
 
-static char *add_lines(struct tls_tickets *t, const char *file, struct slice text)
+static char *add_keys(void *ctx, const char *file, struct slice bytes)
 {
-    char *error = NULL;
-    for (int number = 1; text.n && !error; number++) {
-        const char *end = memchr(text.p, '\n', text.n);
-        struct slice line = slice_of(text.p, end ? (size_t)(end - text.p) : text.n);
-        text = slice_skip(text, line.n + 1);
-        while (line.n && isspace((unsigned char)line.p[line.n - 1]))
-            line.n--;
-        if (line.n && line.p[0] != '#')
-            error = add_line(t, file, number, line);
-    }
-    return error;
-}
-
-static char *add_keys(struct tls_tickets *t, const char *file, struct slice bytes)
-{
+    struct tls_tickets *t = ctx;
     char *error = NULL;
     if (is_text(bytes))
-        error = add_lines(t, file, bytes);
+        error = key_file_lines(file, bytes, add_line, t);
     else if (bytes.n % KEY_SIZE || bytes.n / KEY_SIZE > KEYS_MAX)
         error = mem_printf("%s: %zu bytes, not one key of %d bytes or several (at most %d)", file, bytes.n, KEY_SIZE,
                            KEYS_MAX);
@@ -146,22 +133,6 @@ static char *add_keys(struct tls_tickets *t, const char *file, struct slice byte
         for (; bytes.n; bytes = slice_skip(bytes, KEY_SIZE))
             memcpy(&t->key[t->n++], bytes.p, KEY_SIZE);
     return error || t->n ? error : mem_printf("%s: no key in it", file);
-}
-
-/* At most one byte more than keys can take: then it is refused for its size. */
-static char *read_keys(struct tls_tickets *t, const char *file)
-{
-    char bytes[KEYS_MAX * (BASE64_SIZE + 256)];
-    FILE *f = fopen(file, "re");
-    if (!f)
-        return mem_printf("%s: %s", file, strerror(errno));
-    setvbuf(f, NULL, _IONBF, 0); /* no copy of the keys is left behind */
-    size_t n = fread(bytes, 1, sizeof bytes, f);
-    bool good = !ferror(f) && n < sizeof bytes;
-    fclose(f);
-    char *error = good ? add_keys(t, file, slice_of(bytes, n)) : mem_printf("%s: cannot be read, or is too long", file);
-    OPENSSL_cleanse(bytes, sizeof bytes);
-    return error;
 }
 
 /* --- Life --- */
@@ -177,7 +148,7 @@ struct tls_tickets *tls_tickets_new(const char *file, char **error_r)
     struct tls_tickets *t = MEM_NEW(struct tls_tickets);
     pthread_rwlock_init(&t->lock, NULL);
     t->from_file = file != NULL;
-    *error_r = file ? read_keys(t, file) : NULL;
+    *error_r = file ? key_file_read(file, FILE_MAX, add_keys, t) : NULL;
     if (!file)
         make_key(&t->key[t->n++]);
     if (*error_r) {

@@ -14,17 +14,16 @@
  * 128 bits, whose chance to meet can be left out of account, and takes a new one behind SUBKEY_TEXTS: the chance of a
  * nonce that comes twice is below 2^-49 for each of them, and below 2^-33 for 2^40 texts. */
 #include "seal.h"
+#include "base/key_file.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include <ctype.h>
-#include <errno.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +33,7 @@
 #define VERSION_MASK  0xc0
 #define VERSION_FIRST 0x80
 
+#define FILE_MAX     16384
 #define KEY_SIZE     32
 #define ID_SIZE      4
 #define SALT_SIZE    16
@@ -289,10 +289,15 @@ static bool read_base64(struct slice line, unsigned char secret[KEY_SIZE])
 }
 
 /* What does not fit is told, but for its content: it may be most of a key. */
-static char *add_line(struct seal_keys *k, const char *file, int number, struct slice line)
+static char *add_line(void *ctx, const char *file, int number, struct slice line)
 {
+    struct seal_keys *k = ctx;
     struct key key;
     char *error = NULL;
+    while (isspace((unsigned char)line.p[0]))
+        line = slice_skip(line, 1);
+    if (line.p[0] == '#')
+        return NULL;
     if (!read_hex(line, key.secret) && !read_base64(line, key.secret))
         error = mem_printf("%s:%d: not a key: %d hex digits, or %d bytes in base64", file, number, HEX_SIZE, KEY_SIZE);
     else if (k->n == SEAL_KEYS_MAX)
@@ -305,37 +310,11 @@ static char *add_line(struct seal_keys *k, const char *file, int number, struct 
     return error;
 }
 
-static char *add_lines(struct seal_keys *k, const char *file, struct slice text)
+static char *add_keys(void *ctx, const char *file, struct slice text)
 {
-    char *error = NULL;
-    for (int number = 1; text.n && !error; number++) {
-        const char *end = memchr(text.p, '\n', text.n);
-        struct slice line = slice_of(text.p, end ? (size_t)(end - text.p) : text.n);
-        text = slice_skip(text, end ? line.n + 1 : line.n);
-        while (line.n && isspace((unsigned char)line.p[line.n - 1]))
-            line.n--;
-        while (line.n && isspace((unsigned char)line.p[0]))
-            line = slice_skip(line, 1);
-        if (line.n && line.p[0] != '#')
-            error = add_line(k, file, number, line);
-    }
+    struct seal_keys *k = ctx;
+    char *error = key_file_lines(file, text, add_line, k);
     return error || k->n ? error : mem_printf("%s: no key in it", file);
-}
-
-static char *read_keys(struct seal_keys *k, const char *file)
-{
-    char bytes[16384];
-    FILE *f = fopen(file, "re");
-    if (!f)
-        return mem_printf("%s: %s", file, strerror(errno));
-    setvbuf(f, NULL, _IONBF, 0); /* no copy of the keys is left behind */
-    size_t n = fread(bytes, 1, sizeof bytes, f);
-    bool good = !ferror(f) && n < sizeof bytes;
-    fclose(f);
-    char *error =
-        good ? add_lines(k, file, slice_of(bytes, n)) : mem_printf("%s: cannot be read, or is too long", file);
-    OPENSSL_cleanse(bytes, sizeof bytes);
-    return error;
 }
 
 /* ---- life ---- */
@@ -344,7 +323,7 @@ struct seal_keys *seal_keys_new(const char *file, char **error_r)
 {
     struct seal_keys *k = MEM_NEW(struct seal_keys);
     pthread_mutex_init(&k->lock, NULL);
-    *error_r = file ? read_keys(k, file) : NULL;
+    *error_r = file ? key_file_read(file, FILE_MAX, add_keys, k) : NULL;
     if (*error_r) {
         seal_keys_free(k);
         return NULL;
