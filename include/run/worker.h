@@ -24,8 +24,8 @@ enum drain_stage {
     DRAIN_OVER,
 };
 
-/* What clients speak on a port. */
-enum port_kind { PORT_STARTTLS, PORT_TLS, PORT_WS, PORT_WSS, PORT_KINDS };
+/* What clients speak on a port; the last is for other nodes. */
+enum port_kind { PORT_STARTTLS, PORT_TLS, PORT_WS, PORT_WSS, PORT_PEER, PORT_KINDS };
 
 /* What all workers of a node share. */
 struct proxy_node {
@@ -65,8 +65,6 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
 /* Before worker_start. The listener is taken over. shared: it is the only one on its address, and this worker accepts
  * for all. */
 void worker_add_listener(struct worker *w, struct listener *l, enum port_kind kind, bool shared);
-/* Likewise, of listen.peer. */
-void worker_add_peer_listener(struct worker *w, struct listener *l);
 void worker_start(struct worker *w);
 /* Waits for its thread, which ends when worker_stop was handled. */
 void worker_join(struct worker *w);

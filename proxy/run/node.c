@@ -110,18 +110,6 @@ static bool add_ports(struct running *r, char **addresses, enum port_kind kind)
     return true;
 }
 
-static bool add_peer_ports(struct proxy_node *node)
-{
-    char *error = NULL;
-    for (char **a = node->config->listen.peer; *a; a++) {
-        if (!peer_port_add(node, *a, &error)) {
-            tell(node->config, "listen", "peer", error);
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool make_workers(struct proxy_node *node)
 {
     node->workers = mem_zalloc(node->config->proxy.workers * sizeof *node->workers);
@@ -315,9 +303,8 @@ static bool start(struct running *r)
         return false;
     note_certificates(r, config, worker_tls_server(node->workers[0]));
     if (!add_ports(r, config->listen.starttls, PORT_STARTTLS) || !add_ports(r, config->listen.tls, PORT_TLS) ||
-        !add_ports(r, config->listen.ws, PORT_WS) || !add_ports(r, config->listen.wss, PORT_WSS))
-        return false;
-    if (!add_peer_ports(node))
+        !add_ports(r, config->listen.ws, PORT_WS) || !add_ports(r, config->listen.wss, PORT_WSS) ||
+        !add_ports(r, config->listen.peer, PORT_PEER))
         return false;
     if (!start_stats(r) || !start_control(r))
         return false;

@@ -13,13 +13,14 @@ struct passed {
 
 const char *port_kind_name(enum port_kind kind)
 {
-    static const char *const name[PORT_KINDS] = {"starttls", "tls", "ws", "wss"};
+    static const char *const name[PORT_KINDS] = {"starttls", "tls", "ws", "wss", "peer"};
     return name[kind];
 }
 
 static void log_port(const char *address, enum port_kind kind, const char *bound_by)
 {
-    static const char *const what[PORT_KINDS] = {"STARTTLS and clear", "direct TLS", "WebSocket", "WebSocket over TLS"};
+    static const char *const what[PORT_KINDS] = {"STARTTLS and clear", "direct TLS", "WebSocket", "WebSocket over TLS",
+                                                 "other nodes"};
     LOG(LOG_INFO, "listening", LF("address", address), LF("for", what[kind]), LF("bound_by", bound_by));
 }
 
@@ -36,23 +37,6 @@ bool port_add(struct proxy_node *node, const char *address, enum port_kind kind,
         worker_add_listener(node->workers[i], l, kind, false);
     }
     log_port(listener_address(first, text), kind, "holdfast");
-    return true;
-}
-
-bool peer_port_add(struct proxy_node *node, const char *address, char **error_r)
-{
-    struct listener *first = listener_open(address, error_r);
-    char text[ENDPOINT_TEXT];
-    if (!first)
-        return false;
-    for (unsigned i = 0; i < node->worker_count; i++) {
-        struct listener *l = i == 0 ? first : listener_clone(first, error_r);
-        if (!l)
-            return false;
-        worker_add_peer_listener(node->workers[i], l);
-    }
-    LOG(LOG_INFO, "listening", LF("address", listener_address(first, text)), LF("for", "other nodes"),
-        LF("bound_by", "holdfast"));
     return true;
 }
 

@@ -4,13 +4,11 @@
 
 #include "run/worker.h"
 
-/* "starttls", "tls", "ws", "wss": as the keys of the configuration and the sockets of the service manager are named. */
+/* "starttls", "tls", "ws", "wss", "peer": as the keys of the configuration and the sockets of the service manager are
+ * named (which passes none for other nodes). */
 const char *port_kind_name(enum port_kind kind);
 /* Binds the address once for each worker: the kernel spreads the connections. False with *error_r (free it). */
 bool port_add(struct proxy_node *node, const char *address, enum port_kind kind, char **error_r);
-
-/* Likewise the port for other nodes. */
-bool peer_port_add(struct proxy_node *node, const char *address, char **error_r);
 
 struct passed; /* sockets of the service manager that nobody has taken yet, by the kind that they are named after */
 

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define HANDSHAKE_TIMEOUT (15 * USEC_S)
-#define HEADER_TIMEOUT    (5 * USEC_S)  /* of the PROXY protocol; a lost packet is sent again within three */
+#define HEADER_TIMEOUT    (5 * USEC_S) /* of the PROXY protocol; a lost packet is sent again within three */
 #define DIAL_TIMEOUT      (10 * USEC_S)
 #define BEAT              USEC_S       /* the loop turns at least that often */
 #define SWEEP             (5 * USEC_S) /* rubbish collection of the store, by worker 0 */
@@ -502,6 +502,10 @@ static const struct listener_events listener_events = {on_accepted};
 
 void worker_add_listener(struct worker *w, struct listener *l, enum port_kind kind, bool shared)
 {
+    if (kind == PORT_PEER) {
+        peers_add_listener(w->peers, l);
+        return;
+    }
     struct port *p = MEM_NEW(struct port);
     p->shared = shared;
     p->worker = w;
@@ -711,11 +715,6 @@ static void open_peers(struct worker *w)
     storage_peer_key(w->node->storage, key);
     w->peers = peers_new(&w->cx, key, w->config->proxy.resolver, &peers_events, w);
     w->cx.has_peer_port = true;
-}
-
-void worker_add_peer_listener(struct worker *w, struct listener *l)
-{
-    peers_add_listener(w->peers, l);
 }
 
 struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_r)
