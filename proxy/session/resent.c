@@ -58,14 +58,24 @@ static bool hash_without_delay(const struct hash_key *key, const struct element 
     return delay != NULL;
 }
 
-static bool digest_of(const struct hash_key *key, const struct element *e, uint64_t *digest_r)
+/* The key for what stands between the tags: the session's, and what else has to be the same. */
+static struct hash_key key_of_content(const struct hash_key *key, const struct element *e, struct buf *scratch)
 {
-    uint64_t part[] = {hash_of(key, e->id), hash_of(key, e->to), hash_of(key, e->type), 0};
-    if (!(e->facts & FACT_DELAY))
-        part[3] = hash_of(key, slice_of(e->bytes.p + e->open_end, e->close_at - e->open_end));
-    else if (!hash_without_delay(key, e, &part[3]))
-        return false;
-    *digest_r = hash_of(key, slice_of((const char *)part, sizeof part));
+    size_t lengths[] = {e->id.n, e->to.n, e->type.n};
+    buf_clear(scratch);
+    buf_append(scratch, (const char *)lengths, sizeof lengths);
+    buf_add(scratch, e->id);
+    buf_add(scratch, e->to);
+    buf_add(scratch, e->type);
+    return (struct hash_key){{key->word[0] ^ hash_of(key, buf_slice(scratch)), key->word[1]}};
+}
+
+static bool digest_of(const struct hash_key *session, const struct element *e, struct buf *scratch, uint64_t *digest_r)
+{
+    struct hash_key key = key_of_content(session, e, scratch);
+    if (e->facts & FACT_DELAY)
+        return hash_without_delay(&key, e, digest_r);
+    *digest_r = hash_of(&key, slice_of(e->bytes.p + e->open_end, e->close_at - e->open_end));
     return true;
 }
 
@@ -126,7 +136,8 @@ static void add(struct session *s, uint64_t number, uint64_t digest)
 void resent_remember(struct session *s, const struct element *e, uint64_t number)
 {
     uint64_t digest;
-    if (s->cx->settings->sm.recognize_resent && s->resumable && is_fit(e) && digest_of(&resent_of(s)->key, e, &digest))
+    if (s->cx->settings->sm.recognize_resent && s->resumable && is_fit(e) &&
+        digest_of(&resent_of(s)->key, e, &s->cx->scratch, &digest))
         add(s, number, digest);
 }
 
@@ -251,7 +262,7 @@ bool resent_is_known(struct session *s, const struct element *e)
         return false;
     if (!a->until)
         a->until = s->born + s->cx->settings->sm.recognize_window;
-    bool known = s->cx->clock->mono < a->until && digest_of(&a->key, e, &digest) && find(a, digest);
+    bool known = s->cx->clock->mono < a->until && digest_of(&a->key, e, &s->cx->scratch, &digest) && find(a, digest);
     if (known) {
         a->known++;
         count(s->cx->counters, METRIC_resent_known);
