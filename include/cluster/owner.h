@@ -24,8 +24,8 @@ void owner_place_clear(struct owner_place *p);
 /* A session begins; strings are copied. proof may be NULL. */
 void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof);
 void owner_remove(struct owner *o, const char *sid); /* harmless when unknown */
-/* A worker is about to take the session over from another node. False: one has it already, or is about to; a second claim
- * of this node would take it from the first. */
+/* A worker is about to take the session over from another node. False: one has it already, or is about to; a second
+ * claim of this node would take it from the first. */
 bool owner_begin_claim(struct owner *o, const char *sid);
 void owner_end_claim(struct owner *o, const char *sid); /* behind owner_add, or it came to nothing */
 /* False when no such session lives here. */
@@ -45,5 +45,7 @@ bool owner_any_stranded(struct owner *o);
 void owner_set_available(struct owner *o, const char *sid, bool available);
 /* One of the account's available sessions; false when there is none. */
 bool owner_find_available(struct owner *o, struct slice account, struct owner_place *place_r);
+/* Likewise, of the account whose tag that is (the first digits of its sids). */
+bool owner_find_tagged(struct owner *o, struct slice tag, struct owner_place *place_r);
 
 #endif

@@ -61,7 +61,7 @@ struct redis_options {
     const char *sentinel_password; /* the URL's is never told to a sentinel */
     unsigned wait_replicas;        /* an answer to a write counts when that many replicas have it (WAIT, one a batch) */
     usec connect_timeout, command_timeout;
-    const char *channel; /* to subscribe to; NULL: none */
+    const char *channel, *shared_channel; /* to subscribe to; NULL: none. shared_channel: only beside a channel */
     struct counters *counters;
     const struct redis_events *events;
     void *ctx;

@@ -40,6 +40,9 @@ struct redis_store_options {
     enum redis_opened (*open)(void *ctx, struct slice tag, struct slice sealed, struct buf *out);
     /* A session that was asked for (ask_release) has been let go: look again. A hint. NULL is fine. */
     void (*released)(void *ctx, const char *sid);
+    /* There is something new in the mailbox of the account with that tag, put there by whatever node. Told to the
+     * worker with the heartbeat. A hint. NULL is fine. */
+    void (*mail)(void *ctx, const char *tag);
     void *ctx;
 
     usec max; /* sm.max: nothing is reaped for so long after an outage */
@@ -59,10 +62,11 @@ struct redis_store *redis_store_new(const struct redis_store_options *o);
 void redis_store_free(struct redis_store *s);
 struct store *redis_store_get(struct redis_store *s);
 
-/* The connections are made with these: events (ctx: the struct redis_store) and channel go into redis_options. Then the
- * store gets them. All that is sent leaves in the store's turn, which ends with redis_turn. */
+/* The connections are made with these: events (ctx: the struct redis_store) and channels go into redis_options. Then
+ * the store gets them. All that is sent leaves in the store's turn, which ends with redis_turn. */
 const struct redis_events *redis_store_events(void);
 const char *redis_store_channel(const struct redis_store *s);
+extern const char redis_store_shared_channel[]; /* of all nodes */
 void redis_store_connect(struct redis_store *s, struct redis *r);
 
 void redis_store_set_times(struct redis_store *s, usec max, usec mailbox_ttl, usec tombstone_ttl);

@@ -48,6 +48,11 @@ struct store_ops {
      * many nodes "SID/EPOCH-NUMBER"): an entry that is there already under that origin is not doubled but becomes free
      * to be taken again. Takes e over. */
     void (*box_put)(struct store *s, enum store_box box, struct slice account, struct entry *e);
+    /* Keeps a copy of a message that is on its way to a session, lent to that session, which is one that no other node
+     * can take over: were its node to die, the message is the account's next session's. It does not count as kept until
+     * box_put puts it back, under the same e->origin; box_done ends it, too. Takes e over. NULL: a store of one node.
+     */
+    void (*box_lend)(struct store *s, enum store_box box, struct slice account, const char *sid, struct entry *e);
     /* Hands copies of all free messages of the account to a session, oldest first, with their origins, and lends them
      * to it: until box_put gives them back nobody else gets them (of a store for many nodes: while that session lives,
      * and some minutes longer). The callee owns the chain (entry.next). A store that is away has none. */

@@ -3,10 +3,12 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct account {
     char *name;
+    char tag[TAG_SIZE];   /* as its sids begin */
     struct list sessions; /* all */
     struct list detached; /* the oldest first */
     unsigned detached_count;
@@ -25,6 +27,7 @@ struct owner {
     pthread_mutex_t lock;
     struct map *places;   /* sid -> struct place */
     struct map *accounts; /* bare JID -> struct account */
+    struct map *tags;     /* tag -> struct account */
     struct map *claims;   /* sid -> anything: about to be taken over */
     size_t stranded;      /* places with a resource */
 };
@@ -35,6 +38,7 @@ struct owner *owner_new(void)
     pthread_mutex_init(&o->lock, NULL);
     o->places = map_new();
     o->accounts = map_new();
+    o->tags = map_new();
     o->claims = map_new();
     return o;
 }
@@ -47,7 +51,7 @@ void owner_place_clear(struct owner_place *p)
     *p = (struct owner_place){0};
 }
 
-static struct account *account_of(struct owner *o, struct slice name)
+static struct account *account_of(struct owner *o, struct slice name, const char *sid)
 {
     struct account *a = map_get(o->accounts, name);
     if (!a) {
@@ -55,7 +59,9 @@ static struct account *account_of(struct owner *o, struct slice name)
         a->name = mem_dup(name);
         list_init(&a->sessions);
         list_init(&a->detached);
+        snprintf(a->tag, sizeof a->tag, "%s", sid);
         map_put(o->accounts, name, a);
+        map_put(o->tags, slice_str(a->tag), a);
     }
     return a;
 }
@@ -68,7 +74,7 @@ void owner_add(struct owner *o, const char *sid, int worker, struct slice accoun
     p->proof = mem_strdup(proof);
     list_init(&p->in_detached);
     pthread_mutex_lock(&o->lock);
-    p->account = account_of(o, account);
+    p->account = account_of(o, account, sid);
     list_append(&p->account->sessions, &p->in_account);
     map_put(o->places, slice_str(sid), p);
     pthread_mutex_unlock(&o->lock);
@@ -97,6 +103,8 @@ static void forget(struct owner *o, struct place *p)
     list_remove(&p->in_account);
     if (list_is_empty(&a->sessions)) {
         map_remove(o->accounts, slice_str(a->name));
+        if (map_get(o->tags, slice_str(a->tag)) == a)
+            map_remove(o->tags, slice_str(a->tag));
         free(a->name);
         free(a);
     }
@@ -187,11 +195,11 @@ void owner_set_available(struct owner *o, const char *sid, bool available)
     pthread_mutex_unlock(&o->lock);
 }
 
-bool owner_find_available(struct owner *o, struct slice account, struct owner_place *place_r)
+static bool find_available(struct owner *o, struct map *by, struct slice key, struct owner_place *place_r)
 {
     bool found = false;
     pthread_mutex_lock(&o->lock);
-    struct account *a = map_get(o->accounts, account);
+    struct account *a = map_get(by, key);
     if (a) {
         LIST_FOREACH_SAFE(it, next, &a->sessions)
         {
@@ -204,6 +212,16 @@ bool owner_find_available(struct owner *o, struct slice account, struct owner_pl
     }
     pthread_mutex_unlock(&o->lock);
     return found;
+}
+
+bool owner_find_available(struct owner *o, struct slice account, struct owner_place *place_r)
+{
+    return find_available(o, o->accounts, account, place_r);
+}
+
+bool owner_find_tagged(struct owner *o, struct slice tag, struct owner_place *place_r)
+{
+    return find_available(o, o->tags, tag, place_r);
 }
 
 static bool free_place(void *ctx, struct slice key, void *value)
@@ -219,6 +237,7 @@ void owner_free(struct owner *o)
     map_free(o->places);
     map_free(o->claims);
     map_free(o->accounts);
+    map_free(o->tags);
     pthread_mutex_destroy(&o->lock);
     free(o);
 }

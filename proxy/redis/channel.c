@@ -22,12 +22,19 @@ static void on_subscribed(void *ctx, const struct redisReply *reply)
         ch->delay = 0;
 }
 
+static void subscribe(struct channel *ch, const char *channel)
+{
+    const char *const words[] = {"SUBSCRIBE", channel, NULL};
+    link_send(ch->link, command_internal(on_subscribed, ch, redis_now(ch->redis), words));
+}
+
 static void on_up(void *ctx, const struct facts *facts)
 {
     (void)facts;
     struct channel *ch = ctx;
-    const char *const words[] = {"SUBSCRIBE", ch->redis->o.channel, NULL};
-    link_send(ch->link, command_internal(on_subscribed, ch, redis_now(ch->redis), words));
+    subscribe(ch, ch->redis->o.channel);
+    if (ch->redis->o.shared_channel)
+        subscribe(ch, ch->redis->o.shared_channel);
 }
 
 static void on_message(void *ctx, struct slice message)

@@ -47,6 +47,7 @@ struct redis *redis_new(const struct redis_options *o)
     r->o.password = mem_strdup(o->password ? o->password : o->url->password);
     r->o.sentinel_password = mem_strdup(o->sentinel_password);
     r->o.channel = mem_strdup(o->channel);
+    r->o.shared_channel = mem_strdup(o->shared_channel);
     r->link = (struct link_options){
         .loop = o->loop,
         .dialer = o->dialer,
@@ -93,6 +94,7 @@ void redis_free(struct redis *r)
     mem_wipe_free((char *)r->o.password, r->o.password ? strlen(r->o.password) : 0);
     mem_wipe_free((char *)r->o.sentinel_password, r->o.sentinel_password ? strlen(r->o.sentinel_password) : 0);
     free((char *)r->o.channel);
+    free((char *)r->o.shared_channel);
     free(r->why);
     free(r->fault);
     free(r);

@@ -5,6 +5,7 @@
 #include "redis/redis.h"
 #include "run/digest.h"
 #include "seal.h"
+#include "session/session.h"
 #include "store/memory.h"
 #include "store/redis.h"
 #include <errno.h>
@@ -43,6 +44,7 @@ struct storage {
 
 struct storage_end {
     struct storage *storage;
+    struct context *cx;
     struct redis_store *store;
     struct redis *redis;
     struct tls_context *tls;
@@ -335,6 +337,12 @@ static void on_told(void *ctx, struct slice message)
 
 static const struct redis_events redis_events = {on_back, on_away, on_told};
 
+static void on_mail(void *ctx, const char *tag)
+{
+    struct storage_end *e = ctx;
+    sessions_hint_mail(e->cx, tag);
+}
+
 static struct redis_store *store_new(struct storage_end *e, struct context *cx, unsigned index)
 {
     struct storage *s = e->storage;
@@ -350,6 +358,7 @@ static struct redis_store *store_new(struct storage_end *e, struct context *cx, 
         .tag_of = tag_of,
         .seal = seal,
         .open = open_sealed,
+        .mail = on_mail,
         .ctx = e,
         .max = set->sm.max,
         .mailbox_ttl = set->sm.mailbox_ttl,
@@ -376,6 +385,7 @@ static struct redis *connect_redis(struct storage_end *e, struct context *cx)
         .connect_timeout = CONNECT_TIMEOUT,
         .command_timeout = COMMAND_TIMEOUT,
         .channel = redis_store_channel(e->store),
+        .shared_channel = redis_store_shared_channel,
         .counters = cx->counters,
         .events = &redis_events,
         .ctx = e,
@@ -393,6 +403,7 @@ bool storage_join(struct storage *s, struct context *cx, const char *resolver, u
     struct storage_end *e = MEM_NEW(struct storage_end);
     e->storage = s;
     e->leads = index == 0;
+    e->cx = cx;
     e->timers = cx->timers;
     e->clock = cx->clock;
     e->renew = (struct timer){.fire = on_renew, .ctx = e};

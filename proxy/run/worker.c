@@ -177,7 +177,7 @@ static void mail(void *owner, void *arg)
     struct worker *w = owner;
     struct session *s = registry_find(w->cx.registry, arg);
     if (s)
-        session_fetch_mail(s);
+        session_hint_mail(s);
     free(arg);
 }
 

@@ -2,7 +2,8 @@
  * them is the barrier on the client leg: the client reads its stream in order, so its answer, result or error, proves
  * that all before it has arrived (receipts.confirm_legacy_clients). One at most is under way, and a client that never
  * answers gets no second one: to it a message counts as delivered when its TCP has taken it and the leg has lived
- * ASSUMED_AFTER longer. What is still here when the connection breaks goes to the account's mailbox. */
+ * ASSUMED_AFTER longer. What is still here when the connection breaks goes to the account's mailbox. Should the node
+ * die, nobody can take such a session over: a store of many nodes has a copy of it in the mailbox all the while. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -17,6 +18,7 @@
 #define ASSUMED_AFTER (5 * USEC_S)
 #define LOOK_AGAIN    USEC_S /* its TCP has not taken all of it yet */
 #define ID_START      "hfp-"
+#define SERIES        "h" /* of numbers, in origins: those of a session with stream management are others */
 
 struct handed {
     struct sm_out out; /* numbered on their own; a ping is what an <r/> is with stream management */
@@ -101,12 +103,42 @@ static void begin_batch(struct session *s)
     h->batch.end = s->client ? s->client->leg.bytes_out : 0;
 }
 
+static bool has_copy(const struct session *s, const struct entry *e)
+{
+    return !e->origin && s->cx->store->ops->box_lend;
+}
+
+/* As the mailbox knows it when it is put there. */
+static char *origin_of(const struct session *s, const struct entry *e)
+{
+    return mem_printf("%s/" SERIES "%" PRIu64, s->sid, e->number);
+}
+
+static void keep_copy(struct session *s, const struct entry *e)
+{
+    if (!has_copy(s, e))
+        return;
+    struct entry *copy = entry_clone(e);
+    copy->origin = origin_of(s, e);
+    s->cx->store->ops->box_lend(s->cx->store, BOX_MAIL, s->account, s->sid, copy);
+}
+
+static void drop_copy(struct session *s, const struct entry *e)
+{
+    if (!has_copy(s, e))
+        return;
+    char *origin = origin_of(s, e);
+    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(origin));
+    free(origin);
+}
+
 void handed_write(struct session *s, struct entry *e)
 {
     struct handed *h = handed_of(s);
     sm_out_append(&h->out, e);
     fate_tell(s, e->origin ? FATE_FETCHED : FATE_QUEUED, e);
     count_entry(s, e, 1);
+    keep_copy(s, e);
     count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     leg_write(&s->client->leg, e->stamp && !e->delayed ? downlink_stamped(s, e) : entry_slice(e));
     sm_out_wrote(&h->out, s->cx->clock->mono);
@@ -133,6 +165,7 @@ static void delivered(struct session *s, struct entry *e, enum metric fate, enum
         mail_delivered(s, e);
     else
         count(s->cx->counters, fate);
+    drop_copy(s, e);
     count(s->cx->counters, how);
     entry_free(e);
 }
@@ -279,7 +312,7 @@ usec handed_due_at(const struct session *s)
 static void spill(struct session *s, enum close_reason reason)
 {
     struct fate fate = {
-        .cx = s->cx, .account = s->account, .series = "h", .purge = reason == CLOSE_PURGED, .reason = reason};
+        .cx = s->cx, .account = s->account, .series = SERIES, .purge = reason == CLOSE_PURGED, .reason = reason};
     memcpy(fate.sid, s->sid, SID_SIZE);
     sm_out_acked(&s->handed->out, s->handed->out.queue.last_number);
     for (struct entry *e; (e = take(s));) {
@@ -288,6 +321,8 @@ static void spill(struct session *s, enum close_reason reason)
             continue;
         }
         count(s->cx->counters, METRIC_legacy_unconfirmed);
+        if (fate.purge)
+            drop_copy(s, e);
         fate_meet(&fate, e);
     }
 }

@@ -63,6 +63,8 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
         LOG(LOG_INFO, "mail delivered", LF("sid", s->sid), LF_INT("messages", n));
     if (s) {
         s->mail_asked = false;
+        if (s->mail_hinted && !s->mail_more)
+            session_fetch_mail(s);
         if (s->held)
             write_held(s);
         entry_free(s->held);
@@ -84,8 +86,17 @@ void session_fetch_mail(struct session *s)
     memcpy(ask->sid, s->sid, SID_SIZE);
     ask->account = mem_dup(s->account);
     s->mail_asked = true;
-    s->mail_more = false;
+    s->mail_more = s->mail_hinted = false;
     s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, s->account, s->sid, on_mail, ask);
+}
+
+/* One that has no room for more asks by itself when it has. */
+void session_hint_mail(struct session *s)
+{
+    if (s->mail_asked)
+        s->mail_hinted = true;
+    else if (!s->mail_more)
+        session_fetch_mail(s);
 }
 
 /* The presence that makes the client available brings what the server has stored: older mail of ours goes first. */
@@ -110,6 +121,14 @@ void mail_tell_others(struct context *cx, struct slice account)
 {
     struct owner_place place = {0};
     if (account.n && owner_find_available(cx->owner, account, &place))
+        cx->ops->post_mail(cx, place.sid, place.worker);
+    owner_place_clear(&place);
+}
+
+void sessions_hint_mail(struct context *cx, const char *tag)
+{
+    struct owner_place place = {0};
+    if (owner_find_tagged(cx->owner, slice_str(tag), &place))
         cx->ops->post_mail(cx, place.sid, place.worker);
     owner_place_clear(&place);
 }

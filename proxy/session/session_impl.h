@@ -98,6 +98,7 @@ struct session {
     usec ending_by;                 /* ENDING: the latest end */
     bool mail_more;                 /* the mailbox held more than the queue had room for */
     bool mail_asked;                /* the store was asked for mail and has not answered */
+    bool mail_hinted;               /* more has come since it was asked */
     struct entry *held;             /* a presence that waits for it */
     struct handed *handed; /* messages written to a client without stream management; NULL until there are any */
     struct told told;

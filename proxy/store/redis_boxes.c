@@ -1,15 +1,18 @@
-/* Mailboxes and outboxes. A message that was taken is lent, under a token that names the session; whoever puts it back
- * has to know the token, so that one who was away for too long cannot take it from its next holder. */
+/* Mailboxes and outboxes. A message that was taken is lent, under a token that names the session and its owner; whoever
+ * puts it back has to know the token, so that one who was away for too long cannot take it from its next holder. What
+ * was lent to a session that died with its node is free when that node shows no sign of life. */
 #include "base/mem.h"
 #include "redis_impl.h"
 #include "store/memory.h"
 #include <stdio.h>
 
-#define HELD_MAX  (ARGS_MAX - 16) /* origins in one command */
-#define LEND_TIME (600 * USEC_S)  /* longer than any session that is gone without a word could still hand it over */
-
-static const enum session_key box_key[BOXES] = {[BOX_MAIL] = KEY_MAIL, [BOX_OUT] = KEY_OUT};
-static const enum session_key index_key[BOXES] = {[BOX_MAIL] = KEY_MAIL_INDEX, [BOX_OUT] = KEY_OUT_INDEX};
+void box_add_keys(struct args *a, const char *tag, enum store_box kind)
+{
+    static const enum session_key stream[BOXES] = {[BOX_MAIL] = KEY_MAIL, [BOX_OUT] = KEY_OUT};
+    static const enum session_key index[BOXES] = {[BOX_MAIL] = KEY_MAIL_INDEX, [BOX_OUT] = KEY_OUT_INDEX};
+    args_account_key(a, tag, stream[kind]);
+    args_account_key(a, tag, index[kind]);
+}
 
 void box_add_limits(const struct redis_store *s, struct args *a)
 {
@@ -19,7 +22,7 @@ void box_add_limits(const struct redis_store *s, struct args *a)
 }
 
 /* METRICS: no row for that. */
-void box_count_all(struct redis_store *s, enum store_box kind, const struct redisReply *counts)
+void box_count_all(struct redis_store *s, enum store_box kind, const char *tag, const struct redisReply *counts)
 {
     static const enum metric row[BOXES][BOX_COUNTS] = {
         [BOX_MAIL] = {METRIC_mailbox_kept, METRICS, METRIC_mailbox_doubled, METRIC_mailbox_overflown,
@@ -30,18 +33,21 @@ void box_count_all(struct redis_store *s, enum store_box kind, const struct redi
     for (size_t i = 0; i < BOX_COUNTS; i++)
         if (row[kind][i] != METRICS)
             count_add(s->o.counters, row[kind][i], (int64_t)reply_number(reply_at(counts, i)));
+    bool more = reply_number(reply_at(counts, BOX_COUNT_PUT)) || reply_number(reply_at(counts, BOX_COUNT_RETURNED));
+    if (tag && kind == BOX_MAIL && more)
+        store_tell_mail(s, tag);
 }
 
 /* ---- tokens ---- */
 
-void box_token(char token[SID_SIZE + MARK_SIZE], const char *sid)
+char *box_token(const struct redis_store *s, const char *sid)
 {
     char mark[MARK_SIZE];
     mark_new(mark);
-    snprintf(token, SID_SIZE + MARK_SIZE, "%.48s:%s", sid, mark);
+    return mem_printf("%.48s:%s:%s", sid, mark, s->owner);
 }
 
-static void keep_token(struct redis_store *s, enum store_box kind, const char *origin, const char *token)
+void box_keep_token(struct redis_store *s, enum store_box kind, const char *origin, const char *token)
 {
     free(map_put(s->lent[kind], slice_str(origin), mem_strdup(token)));
 }
@@ -76,6 +82,7 @@ struct change {
     enum store_box kind;
     char tag[TAG_SIZE];
     struct entry *entry; /* NULL: it has arrived */
+    bool lends;          /* it is on its way to a session: the token becomes its lender */
     char *origin, *token;
 };
 
@@ -93,7 +100,7 @@ static void on_put(void *ctx, enum redis_answer a, const struct redisReply *repl
     struct change *c = ctx;
     if (!job_answered(&c->job, a, reply))
         return;
-    box_count_all(c->job.s, c->kind, reply_at(reply, 1));
+    box_count_all(c->job.s, c->kind, c->tag, reply_at(reply, 1));
     job_done(&c->job);
 }
 
@@ -113,8 +120,7 @@ static void send_change(struct job *j)
     struct buf payload = {0};
     struct args a;
     args_begin(&a);
-    args_account_key(&a, c->tag, box_key[c->kind]);
-    args_account_key(&a, c->tag, index_key[c->kind]);
+    box_add_keys(&a, c->tag, c->kind);
     args_str(&a, c->origin);
     if (c->entry) {
         char class = (char)('0' + c->entry->class);
@@ -122,8 +128,10 @@ static void send_change(struct job *j)
         args_add(&a, slice_of(&class, 1));
         args_add(&a, buf_slice(&payload));
         args_str(&a, c->token);
+        if (c->lends)
+            args_number(&a, to_ms(LEND_TIME));
         box_add_limits(j->s, &a);
-        store_eval(j->s, j->slot, SCRIPT_PUT, 2, &a, on_put, c);
+        store_eval(j->s, j->slot, c->lends ? SCRIPT_LEND : SCRIPT_PUT, 2, &a, on_put, c);
     } else {
         box_add_limits(j->s, &a);
         store_eval(j->s, j->slot, SCRIPT_DONE, 2, &a, on_done, c);
@@ -131,7 +139,7 @@ static void send_change(struct job *j)
     buf_free(&payload);
 }
 
-static struct change *change_new(struct redis_store *s, enum store_box kind, const char *tag, struct slice origin)
+static struct change *change_new(enum store_box kind, const char *tag, struct slice origin, char *token)
 {
     struct change *c = MEM_NEW(struct change);
     c->job = (struct job){.send = send_change, .release = release_change};
@@ -139,14 +147,28 @@ static struct change *change_new(struct redis_store *s, enum store_box kind, con
     snprintf(c->tag, sizeof c->tag, "%.24s", tag);
     c->job.slot = slot_of_tag(c->tag);
     c->origin = mem_dup(origin);
-    c->token = box_take_token(s, kind, origin);
+    c->token = token;
     return c;
 }
 
 void box_give_back(struct redis_store *s, enum store_box kind, const char *tag, struct entry *e)
 {
-    struct change *c = change_new(s, kind, tag, slice_str(e->origin));
+    struct slice origin = slice_str(e->origin);
+    struct change *c = change_new(kind, tag, origin, box_take_token(s, kind, origin));
     c->entry = e;
+    c->job.cost = sizeof *c + entry_cost(e->n);
+    job_start(s, &c->job);
+}
+
+void box_lend(struct store *store, enum store_box kind, struct slice account, const char *sid, struct entry *e)
+{
+    struct redis_store *s = redis_store_self(store);
+    char tag[TAG_SIZE];
+    s->o.tag_of(s->o.ctx, account, tag);
+    struct change *c = change_new(kind, tag, slice_str(e->origin), box_token(s, sid));
+    box_keep_token(s, kind, e->origin, c->token);
+    c->entry = e;
+    c->lends = true;
     c->job.cost = sizeof *c + entry_cost(e->n);
     job_start(s, &c->job);
 }
@@ -164,7 +186,7 @@ void box_done(struct store *store, enum store_box kind, struct slice account, st
     struct redis_store *s = redis_store_self(store);
     char tag[TAG_SIZE];
     s->o.tag_of(s->o.ctx, account, tag);
-    struct change *c = change_new(s, kind, tag, origin);
+    struct change *c = change_new(kind, tag, origin, box_take_token(s, kind, origin));
     c->job.cost = sizeof *c + origin.n;
     job_start(s, &c->job);
 }
@@ -176,7 +198,7 @@ struct lends {
     enum store_box kind;
     char tag[TAG_SIZE];
     char *begin; /* of the tokens that it is about */
-    char token[SID_SIZE + MARK_SIZE];
+    char *token;
     struct buf held; /* origins that stay lent, each with its NUL */
 };
 
@@ -184,6 +206,7 @@ static void release_lends(struct job *j)
 {
     struct lends *l = CONTAINER_OF(j, struct lends, job);
     free(l->begin);
+    free(l->token);
     buf_free(&l->held);
     free(l);
 }
@@ -193,7 +216,7 @@ static void on_lends(void *ctx, enum redis_answer a, const struct redisReply *re
     struct lends *l = ctx;
     if (!job_answered(&l->job, a, reply))
         return;
-    box_count_all(l->job.s, l->kind, reply_at(reply, 1));
+    box_count_all(l->job.s, l->kind, l->tag, reply_at(reply, 1));
     job_done(&l->job);
 }
 
@@ -203,8 +226,7 @@ static void send_lends(struct job *j)
     struct slice held = buf_slice(&l->held);
     struct args a;
     args_begin(&a);
-    args_account_key(&a, l->tag, box_key[l->kind]);
-    args_account_key(&a, l->tag, index_key[l->kind]);
+    box_add_keys(&a, l->tag, l->kind);
     args_str(&a, l->begin);
     args_str(&a, l->token);
     args_number(&a, to_ms(LEND_TIME));
@@ -214,146 +236,35 @@ static void send_lends(struct job *j)
     store_eval(j->s, j->slot, SCRIPT_LENDS, 2, &a, on_lends, l);
 }
 
-static struct lends *lends_new(enum store_box kind, const char *tag, char *begin)
+static struct lends *lends_new(enum store_box kind, const char *tag, char *begin, char *token)
 {
     struct lends *l = MEM_NEW(struct lends);
     l->job = (struct job){.send = send_lends, .release = release_lends, .slot = slot_of_tag(tag), .cost = sizeof *l};
     l->kind = kind;
     snprintf(l->tag, sizeof l->tag, "%.24s", tag);
     l->begin = begin;
-    box_token(l->token, begin);
+    l->token = token;
     return l;
 }
 
 void box_relend(struct redis_store *s, const char *sid, struct entry *first)
 {
-    struct lends *mail = lends_new(BOX_MAIL, sid, mem_printf("%s:", sid));
+    struct lends *mail = lends_new(BOX_MAIL, sid, mem_printf("%s:", sid), box_token(s, sid));
     for (const struct entry *e = first; e; e = e->next)
         if (e->origin) {
             buf_append(&mail->held, e->origin, strlen(e->origin) + 1);
-            keep_token(s, BOX_MAIL, e->origin, mail->token);
+            box_keep_token(s, BOX_MAIL, e->origin, mail->token);
         }
     job_start(s, &mail->job);
     /* what was sent to the server, and not confirmed, is sent again */
-    job_start(s, &lends_new(BOX_OUT, sid, mem_printf("%s:", sid))->job);
+    job_start(s, &lends_new(BOX_OUT, sid, mem_printf("%s:", sid), box_token(s, sid))->job);
 }
 
-/* ---- take ---- */
-
-struct take {
-    struct job job;
-    enum store_box kind;
-    char tag[TAG_SIZE], sid[SID_SIZE], token[SID_SIZE + MARK_SIZE];
-    char *from;
-    struct entry *first, **end;
-    size_t n;
-    bool locked; /* some could not be read for want of a key */
-    store_mail_fn *done;
-    void *ctx;
-};
-
-static void answer_take(struct take *t)
+void box_free_others(struct redis_store *s, enum store_box kind, const char *tag, const char *token,
+                     const struct entry *held)
 {
-    struct entry *first = t->first;
-    t->first = NULL;
-    if (t->done)
-        t->done(t->ctx, first, t->n);
-    t->done = NULL;
-}
-
-static void release_take(struct job *j)
-{
-    struct take *t = CONTAINER_OF(j, struct take, job);
-    answer_take(t);
-    free(t->from);
-    free(t);
-}
-
-static void send_take(struct job *j);
-
-static void take_page(struct take *t, const struct redisReply *page)
-{
-    struct redis_store *s = t->job.s;
-    for (size_t i = 0; i < reply_count(page); i++) {
-        struct entry *e;
-        t->locked |= entry_read(s, t->tag, page->element[i], &e) == OPENED_LOCKED;
-        if (!e || !e->origin) { /* what is damaged stays lent, so that it is not read again and again */
-            entry_free(e);
-            continue;
-        }
-        keep_token(s, t->kind, e->origin, t->token);
-        e->number = 0;
-        *t->end = e;
-        t->end = &e->next;
-        t->n++;
-    }
-}
-
-/* What was read stays lent, the rest is free for others. */
-static void free_rest(struct take *t)
-{
-    struct lends *l = lends_new(t->kind, t->tag, mem_strdup(t->token));
-    for (const struct entry *e = t->first; e; e = e->next)
+    struct lends *l = lends_new(kind, tag, mem_strdup(token), mem_strdup(token));
+    for (const struct entry *e = held; e; e = e->next)
         buf_append(&l->held, e->origin, strlen(e->origin) + 1);
-    memcpy(l->token, t->token, sizeof l->token);
-    job_start(t->job.s, &l->job);
-}
-
-static void on_take(void *ctx, enum redis_answer a, const struct redisReply *reply)
-{
-    struct take *t = ctx;
-    if (a != REDIS_DONE || reply_count(reply) == 0) { /* who asks does not wait: it is free again, later */
-        free_rest(t);
-        job_done(&t->job);
-        return;
-    }
-    struct slice next = reply_text(reply_at(reply, 2));
-    box_count_all(t->job.s, t->kind, reply_at(reply, 1));
-    take_page(t, reply_at(reply, 3));
-    if (next.n) {
-        free(t->from);
-        t->from = mem_dup(next);
-        send_take(&t->job);
-        return;
-    }
-    if (t->locked && t->n < HELD_MAX) /* another node may have the key */
-        free_rest(t);
-    answer_take(t);
-    job_done(&t->job);
-}
-
-static void send_take(struct job *j)
-{
-    struct take *t = CONTAINER_OF(j, struct take, job);
-    struct args a;
-    args_begin(&a);
-    args_account_key(&a, t->tag, box_key[t->kind]);
-    args_account_key(&a, t->tag, index_key[t->kind]);
-    args_account_key(&a, t->tag, KEY_ACCOUNT);
-    args_session_key(&a, t->sid, KEY_HASH);
-    args_str(&a, t->from);
-    args_number(&a, PAGE);
-    args_str(&a, t->token);
-    args_number(&a, to_ms(LEND_TIME));
-    args_str(&a, t->sid);
-    box_add_limits(j->s, &a);
-    store_eval(j->s, j->slot, SCRIPT_TAKE, 4, &a, on_take, t);
-}
-
-void box_take(struct store *store, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
-              void *ctx)
-{
-    struct redis_store *s = redis_store_self(store);
-    struct take *t = MEM_NEW(struct take);
-    t->job = (struct job){.send = send_take, .release = release_take, .cost = sizeof *t};
-    t->kind = kind;
-    s->o.tag_of(s->o.ctx, account, t->tag);
-    t->job.slot = slot_of_tag(t->tag);
-    snprintf(t->sid, sizeof t->sid, "%s", sid);
-    box_token(t->token, sid);
-    t->from = mem_strdup("-");
-    t->end = &t->first;
-    t->done = done;
-    t->ctx = ctx;
-    job_start(s, &t->job);
+    job_start(s, &l->job);
 }

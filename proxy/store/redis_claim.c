@@ -14,7 +14,6 @@ struct look {
     /* what the session's keys have told, until its owner's life sign is read */
     struct kept_place place;
     char *owner, *account, *proof, *peer;
-    bool deaf; /* its owner does not listen any more */
 };
 
 static void answer_look(struct look *l, const struct kept_place *p)
@@ -35,61 +34,14 @@ static void release_look(struct job *j)
     free(l);
 }
 
-/* NODE/BOOT, in place. */
-static void split_owner(char *owner, struct kept_place *p)
-{
-    char *slash = strrchr(owner, '/');
-    if (slash)
-        *slash = '\0';
-    p->node = owner;
-    p->boot = slash ? slash + 1 : "";
-}
-
-/* PEER VERSION of a node that lives. PEER is empty where it has no peer port. */
-static void take_sign(struct look *l, struct slice rest)
-{
-    const char *end = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
-    l->place.alive = true;
-    if (end && end > rest.p)
-        l->place.peer = l->peer = mem_dup(slice_of(rest.p, (size_t)(end - rest.p)));
-}
-
-/* BOOT PEER VERSION, of the node's run: an earlier one of it is as dead as one without a sign. */
-static void on_sign(void *ctx, enum redis_answer a, const struct redisReply *reply)
+static void on_sign(void *ctx, enum sign sign, struct slice peer)
 {
     struct look *l = ctx;
-    struct slice sign = reply_text(reply), boot = slice_str(l->place.boot);
-    bool signs = a == REDIS_DONE && slice_starts(sign, boot) && sign.n > boot.n && sign.p[boot.n] == ' ';
-    if (signs && !l->deaf)
-        take_sign(l, slice_skip(sign, boot.n + 1));
+    l->place.alive = sign == SIGN_LIVES;
+    if (peer.n)
+        l->place.peer = l->peer = mem_dup(peer);
     answer_look(l, &l->place);
     job_done(&l->job);
-}
-
-/* [channel, how many listen] */
-static void on_listeners(void *ctx, enum redis_answer a, const struct redisReply *reply)
-{
-    struct look *l = ctx;
-    l->deaf = a == REDIS_DONE && reply_count(reply) == 2 && reply_number(reply_at(reply, 1)) == 0;
-}
-
-/* The sign of a node that was killed lasts for seconds, its subscription ends with its connections. */
-static void ask_sign(struct look *l)
-{
-    char *key = mem_printf("hf:n:%s", l->place.node);
-    struct args a;
-    if (redis_counts_listeners(l->job.s->redis)) {
-        args_begin(&a);
-        args_str(&a, "PUBSUB");
-        args_str(&a, "NUMSUB");
-        args_str(&a, key); /* the channel has the key's name */
-        store_send(l->job.s, redis_slot(slice_str(key)), &a, on_listeners, l);
-    }
-    args_begin(&a);
-    args_str(&a, "GET");
-    args_str(&a, key);
-    store_send(l->job.s, redis_slot(slice_str(key)), &a, on_sign, l);
-    free(key);
 }
 
 static void take_place(struct look *l, const struct redisReply *reply)
@@ -117,7 +69,8 @@ static void take_place(struct look *l, const struct redisReply *reply)
         .account = l->account,
         .proof = sealed_proof.n ? l->proof : NULL,
     };
-    split_owner(l->owner, &l->place);
+    l->place.boot = owner_split(l->owner);
+    l->place.node = l->owner;
 }
 
 static void on_look(void *ctx, enum redis_answer a, const struct redisReply *reply)
@@ -129,7 +82,7 @@ static void on_look(void *ctx, enum redis_answer a, const struct redisReply *rep
     }
     if (reply_count(reply) > 0) {
         take_place(l, reply);
-        ask_sign(l);
+        sign_ask(l->job.s, l->place.node, l->place.boot, on_sign, l);
         return;
     }
     answer_look(l, &l->place);

@@ -68,7 +68,7 @@ static void on_part(void *ctx, enum redis_answer a, const struct redisReply *rep
         return;
     }
     for (int kind = 0; kind < BOXES; kind++) {
-        box_count_all(s, (enum store_box)kind, reply_at(reply, 1 + (size_t)kind));
+        box_count_all(s, (enum store_box)kind, x->sid, reply_at(reply, 1 + (size_t)kind));
         free_chain(s, (enum store_box)kind, x->chain[kind], x->part_end[kind]);
         x->chain[kind] = x->part_end[kind];
     }

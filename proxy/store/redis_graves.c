@@ -213,7 +213,7 @@ static void on_purged(void *ctx, enum redis_answer a, const struct redisReply *r
         return;
     }
     struct slice next = reply_text(reply_at(reply, 2));
-    box_count_all(p->job.s, (enum store_box)p->kind, reply_at(reply, 1));
+    box_count_all(p->job.s, (enum store_box)p->kind, NULL, reply_at(reply, 1));
     p->purged.messages += (size_t)reply_number(reply_at(reply_at(reply, 1), BOX_COUNT_PURGED));
     p->purged.bytes += (size_t)reply_number(reply_at(reply, 3));
     p->purged.lent += (size_t)reply_number(reply_at(reply, 4));

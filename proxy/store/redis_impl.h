@@ -8,7 +8,9 @@
  *   redis_spill.c    what a fenced owner alone has
  *   redis_reap.c     the end of sessions whose owners are gone
  *   redis_boxes.c    mailboxes and outboxes
+ *   redis_take.c     what they have for a session
  *   redis_graves.c   tombstones, purge
+ *   redis_signs.c    which nodes live
  *   redis_jobs.c     operations that are repeated until they are done
  *   redis_entry.c    stanzas as payloads
  *   redis_scripts.c  Lua */
@@ -44,6 +46,7 @@ struct redis_store {
 
     struct list jobs, waiting; /* struct job.link: sent, and not done while Redis was away */
     size_t waiting_count;
+    struct map *has_mail;    /* tag of an account -> anything: other nodes are to be told */
     struct map *lent[BOXES]; /* origin -> char *token under which the box has lent it to a session here */
 
     bool met;                                 /* it has been told `back` once */
@@ -75,7 +78,11 @@ int64_t ttl_with_jitter(usec ttl);
 void store_eval(struct redis_store *s, unsigned slot, enum script script, size_t nkeys, const struct args *a,
                 redis_done_fn *done, void *ctx);
 void store_send(struct redis_store *s, unsigned slot, const struct args *a, redis_done_fn *done, void *ctx);
+void store_publish(struct redis_store *s, const char *channel, const char *word, const char *sid);
 void store_memory(struct redis_store *s, int64_t n);
+/* There is something new in the mailbox of the account with that tag (or of that sid): all nodes are told in the turn.
+ */
+void store_tell_mail(struct redis_store *s, const char *tag);
 /* Something waits for Redis: it is tried again after a while, if `back` does not come first. */
 void store_retry_later(struct redis_store *s);
 /* Puts the sid on its list of deadlines, or takes it off (left < 0). */
@@ -247,16 +254,37 @@ void reap_init(struct redis_store *s);
 void box_put(struct store *store, enum store_box kind, struct slice account, struct entry *e);
 /* box_put, with the tag of the account (or a sid). */
 void box_give_back(struct redis_store *s, enum store_box kind, const char *tag, struct entry *e);
-void box_take(struct store *store, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
-              void *ctx);
+void box_lend(struct store *store, enum store_box kind, struct slice account, const char *sid, struct entry *e);
 void box_done(struct store *store, enum store_box kind, struct slice account, struct slice origin);
+void box_add_keys(struct args *a, const char *tag, enum store_box kind);
 void box_add_limits(const struct redis_store *s, struct args *a); /* the last arguments of scripts with boxes */
-void box_count_all(struct redis_store *s, enum store_box kind, const struct redisReply *counts);
-void box_forget_lends(struct redis_store *s);
+/* Where there is something new for others in the mailbox, these are told; tag (or a sid) NULL: there is not. */
+void box_count_all(struct redis_store *s, enum store_box kind, const char *tag, const struct redisReply *counts);
+#define LEND_TIME (600 * USEC_S) /* longer than any session that is gone without a word could still hand it over */
+char *box_token(const struct redis_store *s, const char *sid); /* a new one, to free */
+void box_keep_token(struct redis_store *s, enum store_box kind, const char *origin, const char *token);
 char *box_take_token(struct redis_store *s, enum store_box kind, struct slice origin); /* "" or the token, to free */
+void box_forget_lends(struct redis_store *s);
 /* Of a session that was claimed: what it holds of a mailbox is lent to it anew, the rest of its loans is free. */
 void box_relend(struct redis_store *s, const char *sid, struct entry *first);
-void box_token(char token[SID_SIZE + MARK_SIZE], const char *sid);
+/* What that token lends is free, but for these. */
+void box_free_others(struct redis_store *s, enum store_box kind, const char *tag, const char *token,
+                     const struct entry *held);
+
+/* ---- redis_take.c ---- */
+void box_take(struct store *store, enum store_box kind, struct slice account, const char *sid, store_mail_fn *done,
+              void *ctx);
+
+/* ---- redis_signs.c ---- */
+#define SIGN_TTL (15 * USEC_S) /* so long a sign outlasts its node */
+enum sign { SIGN_LIVES, SIGN_NONE, SIGN_UNKNOWN /* there was no answer */ };
+/* peer: where it listens for other nodes, empty: nowhere; valid during the call. */
+typedef void sign_fn(void *ctx, enum sign sign, struct slice peer);
+/* Of that run of the node. */
+void sign_ask(struct redis_store *s, const char *node, const char *boot, sign_fn *done, void *ctx);
+void sign_beat(void *ctx); /* ctx: the struct redis_store; shows that this node lives, again and again */
+/* NODE/BOOT, in place: NODE is what owner points to from now on; returns BOOT. */
+char *owner_split(char *owner);
 
 /* ---- redis_graves.c ---- */
 void tombstone_put(struct store *store, const char *sid, const struct tombstone *t);

@@ -539,17 +539,11 @@ static bool flush_record(struct kept *k, struct budget *b)
 
 /* ---- letting it go ---- */
 
-static void publish(struct redis_store *s, const char *node, const char *word, const char *sid, const char *from)
+static void publish(struct redis_store *s, const char *node, const char *word, const char *sid)
 {
-    char *channel = mem_printf("hf:n:%s", node), *text = mem_printf("%s %s %s", word, sid, from);
-    struct args a;
-    args_begin(&a);
-    args_str(&a, "PUBLISH");
-    args_str(&a, channel);
-    args_str(&a, text);
-    store_send(s, redis_slot(slice_str(channel)), &a, NULL, NULL);
+    char *channel = mem_printf("hf:n:%s", node);
+    store_publish(s, channel, word, sid);
     free(channel);
-    free(text);
 }
 
 static void on_released(void *ctx, enum redis_answer a, const struct redisReply *reply)
@@ -558,7 +552,7 @@ static void on_released(void *ctx, enum redis_answer a, const struct redisReply 
     k->notes_due--;
     if (answered_well(k, a, reply)) {
         if (k->asker)
-            publish(k->s, k->asker, "released", k->sid, k->s->node);
+            publish(k->s, k->asker, "released", k->sid);
         void (*released)(void *) = k->released;
         void *released_ctx = k->released_ctx;
         forget(k); /* stays until the last lines: this answer is due */
@@ -752,7 +746,7 @@ static void release(struct kept *k, void (*done)(void *ctx), void *ctx)
 void kept_release_asked(struct store *store, const char *sid, const char *node)
 {
     struct redis_store *s = redis_store_self(store);
-    publish(s, node, "release", sid, s->node);
+    publish(s, node, "release", sid);
 }
 
 void kept_told(struct redis_store *s, struct slice message)
@@ -771,6 +765,8 @@ void kept_told(struct redis_store *s, struct slice message)
             k->events->asked_to_release(k->ctx);
     } else if (strcmp(word, "released") == 0 && s->o.released) {
         s->o.released(s->o.ctx, sid);
+    } else if (strcmp(word, "mail") == 0 && s->o.mail && s->o.heartbeat) {
+        s->o.mail(s->o.ctx, sid);
     }
 }
 

@@ -18,10 +18,12 @@
  *   hf:{T}:a      zset    the account's sessions: when they were detached (ms), 0 for attached ones
  *   hf:{T}:g      zset    the account's tombstones: when they are forgotten (ms)
  *   hf:{T}:mail   stream  mailbox, ids by time: o origin, c class, d payload
- *   hf:{T}:mail:o hash    beside it: origin -> "ID BYTES LENDER UNTIL DOOMED", "-" for no lender; "#": bytes in all
+ *   hf:{T}:mail:o hash    beside it: origin -> "ID BYTES LENDER UNTIL DOOMED", "-" for no lender (SID:MARK:OWNER);
+ *                         DOOMED 0 or 1, with a c behind it: a copy of what is on its way; "#": bytes in all
  *   hf:{T}:out    stream  outbox; hf:{T}:out:o beside it
  *   hf:exp:B      zset    64 of them: sid -> deadline (ms), a list of what may be due
- *   hf:n:NODE     string  "BOOT PEER VERSION" of a node that lives; also the channel of that node */
+ *   hf:n:NODE     string  "BOOT PEER VERSION" of a node that lives; also the channel of that node
+ *   hf:nodes              the channel of all nodes */
 #ifndef HOLDFAST_STORE_REDIS_KEYS_H
 #define HOLDFAST_STORE_REDIS_KEYS_H
 

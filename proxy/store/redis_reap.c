@@ -41,8 +41,8 @@ static void take_part(struct reaping *r, const struct redisReply *reply)
 {
     struct redis_store *s = r->job.s;
     const struct redisReply *mail = reply_at(reply, 2), *out = reply_at(reply, 3);
-    box_count_all(s, BOX_MAIL, mail);
-    box_count_all(s, BOX_OUT, out);
+    box_count_all(s, BOX_MAIL, r->sid, mail);
+    box_count_all(s, BOX_OUT, r->sid, out);
     count_lost(s, reply_at(reply, 4), reply_at(reply, 5));
     size_t to_mail = (size_t)reply_number(reply_at(mail, BOX_COUNT_PUT)),
            to_out = (size_t)reply_number(reply_at(out, BOX_COUNT_PUT));

@@ -128,15 +128,17 @@
     "  box.count[what] = box.count[what] + 1\n"                                                                        \
     "end\n"                                                                                                            \
     "local function box_parse(v)\n"                                                                                    \
-    "  local id, bytes, lender, till, doomed = v:match('^(%S+) (%d+) (%S+) (%d+) (%d)$')\n"                            \
-    "  return {id = id, bytes = bytes, lender = lender, till = tonumber(till), doomed = doomed == '1'}\n"              \
+    "  local id, bytes, lender, till, doomed, copy = v:match('^(%S+) (%d+) (%S+) (%d+) ([01])(c?)$')\n"                \
+    "  local e = {id = id, bytes = bytes, lender = lender, till = tonumber(till)}\n"                                   \
+    "  e.doomed, e.copy = doomed == '1', copy == 'c'\n"                                                                \
+    "  return e\n"                                                                                                     \
     "end\n"                                                                                                            \
     "local function box_find(box, origin)\n"                                                                           \
     "  local v = redis.call('HGET', box.index, origin)\n"                                                              \
     "  return v and box_parse(v)\n"                                                                                    \
     "end\n"                                                                                                            \
     "local function box_set(box, origin, e)\n"                                                                         \
-    "  local v = {e.id, e.bytes, e.lender, int(e.till), e.doomed and '1' or '0'}\n"                                    \
+    "  local v = {e.id, e.bytes, e.lender, int(e.till), (e.doomed and '1' or '0') .. (e.copy and 'c' or '')}\n"        \
     "  redis.call('HSET', box.index, origin, table.concat(v, ' '))\n"                                                  \
     "end\n"                                                                                                            \
     "local function box_drop(box, origin, e)\n"                                                                        \
@@ -146,13 +148,13 @@
     "  if redis.call('XLEN', box.stream) == 0 then redis.call('DEL', box.stream, box.index) end\n"                     \
     "end\n"                                                                                                            \
     "local function box_free(box, origin, e)\n"                                                                        \
+    "  box_counts(box, e.copy and PUT or RETURNED)\n"                                                                  \
     "  if e.doomed then\n"                                                                                             \
     "    box_drop(box, origin, e)\n"                                                                                   \
     "    return box_counts(box, PURGED)\n"                                                                             \
     "  end\n"                                                                                                          \
-    "  e.lender, e.till = '-', 0\n"                                                                                    \
+    "  e.lender, e.till, e.copy = '-', 0, false\n"                                                                     \
     "  box_set(box, origin, e)\n"                                                                                      \
-    "  box_counts(box, RETURNED)\n"                                                                                    \
     "end\n"                                                                                                            \
     "-- What is too old goes, unless it is lent; a hundred at a time.\n"                                               \
     "local function box_expire(box)\n"                                                                                 \
@@ -174,23 +176,27 @@
     "    local first = redis.call('XRANGE', box.stream, '-', '+', 'COUNT', 1)[1]\n"                                    \
     "    if not first or (redis.call('XLEN', box.stream) < max_count and used + bytes <= max_bytes) then return end\n" \
     "    local f = fields(first[2])\n"                                                                                 \
-    "    box_drop(box, f.o, box_find(box, f.o) or {id = first[1], bytes = #f.d})\n"                                    \
-    "    box_counts(box, OVERFLOWN)\n"                                                                                 \
+    "    local e = box_find(box, f.o) or {id = first[1], bytes = #f.d}\n"                                              \
+    "    box_drop(box, f.o, e)\n"                                                                                      \
+    "    if not e.copy then box_counts(box, OVERFLOWN) end\n"                                                          \
     "  end\n"                                                                                                          \
     "end\n"                                                                                                            \
-    "-- One that is there under this origin is free again, if it was lent to that holder (a whole token, or the "      \
-    "beginning of\n"                                                                                                   \
-    "-- one; '': to nobody).\n"                                                                                        \
+    "local function box_add(box, origin, class, payload, e)\n"                                                         \
+    "  box_expire(box)\n"                                                                                              \
+    "  box_make_room(box, #payload)\n"                                                                                 \
+    "  e.id = redis.call('XADD', box.stream, '*', 'o', origin, 'c', class, 'd', payload)\n"                            \
+    "  e.bytes = #payload\n"                                                                                           \
+    "  box_set(box, origin, e)\n"                                                                                      \
+    "  redis.call('HINCRBY', box.index, '#', #payload)\n"                                                              \
+    "  redis.call('PEXPIRE', box.stream, TTL)\n"                                                                       \
+    "  redis.call('PEXPIRE', box.index, TTL)\n"                                                                        \
+    "end\n"                                                                                                            \
+    "-- One that is there under this origin is free again, if it was lent to that holder (a whole token, or the\n"     \
+    "-- beginning of one; '': to nobody).\n"                                                                           \
     "local function box_put(box, origin, class, payload, holder)\n"                                                    \
     "  local e = box_find(box, origin)\n"                                                                              \
     "  if not e then\n"                                                                                                \
-    "    box_expire(box)\n"                                                                                            \
-    "    box_make_room(box, #payload)\n"                                                                               \
-    "    local id = redis.call('XADD', box.stream, '*', 'o', origin, 'c', class, 'd', payload)\n"                      \
-    "    box_set(box, origin, {id = id, bytes = #payload, lender = '-', till = 0})\n"                                  \
-    "    redis.call('HINCRBY', box.index, '#', #payload)\n"                                                            \
-    "    redis.call('PEXPIRE', box.stream, TTL)\n"                                                                     \
-    "    redis.call('PEXPIRE', box.index, TTL)\n"                                                                      \
+    "    box_add(box, origin, class, payload, {lender = '-', till = 0})\n"                                             \
     "    box_counts(box, PUT)\n"                                                                                       \
     "  elseif e.lender ~= '-' and holder ~= '' and e.lender:sub(1, #holder) == holder then\n"                          \
     "    box_free(box, origin, e)\n"                                                                                   \
@@ -489,16 +495,31 @@ static const char put_text[] = WRITES TIME FIELDS BOXES "local box = box_of(KEYS
                                                         "box_put(box, ARGV[1], ARGV[2], ARGV[3], ARGV[4])\n"
                                                         "return {'ok', box.count}\n";
 
-/* Lends what is free from an id on, a page at a time; what is lent to a session that is gone is free when its time is
- * up. A token that lends already is that of an attempt whose answer was lost. */
+/* A copy of what is on its way to a session, which lends it from the beginning: it counts in the box when it is put. */
+static const char lend_text[] = WRITES TIME FIELDS BOXES
+    "local origin, class, payload, token, time = unpack(ARGV, 1, 5)\n"
+    "local box = box_of(KEYS[1], KEYS[2])\n"
+    "if not box_find(box, origin) then\n"
+    "  box_add(box, origin, class, payload, {lender = token, till = now() + tonumber(time), copy = true})\n"
+    "end\n"
+    "return {'ok', box.count}\n";
+
+/* Lends what is free from an id on, a page at a time. What is lent to a session that the account does not have is free
+ * when its time is up, or when its owner is one of those that are known to be gone; who else is in the way is told. A
+ * token that lends already is that of an attempt whose answer was lost. */
 static const char take_text[] = WRITES TIME FIELDS BOXES
-    "local from, page, token, time, sid = unpack(ARGV, 1, 5)\n"
+    "local from, page, token, time = unpack(ARGV, 1, 4)\n"
     "local box = box_of(KEYS[1], KEYS[2])\n"
     "local account, session = KEYS[3], KEYS[4]\n"
-    "local t, bytes, entries, lent = now(), 0, {}, false\n"
+    "local t, bytes, entries, lent, gone, in_the_way = now(), 0, {}, false, {}, {}\n"
+    "for i = 5, #ARGV - 3 do gone[ARGV[i]] = true end\n"
     "local function is_free(e)\n"
     "  if e.lender == '-' or e.lender == token then return true end\n"
-    "  return e.till < t and not redis.call('ZSCORE', account, e.lender:match('^[^:]*'))\n"
+    "  local lender, owner = e.lender:match('^([^:]*):?[^:]*:?(.*)$')\n"
+    "  if redis.call('ZSCORE', account, lender) then return false end\n"
+    "  if e.till < t or gone[owner] then return true end\n"
+    "  in_the_way[owner] = true\n"
+    "  return false\n"
     "end\n"
     "box_expire(box)\n"
     "local part = redis.call('XRANGE', box.stream, from, '+', 'COUNT', page)\n"
@@ -507,11 +528,12 @@ static const char take_text[] = WRITES TIME FIELDS BOXES
     "  local f = fields(entry[2])\n"
     "  local e = box_find(box, f.o) or {id = entry[1], bytes = #f.d, lender = '-', till = 0}\n"
     "  if is_free(e) then\n"
+    "    if e.copy then box_counts(box, PUT) end\n"
     "    if e.doomed then\n"
     "      box_drop(box, f.o, e)\n"
     "      box_counts(box, PURGED)\n"
     "    else\n"
-    "      e.lender, e.till = token, t + tonumber(time)\n"
+    "      e.lender, e.till, e.copy = token, t + tonumber(time), false\n"
     "      box_set(box, f.o, e)\n"
     "      entries[#entries + 1] = entry\n"
     "      bytes = bytes + #f.d\n"
@@ -524,12 +546,14 @@ static const char take_text[] = WRITES TIME FIELDS BOXES
     "  end\n"
     "end\n"
     "if lent and redis.call('EXISTS', session) == 1 then redis.call('HSET', session, 'ln', '1') end\n"
-    "return {'ok', box.count, next, entries}\n";
+    "local owners = {}\n"
+    "for owner in pairs(in_the_way) do owners[#owners + 1] = owner end\n"
+    "return {'ok', box.count, next, entries, owners}\n";
 
 static const char done_text[] = WRITES TIME FIELDS BOXES "local box = box_of(KEYS[1], KEYS[2])\n"
                                                          "local e = box_find(box, ARGV[1])\n"
                                                          "if e then box_drop(box, ARGV[1], e) end\n"
-                                                         "return {'ok', e and 1 or 0}\n";
+                                                         "return {'ok', e and not e.copy and 1 or 0}\n";
 
 /* Puts right what is lent to a session: `held` is what it has; the rest is free. */
 static const char lends_text[] =
@@ -569,12 +593,13 @@ const char *const script_text[SCRIPTS] = {
     [SCRIPT_RECORD] = record_text, [SCRIPT_LOOK] = look_text,   [SCRIPT_CLAIM] = claim_text,
     [SCRIPT_END] = end_text,       [SCRIPT_REAP] = reap_text,   [SCRIPT_SPILL] = spill_text,
     [SCRIPT_BURY] = bury_text,     [SCRIPT_PUT] = put_text,     [SCRIPT_TAKE] = take_text,
-    [SCRIPT_DONE] = done_text,     [SCRIPT_LENDS] = lends_text, [SCRIPT_PURGE] = purge_text,
+    [SCRIPT_DONE] = done_text,     [SCRIPT_LEND] = lend_text,   [SCRIPT_LENDS] = lends_text,
+    [SCRIPT_PURGE] = purge_text,
 };
 
 const char *const script_name[SCRIPTS] = {
     [SCRIPT_OPEN] = "open",   [SCRIPT_CHECK] = "check", [SCRIPT_NOTE] = "note",   [SCRIPT_RECORD] = "record",
     [SCRIPT_LOOK] = "look",   [SCRIPT_CLAIM] = "claim", [SCRIPT_END] = "end",     [SCRIPT_REAP] = "reap",
     [SCRIPT_SPILL] = "spill", [SCRIPT_BURY] = "bury",   [SCRIPT_PUT] = "put",     [SCRIPT_TAKE] = "take",
-    [SCRIPT_DONE] = "done",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
+    [SCRIPT_DONE] = "done",   [SCRIPT_LEND] = "lend",   [SCRIPT_LENDS] = "lends", [SCRIPT_PURGE] = "purge",
 };

@@ -20,6 +20,7 @@ enum script {
     SCRIPT_PUT,
     SCRIPT_TAKE,
     SCRIPT_DONE,
+    SCRIPT_LEND,
     SCRIPT_LENDS,
     SCRIPT_PURGE,
     SCRIPTS,

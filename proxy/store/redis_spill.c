@@ -41,7 +41,7 @@ static void on_part(void *ctx, enum redis_answer a, const struct redisReply *rep
     struct spilling *x = ctx;
     if (!job_answered(&x->job, a, reply))
         return;
-    box_count_all(x->job.s, BOX_MAIL, reply_at(reply, 1));
+    box_count_all(x->job.s, BOX_MAIL, x->sid, reply_at(reply, 1));
     free_upto(x, x->part_end);
     if (x->first)
         send_part(&x->job);

@@ -1,4 +1,4 @@
-/* The store itself: its turn, what Redis and the other nodes tell it, the life sign of the node. */
+/* The store itself: its turn, what Redis and the other nodes tell it. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -12,8 +12,6 @@
 
 #define RETRY_FIRST USEC_S
 #define RETRY_LAST  (5 * USEC_S)
-#define BEAT_EVERY  (5 * USEC_S)
-#define BEAT_TTL    (15 * USEC_S)
 
 /* ---- what the files share ---- */
 
@@ -209,23 +207,27 @@ const struct redis_events *redis_store_events(void)
     return &events;
 }
 
-/* ---- life sign ---- */
+/* ---- what other nodes are told ---- */
 
-static void on_beat(void *ctx)
+const char redis_store_shared_channel[] = "hf:nodes";
+
+/* WORD SID NODE */
+void store_publish(struct redis_store *s, const char *channel, const char *word, const char *sid)
 {
-    struct redis_store *s = ctx;
-    char *key = mem_printf("hf:n:%s", s->node), *sign = mem_printf("%s %s " HOLDFAST_VERSION, s->boot, s->peer);
+    char *text = mem_printf("%s %s %s", word, sid, s->node);
     struct args a;
     args_begin(&a);
-    args_str(&a, "SET");
-    args_str(&a, key);
-    args_str(&a, sign);
-    args_str(&a, "PX");
-    args_number(&a, to_ms(BEAT_TTL));
-    store_send(s, redis_slot(slice_str(key)), &a, NULL, NULL);
-    free(key);
-    free(sign);
-    timers_arm(s->o.timers, &s->beat, now_mono(s) + BEAT_EVERY);
+    args_str(&a, "PUBLISH");
+    args_str(&a, channel);
+    args_str(&a, text);
+    store_send(s, redis_slot(slice_str(channel)), &a, NULL, NULL);
+    free(text);
+}
+
+void store_tell_mail(struct redis_store *s, const char *tag)
+{
+    map_put(s->has_mail, slice_of(tag, TAG_SIZE - 1), s);
+    timers_arm_by(s->o.timers, &s->soon, now_mono(s)); /* a turn is sure to come */
 }
 
 /* ---- the turn ---- */
@@ -233,6 +235,17 @@ static void on_beat(void *ctx)
 static void on_soon(void *ctx)
 {
     (void)ctx; /* the turn that follows is what it is for */
+}
+
+static bool tell_mail(void *ctx, struct slice key, void *value)
+{
+    struct redis_store *s = ctx;
+    char tag[TAG_SIZE];
+    (void)value;
+    snprintf(tag, sizeof tag, "%.*s", SLICE_ARG(key));
+    store_publish(s, redis_store_shared_channel, "mail", tag);
+    map_remove(s->has_mail, slice_str(tag));
+    return true;
 }
 
 static void turn(struct store *store)
@@ -252,6 +265,7 @@ static void turn(struct store *store)
             break;
         }
     }
+    map_each(s->has_mail, tell_mail, s);
     redis_turn(s->redis);
 }
 
@@ -274,6 +288,7 @@ struct redis_store *redis_store_new(const struct redis_store_options *o)
 {
     static const struct store_ops ops = {
         .box_put = box_put,
+        .box_lend = box_lend,
         .box_take = box_take,
         .box_done = box_done,
         .tombstone_put = tombstone_put,
@@ -288,6 +303,7 @@ struct redis_store *redis_store_new(const struct redis_store_options *o)
         s->scripts[i].text = script_text[i];
     }
     s->kept = map_new();
+    s->has_mail = map_new();
     for (int kind = 0; kind < BOXES; kind++)
         s->lent[kind] = map_new();
     list_init(&s->idle);
@@ -298,7 +314,7 @@ struct redis_store *redis_store_new(const struct redis_store_options *o)
     s->retry_delay = RETRY_FIRST;
     s->retry = (struct timer){.fire = on_retry, .ctx = s};
     s->soon = (struct timer){.fire = on_soon, .ctx = s};
-    s->beat = (struct timer){.fire = on_beat, .ctx = s};
+    s->beat = (struct timer){.fire = sign_beat, .ctx = s};
     return s;
 }
 
@@ -325,6 +341,7 @@ void redis_store_free(struct redis_store *s)
     timers_cancel(s->o.timers, &s->reap);
     box_forget_lends(s);
     map_free(s->kept);
+    map_free(s->has_mail);
     free(s->calming);
     free(s->node);
     free(s->boot);

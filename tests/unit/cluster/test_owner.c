@@ -106,6 +106,10 @@ static void test_available(void **state)
     assert_int_equal(p.worker, 1);
     owner_place_clear(&p);
     assert_false(owner_find_available(o, juliet, &p));
+    assert_true(owner_find_tagged(o, slice_of(sid('a'), TAG_SIZE - 1), &p)); /* the account's, by its first sid here */
+    assert_string_equal(p.sid, sid('b'));
+    owner_place_clear(&p);
+    assert_false(owner_find_tagged(o, slice_of(sid('x'), TAG_SIZE - 1), &p));
     owner_set_available(o, sid('b'), false);
     assert_false(owner_find_available(o, romeo, &p));
     owner_set_available(o, sid('a'), true);

@@ -33,6 +33,7 @@ struct place {
     struct counters *counters;
     _Atomic int64_t memory;
     char released[SID_SIZE]; /* the last session that was told to be released */
+    unsigned hints;          /* that there is mail for romeo */
     bool waits;              /* for replicas */
     unsigned opens;          /* so many sealed texts it has the key of yet */
 };
@@ -99,6 +100,11 @@ static inline void scene_released(void *ctx, const char *sid)
     snprintf(((struct place *)ctx)->released, SID_SIZE, "%s", sid);
 }
 
+static inline void scene_mail(void *ctx, const char *tag)
+{
+    ((struct place *)ctx)->hints += strcmp(tag, TAG_R) == 0;
+}
+
 static inline void place_start(struct scene *f, struct place *n, const char *name)
 {
     n->counters = counters_new();
@@ -115,6 +121,7 @@ static inline void place_start(struct scene *f, struct place *n, const char *nam
         .seal = scene_seal,
         .open = scene_open,
         .released = scene_released,
+        .mail = scene_mail,
         .ctx = n,
         .max = MAX,
         .mailbox_ttl = 3600 * USEC_S,

@@ -119,6 +119,99 @@ static void test_lend_of_a_session_that_is_gone(void **state)
     owner_free(&o);
 }
 
+static void lend(struct scene *f, struct place *n, const char *text, const char *origin)
+{
+    n->s->ops->box_lend(n->s, BOX_MAIL, SLICE_LIT(ROMEO), SID, stanza(text, CLASS_KEEP, origin));
+    run(f);
+}
+
+/* A copy of what is on its way to a session that nobody can take over counts when it is put, not before. */
+static void test_copies(void **state)
+{
+    struct scene *f = *state;
+    lend(f, &f->a, "<one/>", "s/h1");
+    lend(f, &f->a, "<two/>", "s/h2");
+    assert_int_equal(taken_and_dropped(f, &f->b, OTHER), 0);
+    done(f, &f->a, BOX_MAIL, "s/h1");
+    assert_int_equal(counted(&f->a, METRIC_mailbox_kept) + counted(&f->a, METRIC_mailbox_delivered), 0);
+    put(f, &f->a, BOX_MAIL, "<two/>", "s/h2");
+    assert_int_equal(counted(&f->a, METRIC_mailbox_kept), 1);
+    assert_int_equal(taken_and_dropped(f, &f->b, OTHER), 1);
+    done(f, &f->b, BOX_MAIL, "s/h2");
+    assert_int_equal(counted(&f->b, METRIC_mailbox_delivered), 1);
+    assert_int_equal(counted(&f->a, METRIC_mailbox_doubled), 0);
+    assert_int_equal(server_number(&f->server, "EXISTS " MAIL " " MAIL ":o"), 0);
+}
+
+static void assert_taken(struct scene *f, struct place *n, const char *origins)
+{
+    struct taken t = take(f, n, BOX_MAIL, OTHER);
+    struct buf all = {0};
+    for (const struct entry *e = t.first; e; e = e->next)
+        buf_printf(&all, "%s ", e->origin);
+    char *text = buf_steal(&all);
+    assert_string_equal(text ? text : "", origins);
+    free(text);
+    drop(&t);
+}
+
+/* They are the account's next session's as soon as their node shows no sign of life, in their order among the rest. */
+static void test_copies_of_a_node_that_is_gone(void **state)
+{
+    struct scene *f = *state;
+    put(f, &f->b, BOX_MAIL, "<first/>", "s/1");
+    lend(f, &f->a, "<one/>", "s/h1");
+    put(f, &f->b, BOX_MAIL, "<last/>", "s/2");
+    lend(f, &f->a, "<two/>", "s/h2");
+    place_stop(&f->a);
+    adapter_listen(f->b.r, "hf:nodes", f->b.r);
+    assert_taken(f, &f->b, "s/1 s/2 "); /* its sign is still there */
+    freeReplyObject(server_ask(&f->server, "DEL hf:n:a"));
+    unsigned hints = f->b.hints;
+    run_for(f, 30 * USEC_S);
+    assert_true(f->b.hints > hints); /* to look again */
+    put(f, &f->b, BOX_MAIL, "<first/>", "s/1");
+    put(f, &f->b, BOX_MAIL, "<last/>", "s/2");
+    assert_taken(f, &f->b, "s/1 s/h1 s/2 s/h2 ");
+    assert_int_equal(counted(&f->b, METRIC_mailbox_kept), 4);
+}
+
+/* Another run of the node is not the one that had lent. */
+static void test_copies_of_an_earlier_run(void **state)
+{
+    struct scene *f = *state;
+    lend(f, &f->a, "<one/>", "s/h1");
+    place_stop(&f->a);
+    freeReplyObject(server_ask(&f->server, "SET hf:n:a boot2 EX 60"));
+    assert_taken(f, &f->b, "s/h1 ");
+}
+
+/* What lives in a session that can be taken over stays its own, whatever becomes of its node. */
+static void test_lend_of_a_session_that_can_be_resumed(void **state)
+{
+    struct scene *f = *state;
+    struct owner o = {0};
+    owner_open(&o, &f->a);
+    put(f, &f->a, BOX_MAIL, "<one/>", "s/1");
+    assert_int_equal(taken_and_dropped(f, &f->a, SID), 1);
+    freeReplyObject(server_ask(&f->server, "DEL hf:n:a"));
+    assert_taken(f, &f->b, "");
+    owner_free(&o);
+}
+
+/* All nodes are told, but of what was only lent. */
+static void test_others_are_told(void **state)
+{
+    struct scene *f = *state;
+    adapter_listen(f->a.r, "hf:nodes", f->b.r);
+    lend(f, &f->b, "<one/>", "s/h1");
+    assert_int_equal(f->a.hints, 0);
+    put(f, &f->b, BOX_MAIL, "<one/>", "s/h1");
+    assert_int_equal(f->a.hints, 1);
+    put(f, &f->b, BOX_OUT, "<out/>", "s/up/1");
+    assert_int_equal(f->a.hints, 1);
+}
+
 /* One that was away for too long cannot take a message from its next holder. */
 static void test_late_return_of_another_lend(void **state)
 {
@@ -173,6 +266,20 @@ static void test_full(void **state)
 static void on_purged(void *ctx, const struct store_purged *p)
 {
     *(struct store_purged *)ctx = *p;
+}
+
+static void test_purged_copy(void **state)
+{
+    struct scene *f = *state;
+    lend(f, &f->a, "<one/>", "s/h1");
+    struct store_purged p = {0};
+    f->b.s->ops->purge(f->b.s, SLICE_LIT(ROMEO), on_purged, &p);
+    run(f);
+    assert_int_equal(p.lent, 1);
+    put(f, &f->a, BOX_MAIL, "<one/>", "s/h1");
+    assert_int_equal(counted(&f->a, METRIC_mailbox_kept), 1);
+    assert_int_equal(counted(&f->a, METRIC_mailbox_purged), 1);
+    assert_taken(f, &f->b, "");
 }
 
 static void test_purge(void **state)
@@ -346,6 +453,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_take_in_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lend_of_a_session_that_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_return_of_another_lend, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copies_of_a_node_that_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copies_of_an_earlier_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lend_of_a_session_that_can_be_resumed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_purged_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_others_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_age, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_purge, setup, teardown),
