@@ -76,10 +76,11 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
     F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
+    F(message_events, COUNTER, "Message events (XEP-0022) sent to the server, by event and by who made them") \
     F(client_pings, COUNTER, "Pings behind messages to clients without stream management: sent, and what came of them") \
     F(legacy_messages, COUNTER, "Messages to clients without stream management, by how much is known of their delivery") \
-    F(receipts_withheld, COUNTER, "Delivery receipts asked for and not made by the proxy, by reason") \
-    F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to the receipts of the proxy") \
+    F(receipts_withheld, COUNTER, "Delivery receipts and events asked for and not made by the proxy, by reason") \
+    F(receipts_swallowed, COUNTER, "Late receipts of clients, and errors that came back to those of the proxy; events too") \
     F(resent_known, COUNTER, "Messages sent again after a failed resumption, known and not passed on") \
     F(answered_for_client, COUNTER, "Server requests answered on behalf of detached clients")      \
     F(store_sessions, GAUGE, "Sessions kept in Redis by this node")                                \
@@ -238,6 +239,9 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \
     M(receipts_proxy, receipts, "source=\"proxy\"")                                                \
     M(receipts_client, receipts, "source=\"client\"")                                              \
+    M(message_events_delivered_proxy, message_events, "event=\"delivered\",source=\"proxy\"")                    \
+    M(message_events_delivered_client, message_events, "event=\"delivered\",source=\"client\"")                  \
+    M(message_events_offline_proxy, message_events, "event=\"offline\",source=\"proxy\"")                        \
     M(client_pings_sent, client_pings, "result=\"sent\"")                                          \
     M(client_pings_answered, client_pings, "result=\"answered\"")                                  \
     M(client_pings_ignored, client_pings, "result=\"ignored\"")                                    \

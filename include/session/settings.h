@@ -39,7 +39,7 @@ struct settings {
     } sm;
 
     struct { /* section receipts */
-        bool synthesize;
+        bool synthesize, events;
         usec grace;
         enum receipts_to to;
         bool confirm_legacy_clients;

@@ -54,7 +54,7 @@ enum element_fact {
     FACT_BODY = 1 << 0,            /* body with at least one character of text */
     FACT_SUBJECT = 1 << 1,
     FACT_DELAY = 1 << 2,           /* urn:xmpp:delay */
-    FACT_CHAT_STATE = 1 << 3,
+    FACT_CHAT_STATE = 1 << 3,      /* XEP-0085, or composing and its end of XEP-0022 */
     FACT_RECEIPT_REQUEST = 1 << 4, /* XEP-0184 */
     FACT_RECEIPT = 1 << 5,         /* XEP-0184 received */
     FACT_CARBON = 1 << 6,          /* XEP-0280 sent or received */
@@ -69,13 +69,16 @@ enum element_fact {
     FACT_NO_STORE = 1 << 15,       /* XEP-0334 no-store or no-permanent-store */
     FACT_NO_COPY = 1 << 16,
     /* Something to keep: a body with at least one character of text (white space counts), or any other child except
-     * XEP-0085 chat states, thread, XEP-0334 hints, XEP-0203 delay, jabber:x:delay, XEP-0359 origin-id, stanza-id. */
+     * chat states, thread, XEP-0334 hints, XEP-0203 delay, jabber:x:delay, XEP-0359 origin-id, stanza-id. */
     FACT_PAYLOAD = 1 << 17,
     FACT_IQ_AUTH = 1 << 18,        /* XEP-0078 query */
     FACT_REGISTER = 1 << 19,       /* XEP-0077 query */
     FACT_STREAM_ERROR = 1 << 20,
     FACT_OLD_RECEIPT = 1 << 21,    /* received of XEP-0333 before version 0.5: a receipt in all but name */
     FACT_CALL = 1 << 22,           /* XEP-0353 */
+    FACT_ASKS_DELIVERED = 1 << 23, /* XEP-0022, as are the next: to be told when the client has it */
+    FACT_ASKS_OFFLINE = 1 << 24,   /* or when it waits for a client */
+    FACT_DELIVERED = 1 << 25,      /* the answer to the first */
 };
 
 /* A node of the small tree that is built for every element but messages and presence. Lives as long as the element. The tree has
@@ -101,8 +104,9 @@ struct element {
     size_t open_end;                 /* offset in bytes behind the root's start tag (behind `/>` when it is empty) */
     size_t close_at;                 /* offset in bytes of the root's end tag; bytes.n when the root is `<empty/>` */
     size_t name_end;                 /* offset in bytes behind the root's name: where an attribute can be put in */
-    struct slice receipt_id;         /* id of a received, XEP-0184 or the old form */
-    bool beside_receipt;             /* more to it than that receipt: other payload, a chat state, another id */
+    struct slice receipt_id;         /* id of a received, XEP-0184 or the old form, or of a delivered */
+    bool beside_receipt;             /* more to it than such receipts: other payload, a chat state, another id */
+    size_t offline_at, offline_end;  /* offsets in bytes of the `<offline/>` of FACT_ASKS_OFFLINE */
     const struct node *tree;         /* NULL for messages and presence */
     bool tree_cut;                   /* it had more than ELEMENT_NODES */
 };

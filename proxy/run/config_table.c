@@ -190,6 +190,8 @@ const struct config_row config_rows[] = {
 
     ROW("receipts", "synthesize", config_bool, bool, settings.receipts.synthesize, "on",
         "send delivery receipts for clients that send none", RELOAD),
+    ROW("receipts", "events", config_bool, bool, settings.receipts.events, "on",
+        "answer those who ask by message events (XEP-0022), too", RELOAD),
     DURATION("receipts", "grace", settings.receipts.grace, "2s", 0, HOUR,
              "how long a client's own receipt is waited for", RELOAD),
     WORD("receipts", "to", settings.receipts.to, "contacts|anyone", "contacts",

@@ -12,7 +12,7 @@
 #include "xmpp/jid.h"
 #include <stdlib.h>
 
-#define FORMAT 2
+#define FORMAT 3
 /* For the last confirmations: what is still unconfirmed then is sent twice. */
 #define CONFIRM_TIME (2 * USEC_S)
 

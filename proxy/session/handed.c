@@ -334,8 +334,11 @@ void handed_end(struct session *s, enum close_reason reason)
     if (!s->handed)
         return;
     bool clean = reason == CLOSE_CLIENT_END && s->client && transport_outstanding(s->client->leg.transport) == 0;
+    bool assume = clean && !is_judged_by_answers(s);
+    if (!assume)
+        receipts_on_spill(s, reason, true);
     receipts_unproved(s, UINT64_MAX);
-    if (clean && !is_judged_by_answers(s))
+    if (assume)
         release(s, s->handed->out.queue.last_number, METRIC_down_relayed, METRIC_legacy_assumed);
     else
         spill(s, reason);

@@ -1,5 +1,6 @@
-/* Delivery receipts (XEP-0184) on behalf of clients: made when the client has acked a message that asks for one, and
- * has not sent its own within receipts.grace. */
+/* Delivery receipts (XEP-0184) and delivered (XEP-0022) on behalf of clients: made when the client has acked a message
+ * that asks for one, and has not sent its own within receipts.grace. And offline (XEP-0022), as a server tells it of
+ * what it stores: when a message has waited for a detached client for that long, or goes to the mailbox. */
 #ifndef HOLDFAST_SESSION_RECEIPTS_H
 #define HOLDFAST_SESSION_RECEIPTS_H
 
@@ -32,6 +33,8 @@ usec receipts_barrier_at(const struct session *s);
 void receipts_barrier_sent(struct session *s);
 void receipts_confirmed(struct session *s);
 void receipts_repeat(struct session *s);
+/* What the client has not acked is about to go to the mailbox: of the unacked queue, or of handed.c. */
+void receipts_on_spill(struct session *s, enum close_reason reason, bool handed);
 /* The session ends: what is due goes out if the server still listens; what the client has not acked never does. Called
  * while the unacked queue is whole. */
 void receipts_end(struct session *s, enum close_reason reason);

@@ -1,5 +1,5 @@
 /* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
- * parking.c, expiry.c, mail.c, handed.c, receipts.c, contacts.c. */
+ * parking.c, expiry.c, mail.c, handed.c, receipts*.c, contacts.c. */
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 

@@ -81,13 +81,12 @@ static struct slice id_of(const struct tag *tag)
     return SLICE_NONE;
 }
 
-/* Some clients send both forms in one stanza, for the same message. */
-static void add_receipt(struct element_builder *b, const struct tag *tag)
+/* Some clients send several forms in one stanza, for the same message. */
+static void add_receipt(struct element_builder *b, struct slice id)
 {
     struct element *e = &b->element;
-    struct slice id = id_of(tag);
     if (!e->receipt_id.p)
-        e->receipt_id = keep(b, tag, id);
+        e->receipt_id = id;
     else if (!slice_eq(e->receipt_id, id))
         e->beside_receipt = true;
 }
@@ -101,13 +100,37 @@ static void start_child(struct element_builder *b, const struct tag *tag)
     b->child = CHILD_OTHER;
     if (facts_is_body(ns, name)) {
         b->child = CHILD_BODY;
+    } else if (facts & FACT_EVENT) {
+        b->child = CHILD_EVENT;
+        b->event_tags = 0;
+        b->event_id = slice_of("", 0);
+        b->event_id_cap = 0;
     } else if (e->kind == ELEMENT_PRESENCE && slice_eq_str(name, "priority") && slice_eq_str(ns, NS_CLIENT)) {
         b->child = CHILD_PRIORITY;
         b->priority_n = 0;
     }
     if (facts & (FACT_RECEIPT | FACT_OLD_RECEIPT))
-        add_receipt(b, tag);
+        add_receipt(b, keep(b, tag, id_of(tag)));
     else if (facts & (FACT_PAYLOAD | FACT_CHAT_STATE))
+        e->beside_receipt = true;
+}
+
+static void start_event_tag(struct element_builder *b, const struct tag *tag, size_t at)
+{
+    b->event_tag = event_tag_of(tag->ns, tag->name);
+    b->event_tags |= b->event_tag;
+    if (b->event_tag == EVENT_OFFLINE)
+        b->element.offline_at = at - b->start;
+}
+
+static void end_event(struct element_builder *b)
+{
+    struct element *e = &b->element;
+    uint32_t facts = facts_of_event(b->event_tags);
+    e->facts |= facts;
+    if (facts & FACT_DELIVERED)
+        add_receipt(b, b->event_id);
+    if (b->event_tags != (EVENT_DELIVERED | EVENT_ID))
         e->beside_receipt = true;
 }
 
@@ -171,6 +194,8 @@ void element_builder_open(struct element_builder *b, const struct tag *tag, size
         b->element.open_end = end - at;
     } else if (b->depth == 1 && element_is_stanza(&b->element)) {
         start_child(b, tag);
+    } else if (b->depth == 2 && b->child == CHILD_EVENT) {
+        start_event_tag(b, tag, at);
     }
     if (b->beyond || b->node_count == ELEMENT_NODES) {
         b->beyond++;
@@ -189,12 +214,11 @@ void element_builder_start(struct element_builder *b, const char *full, const ch
 }
 
 /* Text comes in pieces (lines, entities); room grows by doubling, so that many pieces cost no more than few. */
-static void add_node_text(struct element_builder *b, struct tree_node *node, const char *p, size_t n)
+static void add_text(struct element_builder *b, struct slice *text, size_t *cap, const char *p, size_t n)
 {
-    struct slice *text = &node->node.text;
-    if (text->n + n > node->text_cap) {
-        node->text_cap = text->n ? 2 * (text->n + n) : n;
-        char *room = arena_bytes(&b->arena, node->text_cap);
+    if (text->n + n > *cap) {
+        *cap = text->n ? 2 * (text->n + n) : n;
+        char *room = arena_bytes(&b->arena, *cap);
         if (text->n)
             memcpy(room, text->p, text->n);
         text->p = room;
@@ -208,7 +232,9 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
     if (b->depth == 0 || n == 0)
         return;
     if (b->open && !b->beyond)
-        add_node_text(b, b->open, p, n);
+        add_text(b, &b->open->node.text, &b->open->text_cap, p, n);
+    if (b->depth == 3 && b->event_tag == EVENT_ID)
+        add_text(b, &b->event_id, &b->event_id_cap, p, n);
     if (b->depth != 2)
         return;
     if (b->child == CHILD_BODY) {
@@ -223,7 +249,8 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
 
 bool element_builder_reads_text(const struct element_builder *b)
 {
-    return (b->open && !b->beyond) || (b->depth == 2 && b->child == CHILD_PRIORITY);
+    return (b->open && !b->beyond) || (b->depth == 2 && b->child == CHILD_PRIORITY) ||
+           (b->depth == 3 && b->event_tag == EVENT_ID);
 }
 
 /* RFC 6121 4.7.2.3: an integer between -128 and +127. */
@@ -242,8 +269,14 @@ bool element_builder_end(struct element_builder *b, size_t at, size_t end)
 {
     if (b->depth == 2 && b->child == CHILD_PRIORITY)
         b->element.priority = priority_of(b->priority, b->priority_n);
+    if (b->depth == 2 && b->child == CHILD_EVENT)
+        end_event(b);
     if (b->depth == 2)
         b->child = CHILD_OTHER;
+    if (b->depth == 3 && b->event_tag == EVENT_OFFLINE)
+        b->element.offline_end = end - b->start;
+    if (b->depth == 3)
+        b->event_tag = 0;
     if (b->beyond) {
         b->beyond--;
     } else if (b->open) {
@@ -269,6 +302,7 @@ void element_builder_reset(struct element_builder *b)
     b->element = (struct element){0};
     b->depth = 0;
     b->child = CHILD_OTHER;
+    b->event_tag = 0;
     b->open = b->nodes = NULL;
     b->node_count = b->beyond = 0;
 }

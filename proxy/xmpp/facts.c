@@ -40,7 +40,7 @@ static const struct {
     {TEXT("urn:xmpp:mam:1"), TEXT("result"), FACT_ARCHIVED | KEEP},
     {TEXT("urn:xmpp:mam:0"), TEXT("result"), FACT_ARCHIVED | KEEP},
     {TEXT("urn:xmpp:mam:tmp"), TEXT("result"), FACT_ARCHIVED | KEEP},
-    {TEXT(NS_EVENT), TEXT("x"), FACT_EVENT | KEEP},
+    {TEXT(NS_EVENT), TEXT("x"), FACT_EVENT}, /* decided by what is in it */
     {TEXT(NS_MUC_USER), TEXT("x"), FACT_MUC_USER | KEEP},
     {TEXT(NS_PING), TEXT("ping"), FACT_PING | KEEP},
     {TEXT(NS_BIND), TEXT("bind"), FACT_BIND | KEEP},
@@ -62,4 +62,24 @@ uint32_t facts_of_child(enum element_kind kind, struct slice ns, struct slice na
 bool facts_is_body(struct slice ns, struct slice name)
 {
     return slice_eq_str(name, "body") && slice_eq_str(ns, NS_CLIENT);
+}
+
+enum event_tag event_tag_of(struct slice ns, struct slice name)
+{
+    static const char *const names[] = {"offline", "delivered", "displayed", "composing", "id"};
+    for (unsigned i = 0; slice_eq_str(ns, NS_EVENT) && i < sizeof names / sizeof *names; i++)
+        if (slice_eq_str(name, names[i]))
+            return (enum event_tag)(1 << i);
+    return EVENT_OTHER;
+}
+
+/* Told: composing, or with no tag that it has ended (XEP-0022 3.3), is out of date as soon as a chat state is. */
+uint32_t facts_of_event(unsigned tags)
+{
+    if (!(tags & EVENT_ID))
+        return KEEP | (tags & EVENT_DELIVERED ? FACT_ASKS_DELIVERED : 0) |
+               (tags & EVENT_OFFLINE ? FACT_ASKS_OFFLINE : 0);
+    if (!(tags & ~(unsigned)(EVENT_ID | EVENT_COMPOSING)))
+        return FACT_CHAT_STATE;
+    return KEEP | (tags & EVENT_DELIVERED ? FACT_DELIVERED : 0);
 }

@@ -4,31 +4,9 @@
  * Rules that there is nothing to test for: service discovery is not touched (a client's caps hash would be wrong), so
  * that a client that announces receipts and sends none gets them like any other; that a receipt does not come means
  * nothing; none is made for recipients elsewhere, as only the recipient's own session makes any. */
-#include "fixture.h"
+#include "receipts.h"
 
 #define REQUEST "<request xmlns='urn:xmpp:receipts'/>"
-#define GRACE   (2 * USEC_S)
-
-static int64_t sum(struct fixture *f, enum metric m)
-{
-    return world_sum(&f->w, m);
-}
-
-/* Romeo's session, with juliet as a contact, and nobody else. */
-static int setup_contact(void **state)
-{
-    setup(state);
-    struct fixture *f = *state;
-    client_send(&f->c, "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>");
-    server_hears(f, "<iq type='get' id='get'>");
-    server_send(f->conn, "<iq type='result' id='get'><query xmlns='jabber:iq:roster'>"
-                         "<item jid='juliet@example.org' subscription='from'/></query></iq>");
-    client_hears(&f->c, "<iq type='result' id='get'>");
-    ack(&f->c, f->c.h);
-    world_wait(&f->w, 2 * USEC_S);
-    heard_clear(&f->conn->heard);
-    return 0;
-}
 
 /* The same, with no more than a push known of the roster. */
 static int setup_push(void **state)
@@ -61,14 +39,6 @@ static void ask_n(struct fixture *f, unsigned first, unsigned n)
     }
 }
 
-static void ack_all(struct fixture *f)
-{
-    world_run(&f->w);
-    ack(&f->c, f->c.h);
-    world_run(&f->w);
-    heard_clear(&f->c.heard);
-}
-
 /* The server gets exactly this receipt next. */
 static void expect_receipt(struct fixture *f, const char *to, const char *id)
 {
@@ -86,12 +56,6 @@ static void wait_receipt(struct fixture *f, const char *to, const char *id)
 {
     world_wait(&f->w, GRACE + USEC_MS);
     expect_receipt(f, to, id);
-    server_hears_nothing(f);
-}
-
-static void wait_nothing(struct fixture *f)
-{
-    world_wait(&f->w, 10 * USEC_S);
     server_hears_nothing(f);
 }
 

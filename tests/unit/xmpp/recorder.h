@@ -83,6 +83,8 @@ static inline enum stream_next record_element(void *ctx, const struct element *e
     record_slice(r, "receipt", e->receipt_id);
     buf_printf(&r->text, " facts=%x priority=%d open=%zu close=%zu name=%zu bytes=%.*s", (unsigned)e->facts,
                e->priority, e->open_end, e->close_at, e->name_end, SLICE_ARG(e->bytes));
+    if (e->facts & FACT_ASKS_OFFLINE)
+        buf_printf(&r->text, " offline=%zu-%zu", e->offline_at, e->offline_end);
     if (e->tree)
         record_node(r, e->tree);
     BUF_LIT(&r->text, "\n");

@@ -242,6 +242,12 @@ static void test_facts(void **state)
         {"<received xmlns='urn:xmpp:carbons:2'/>", FACT_CARBON | FACT_PAYLOAD},
         {"<result xmlns='urn:xmpp:mam:2'/>", FACT_ARCHIVED | FACT_PAYLOAD},
         {"<x xmlns='jabber:x:event'/>", FACT_EVENT | FACT_PAYLOAD},
+        {"<x xmlns='jabber:x:event'><offline/><delivered/><y/></x>",
+         FACT_EVENT | FACT_ASKS_OFFLINE | FACT_ASKS_DELIVERED | FACT_PAYLOAD},
+        {"<x xmlns='jabber:x:event'><delivered/><id>1</id></x>", FACT_EVENT | FACT_DELIVERED | FACT_PAYLOAD},
+        {"<x xmlns='jabber:x:event'><displayed/><id>1</id></x>", FACT_EVENT | FACT_PAYLOAD},
+        {"<x xmlns='jabber:x:event'><composing/><id>1</id></x>", FACT_EVENT | FACT_CHAT_STATE},
+        {"<x xmlns='jabber:x:event'><id>1</id></x>", FACT_EVENT | FACT_CHAT_STATE},
         {"<x xmlns='http://jabber.org/protocol/muc#user'/>", FACT_MUC_USER | FACT_PAYLOAD},
         {"<x xmlns='http://jabber.org/protocol/muc'/>", FACT_PAYLOAD}, /* a join is presence */
         {"<error/>", FACT_ERROR | FACT_PAYLOAD},
@@ -300,6 +306,12 @@ static void test_receipt_id(void **state)
     (void)state;
     char *got = record_text(HEADER "<message><received xmlns='urn:xmpp:receipts' id='a&amp;1'/></message>");
     assert_non_null(strstr(got, " receipt=a&1 "));
+    free(got);
+    got = record_text(HEADER "<message><x xmlns='jabber:x:event'><id>a<y>2</y>&amp;1</id><delivered/></x></message>");
+    assert_non_null(strstr(got, " receipt=a&1 "));
+    free(got);
+    got = record_text(HEADER "<message><x xmlns='jabber:x:event'> <offline/></x></message>");
+    assert_non_null(strstr(got, " offline=36-46"));
     free(got);
 }
 
