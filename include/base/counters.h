@@ -77,6 +77,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
     F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
     F(message_events, COUNTER, "Message events (XEP-0022) sent to the server, by event and by who made them") \
+    F(chat_states, COUNTER, "Chat states (XEP-0085) sent for clients that had vanished")               \
     F(client_pings, COUNTER, "Pings behind messages to clients without stream management: sent, and what came of them") \
     F(legacy_messages, COUNTER, "Messages to clients without stream management, by how much is known of their delivery") \
     F(receipts_withheld, COUNTER, "Delivery receipts and events asked for and not made by the proxy, by reason") \
@@ -242,6 +243,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(message_events_delivered_proxy, message_events, "event=\"delivered\",source=\"proxy\"")                    \
     M(message_events_delivered_client, message_events, "event=\"delivered\",source=\"client\"")                  \
     M(message_events_offline_proxy, message_events, "event=\"offline\",source=\"proxy\"")                        \
+    M(chat_states_paused, chat_states, "state=\"paused\"")                                         \
+    M(chat_states_gone, chat_states, "state=\"gone\"")                                             \
     M(client_pings_sent, client_pings, "result=\"sent\"")                                          \
     M(client_pings_answered, client_pings, "result=\"answered\"")                                  \
     M(client_pings_ignored, client_pings, "result=\"ignored\"")                                    \

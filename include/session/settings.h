@@ -43,6 +43,7 @@ struct settings {
         usec grace;
         enum receipts_to to;
         bool confirm_legacy_clients;
+        usec paused_after; /* 0: no chat states are sent */
     } receipts;
 
     struct {                         /* section limits */

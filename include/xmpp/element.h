@@ -81,6 +81,9 @@ enum element_fact {
     FACT_DELIVERED = 1 << 25,      /* the answer to the first */
 };
 
+/* XEP-0085; none as well for one that nobody knows. */
+enum chat_state { CHAT_NONE, CHAT_ACTIVE, CHAT_COMPOSING, CHAT_PAUSED, CHAT_INACTIVE, CHAT_GONE };
+
 /* A node of the small tree that is built for every element but messages and presence. Lives as long as the element. The tree has
  * ELEMENT_NODES at the most, those that come first: a node takes many times the bytes of `<a/>`. */
 #define ELEMENT_NODES 1024
@@ -106,6 +109,8 @@ struct element {
     size_t name_end;                 /* offset in bytes behind the root's name: where an attribute can be put in */
     struct slice receipt_id;         /* id of a received, XEP-0184 or the old form, or of a delivered */
     bool beside_receipt;             /* more to it than such receipts: other payload, a chat state, another id */
+    enum chat_state chat_state;      /* of a message */
+    struct slice thread;             /* of a message; .p == NULL when absent */
     size_t offline_at, offline_end;  /* offsets in bytes of the `<offline/>` of FACT_ASKS_OFFLINE */
     const struct node *tree;         /* NULL for messages and presence */
     bool tree_cut;                   /* it had more than ELEMENT_NODES */

@@ -198,6 +198,8 @@ const struct config_row config_rows[] = {
          "who gets them: who may see the presence, or anyone", RELOAD),
     ROW("receipts", "confirm_legacy_clients", config_bool, bool, settings.receipts.confirm_legacy_clients, "off",
         "confirm by ping what clients without stream management got", RELOAD),
+    DURATION("receipts", "paused_after", settings.receipts.paused_after, "30s", 0, HOUR,
+             "when a client that vanished while composing is told to have paused; 0: never", RELOAD),
 
     SIZE("limits", "stanza_bytes", settings.limits.stream.stanza_bytes, "256k", 10000, 64 * M,
          "bytes of one stanza (RFC 6120 wants 10000 or more)", RELOAD),

@@ -1,6 +1,7 @@
 /* Server to client: each stanza is classified, numbered and kept until the client has acked it; what is kept is written
  * when a client is attached and takes it. The only place that writes stanzas to a client with stream management. */
 #include "base/log.h"
+#include "chat_states.h"
 #include "contacts.h"
 #include "receipts.h"
 #include "resent.h"
@@ -146,7 +147,7 @@ static bool note(struct session *s, const struct element *e)
 void session_from_upstream(struct session *s, const struct element *e)
 {
     if (uplink_take_answer(s, e) || rebuild_take_answer(s, e) || receipts_take_error(s, e) ||
-        contacts_from_upstream(s, e))
+        chat_states_take_error(s, e) || contacts_from_upstream(s, e))
         return;
     downlink_count(s->cx, e);
     s->stanzas_down++;

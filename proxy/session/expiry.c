@@ -2,6 +2,7 @@
  * the rest. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "chat_states.h"
 #include "receipts.h"
 #include "resent.h"
 #include "session_impl.h"
@@ -235,6 +236,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
         count(s->cx->counters, METRIC_barriers_lost);
     handed_end(s, reason);
     receipts_end(s, reason);
+    chat_states_end(s, reason);
     spill_downlink(s, reason);
     parking_discard_all(s);
     spill_lingering(s);

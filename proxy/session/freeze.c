@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "chat_states.h"
 #include "contacts.h"
 #include "receipts.h"
 #include "record.h"
@@ -73,6 +74,7 @@ void freeze_rest(struct session *s, struct buf *out)
     pending_save(s, out);
     contacts_save(s->contacts, out);
     receipts_save(s, out);
+    chat_states_save(s, out);
     resent_save(s, out);
 }
 
@@ -206,6 +208,7 @@ bool thaw(struct session *s, struct slice record, void (*queues)(struct session 
     pending_load(s, &in);
     contacts_load(s->contacts, &in);
     receipts_load(s, &in); /* behind its queue and its contacts */
+    chat_states_load(s, &in);
     resent_load(s, &in);
     if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
         LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", s->sid), LF_INT("at", record.n - in.rest.n));

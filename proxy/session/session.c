@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "chat_states.h"
 #include "contacts.h"
 #include "receipts.h"
 #include "resent.h"
@@ -452,6 +453,7 @@ static void bury(struct grave *g)
     map_free(s->parked);
     contacts_free(s->contacts);
     receipts_forget(s);
+    chat_states_forget(s);
     resent_forget(s);
     handed_forget(s);
     entry_free(s->held);
@@ -558,6 +560,7 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
 void session_leave(struct session *s, enum close_reason reason)
 {
     receipts_forget(s); /* whoever has it sends them */
+    chat_states_forget(s);
     leave(s, reason, GOODBYE_CUT);
 }
 
@@ -607,7 +610,7 @@ static void check_deadlines(struct session *s)
 static usec next_deadline(const struct session *s)
 {
     usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(handed_due_at(s), rebuild_due_at(s)));
-    at = earlier(at, earlier(receipts_due_at(s), keeping_due_at(s)));
+    at = earlier(at, earlier(earlier(receipts_due_at(s), chat_states_due_at(s)), keeping_due_at(s)));
     if (s->state == SESSION_ENDING)
         at = earlier(at, s->ending_by);
     if (s->freeze_by)
@@ -630,6 +633,8 @@ void session_turn(struct session *s)
         mail_turn(s);
     if (s->state != SESSION_ENDED)
         receipts_turn(s);
+    if (s->state != SESSION_ENDED)
+        chat_states_turn(s);
     if (s->state != SESSION_ENDED)
         downlink_turn(s);
     if (s->state != SESSION_ENDED)

@@ -1,5 +1,6 @@
 /* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
- * parking.c, expiry.c, mail.c, handed.c, receipts*.c, contacts.c. */
+ * parking.c, expiry.c, mail.c, handed.c, receipts*.c, contacts.c,
+ * chat_states.c. */
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
@@ -102,10 +103,11 @@ struct session {
     struct entry *held;             /* a presence that waits for it */
     struct handed *handed; /* messages written to a client without stream management; NULL until there are any */
     struct told told;
-    struct contacts *contacts; /* who may see that the client is there */
-    struct receipts *receipts; /* NULL until a message asks for one */
-    struct resent *resent;     /* what the client may send again when the session is lost; NULL until it sends some */
-    struct awaited *awaited;   /* what it may send again of the session before; NULL: nothing */
+    struct contacts *contacts;       /* who may see that the client is there */
+    struct receipts *receipts;       /* NULL until a message asks for one */
+    struct chat_states *chat_states; /* NULL until the client tells one */
+    struct resent *resent;   /* what the client may send again when the session is lost; NULL until it sends some */
+    struct awaited *awaited; /* what it may send again of the session before; NULL: nothing */
     uint64_t resumes;
     uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
     struct timer timer;

@@ -1,6 +1,7 @@
 /* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on.
  * The server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
 #include "base/log.h"
+#include "chat_states.h"
 #include "contacts.h"
 #include "receipts.h"
 #include "resent.h"
@@ -149,6 +150,8 @@ void session_from_client(struct session *s, const struct element *e)
     bool known = resent_is_known(s, e);
     bool swallowed = known || handed_take_answer(s, e) || receipts_from_client(s, e) || setup_takes_reply(e);
     contacts_from_client(s->contacts, e);
+    if (!swallowed)
+        chat_states_from_client(s, e);
     const struct entry *kept = is_managed(s) ? keep(s, e, swallowed) : NULL;
     if (kept)
         resent_remember(s, e, kept->number);

@@ -100,6 +100,10 @@ static void start_child(struct element_builder *b, const struct tag *tag)
     b->child = CHILD_OTHER;
     if (facts_is_body(ns, name)) {
         b->child = CHILD_BODY;
+    } else if (e->kind == ELEMENT_MESSAGE && facts_is_thread(ns, name)) {
+        b->child = CHILD_THREAD;
+        e->thread = slice_of("", 0);
+        b->thread_cap = 0;
     } else if (facts & FACT_EVENT) {
         b->child = CHILD_EVENT;
         b->event_tags = 0;
@@ -109,6 +113,8 @@ static void start_child(struct element_builder *b, const struct tag *tag)
         b->child = CHILD_PRIORITY;
         b->priority_n = 0;
     }
+    if (e->kind == ELEMENT_MESSAGE && (facts & FACT_CHAT_STATE))
+        e->chat_state = facts_chat_state(ns, name);
     if (facts & (FACT_RECEIPT | FACT_OLD_RECEIPT))
         add_receipt(b, keep(b, tag, id_of(tag)));
     else if (facts & (FACT_PAYLOAD | FACT_CHAT_STATE))
@@ -240,6 +246,8 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
     if (b->child == CHILD_BODY) {
         b->element.facts |= FACT_BODY | FACT_PAYLOAD;
         b->element.beside_receipt = true;
+    } else if (b->child == CHILD_THREAD) {
+        add_text(b, &b->element.thread, &b->thread_cap, p, n);
     } else if (b->child == CHILD_PRIORITY) {
         size_t room = sizeof b->priority - b->priority_n;
         memcpy(b->priority + b->priority_n, p, n < room ? n : room);
@@ -249,7 +257,7 @@ void element_builder_text(struct element_builder *b, const char *p, size_t n)
 
 bool element_builder_reads_text(const struct element_builder *b)
 {
-    return (b->open && !b->beyond) || (b->depth == 2 && b->child == CHILD_PRIORITY) ||
+    return (b->open && !b->beyond) || (b->depth == 2 && (b->child == CHILD_PRIORITY || b->child == CHILD_THREAD)) ||
            (b->depth == 3 && b->event_tag == EVENT_ID);
 }
 

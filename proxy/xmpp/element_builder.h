@@ -20,16 +20,16 @@ struct tree_node;
 struct element_builder { /* {0} is a valid idle one */
     struct arena arena;
     struct element element;
-    bool always_tree;                                                    /* also for messages and presence */
-    unsigned depth;                                                      /* open tags; 0 while idle */
-    size_t start;                                                        /* index of the element's first byte */
-    enum { CHILD_OTHER, CHILD_BODY, CHILD_PRIORITY, CHILD_EVENT } child; /* the direct child that is open */
+    bool always_tree; /* also for messages and presence */
+    unsigned depth;   /* open tags; 0 while idle */
+    size_t start;     /* index of the element's first byte */
+    enum { CHILD_OTHER, CHILD_BODY, CHILD_PRIORITY, CHILD_EVENT, CHILD_THREAD } child; /* the direct one that is open */
     char priority[8]; /* its text so far; what is longer is no number that counts */
     size_t priority_n;
     unsigned event_tags;   /* enum event_tag: in the x that is open */
     unsigned event_tag;    /* the one of them that is open, 0: none */
     struct slice event_id; /* text of its id so far */
-    size_t event_id_cap;
+    size_t event_id_cap, thread_cap;
     struct tree_node *open;  /* innermost node whose end tag is still to come */
     struct tree_node *nodes; /* all of them, newest first */
     unsigned node_count;

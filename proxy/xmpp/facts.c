@@ -64,6 +64,20 @@ bool facts_is_body(struct slice ns, struct slice name)
     return slice_eq_str(name, "body") && slice_eq_str(ns, NS_CLIENT);
 }
 
+bool facts_is_thread(struct slice ns, struct slice name)
+{
+    return slice_eq_str(name, "thread") && slice_eq_str(ns, NS_CLIENT);
+}
+
+enum chat_state facts_chat_state(struct slice ns, struct slice name)
+{
+    static const char *const names[] = {NULL, "active", "composing", "paused", "inactive", "gone"};
+    for (enum chat_state state = CHAT_ACTIVE; slice_eq_str(ns, NS_CHAT_STATES) && state <= CHAT_GONE; state++)
+        if (slice_eq_str(name, names[state]))
+            return state;
+    return CHAT_NONE;
+}
+
 enum event_tag event_tag_of(struct slice ns, struct slice name)
 {
     static const char *const names[] = {"offline", "delivered", "displayed", "composing", "id"};

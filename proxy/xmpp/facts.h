@@ -9,6 +9,9 @@
 uint32_t facts_of_child(enum element_kind kind, struct slice ns, struct slice name);
 bool facts_is_body(struct slice ns, struct slice name);
 
+enum chat_state facts_chat_state(struct slice ns, struct slice name);
+bool facts_is_thread(struct slice ns, struct slice name);
+
 /* The children of an x of XEP-0022, one bit each. */
 enum event_tag {
     EVENT_OFFLINE = 1 << 0,

@@ -77,8 +77,9 @@ static enum stream_next on_element(void *ctx, const struct element *e)
     see(r, "from", e->from);
     see(r, "type", e->type);
     see(r, "receipt", e->receipt_id);
-    buf_printf(&r->seen, " %d %x %d %zu %zu %zu", e->kind, e->facts, e->priority, e->name_end, e->open_end,
-               e->close_at);
+    see(r, "thread", e->thread);
+    buf_printf(&r->seen, " %d %x %d %d %zu %zu %zu", e->kind, e->facts, e->priority, e->chat_state, e->name_end,
+               e->open_end, e->close_at);
     if (e->facts & FACT_ASKS_OFFLINE) {
         FUZZ_CHECK(e->open_end <= e->offline_at && e->offline_at < e->offline_end && e->offline_end <= e->close_at);
         buf_printf(&r->seen, " offline %zu %zu", e->offline_at, e->offline_end);

@@ -488,6 +488,7 @@ static inline void world_settings(struct settings *set)
     set->sm.recognize_window = 60 * USEC_S;
     set->receipts.synthesize = set->receipts.events = true;
     set->receipts.grace = 2 * USEC_S;
+    set->receipts.paused_after = 30 * USEC_S;
     set->limits.stream = (struct stream_limits){
         .stanza_bytes = 256 << 10, .tag_bytes = 16 << 10, .depth = 64, .attributes = 100, .namespace_bytes = 1024};
     set->limits.server = (struct stream_limits){

@@ -81,8 +81,11 @@ static inline enum stream_next record_element(void *ctx, const struct element *e
     record_slice(r, "from", e->from);
     record_slice(r, "type", e->type);
     record_slice(r, "receipt", e->receipt_id);
+    record_slice(r, "thread", e->thread);
     buf_printf(&r->text, " facts=%x priority=%d open=%zu close=%zu name=%zu bytes=%.*s", (unsigned)e->facts,
                e->priority, e->open_end, e->close_at, e->name_end, SLICE_ARG(e->bytes));
+    if (e->chat_state)
+        buf_printf(&r->text, " chat_state=%d", (int)e->chat_state);
     if (e->facts & FACT_ASKS_OFFLINE)
         buf_printf(&r->text, " offline=%zu-%zu", e->offline_at, e->offline_end);
     if (e->tree)

@@ -315,6 +315,16 @@ static void test_receipt_id(void **state)
     free(got);
 }
 
+static void test_chat_state(void **state)
+{
+    (void)state;
+    char *got = record_text(HEADER "<message><thread>a<y>2</y>&amp;1</thread>"
+                                   "<paused xmlns='http://jabber.org/protocol/chatstates'/></message>");
+    assert_non_null(strstr(got, " thread=a&1 "));
+    assert_non_null(strstr(got, " chat_state=3"));
+    free(got);
+}
+
 static void test_prefixes_of_header(void **state)
 {
     (void)state;
@@ -823,6 +833,7 @@ int main(void)
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_priority),
         cmocka_unit_test(test_receipt_id),
+        cmocka_unit_test(test_chat_state),
         cmocka_unit_test(test_prefixes_of_header),
         cmocka_unit_test(test_restricted),
         cmocka_unit_test(test_restricted_at_once),
