@@ -19,9 +19,8 @@ struct chat {
     struct list link;
     bool composing;
     bool typed; /* type='chat'; without a type else */
-    bool threaded;
     uint16_t to_n, thread_n;
-    char text[]; /* to, thread */
+    char text[]; /* to, thread (none when empty) */
 };
 
 struct chat_states {
@@ -37,7 +36,7 @@ static struct slice to_of(const struct chat *c)
 
 static struct slice thread_of(const struct chat *c)
 {
-    return c->threaded ? slice_of(c->text + c->to_n, c->thread_n) : SLICE_NONE;
+    return slice_of(c->text + c->to_n, c->thread_n);
 }
 
 static struct chat *chat_of(struct list *link)
@@ -97,10 +96,9 @@ static struct chat *add(struct session *s, struct slice to, bool typed, struct s
     if (cs->count == CHATS_MAX)
         drop(s, chat_of(list_first(&cs->chats)));
     struct chat *c = mem_alloc(sizeof *c + to.n + thread.n);
-    *c = (struct chat){
-        .typed = typed, .threaded = thread.p != NULL, .to_n = (uint16_t)to.n, .thread_n = (uint16_t)thread.n};
+    *c = (struct chat){.typed = typed, .to_n = (uint16_t)to.n, .thread_n = (uint16_t)thread.n};
     memcpy(c->text, to.p, to.n);
-    if (thread.n)
+    if (thread.p)
         memcpy(c->text + to.n, thread.p, thread.n);
     list_append(&cs->chats, &c->link);
     cs->count++;
@@ -155,7 +153,7 @@ static void say(struct session *s, const struct chat *c, const char *state)
     xml_attr(&out, "type", c->typed ? SLICE_LIT("chat") : SLICE_NONE);
     xml_attr(&out, "id", slice_str(s->chat_states->id));
     BUF_LIT(&out, ">");
-    if (c->threaded) {
+    if (c->thread_n) {
         BUF_LIT(&out, "<thread>");
         xml_escape(&out, thread_of(c));
         BUF_LIT(&out, "</thread>");
@@ -244,7 +242,6 @@ void chat_states_save(const struct session *s, struct buf *out)
         const struct chat *c = chat_of(it);
         record_text(out, to_of(c));
         record_number(out, c->typed);
-        record_number(out, c->threaded);
         record_text(out, thread_of(c));
     }
 }
@@ -253,10 +250,10 @@ void chat_states_load(struct session *s, struct record_reader *in)
 {
     for (size_t n = record_take_count(in); n && !in->bad; n--) {
         struct slice to = record_take_text(in);
-        bool typed = record_take_number(in), threaded = record_take_number(in);
+        bool typed = record_take_number(in);
         struct slice thread = record_take_text(in);
         in->bad |= !to.n || to.n > TO_MAX || thread.n > THREAD_MAX;
         if (!in->bad)
-            add(s, to, typed, threaded ? slice_of(thread.n ? thread.p : "", thread.n) : SLICE_NONE);
+            add(s, to, typed, thread);
     }
 }

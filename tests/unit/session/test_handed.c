@@ -440,6 +440,34 @@ static void test_receipts_behind_enable(void **state)
     expect_receipt(f, 2);
 }
 
+static void look_for_offline(void *ctx, struct server_conn *conn)
+{
+    struct fixture *f = ctx;
+    char *got = heard_take(&conn->heard, "the server", "<message to='juliet@example.org/x'");
+    assert_non_null(strstr(got, "<x xmlns='jabber:x:event'><offline/><id>d1</id></x>"));
+    free(got);
+    heard_expect(&conn->heard, "the server", "END");
+    f->conn = NULL;
+}
+
+/* What goes to the mailbox waits for a client (XEP-0022). */
+static void test_offline_for_what_is_not_confirmed(void **state)
+{
+    struct fixture *f = *state;
+    let_juliet_see(f);
+    world_wait(&f->w, 2 * USEC_S);
+    heard_clear(&f->conn->heard);
+    f->server.gone = look_for_offline;
+    f->server.ctx = f;
+    server_printf(f->conn, "<message from='juliet@example.org/x' id='d1'><body>x</body>"
+                           "<x xmlns='jabber:x:event'><offline/><delivered/></x></message>");
+    client_hears(&f->c, "<message from='juliet@example.org/x' id='d1'>");
+    client_cut(&f->c);
+    world_run(&f->w);
+    assert_null(f->conn);
+    assert_int_equal(sum(f, METRIC_down_mailbox), 1);
+}
+
 /* ---- what is no answer ---- */
 
 static void test_answers_of_others(void **state)
@@ -484,6 +512,7 @@ int main(void)
         LEGACY(test_time_proves_nothing),
         LEGACY(test_own_receipt_confirms),
         LEGACY(test_receipts_behind_enable),
+        LEGACY(test_offline_for_what_is_not_confirmed),
         LEGACY(test_answers_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
