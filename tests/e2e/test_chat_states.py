@@ -82,7 +82,7 @@ def test_a_client_that_says_goodbye_speaks_for_itself(stub_scene, stub):
 
 def test_another_node_knows_the_chats(receipts_cluster):
     """But not how far they were: its client has been back since, and was not composing any more."""
-    s = receipts_cluster(receipts_paused_after="500ms", sm_max="3s")
+    s = receipts_cluster(receipts_paused_after="1m", sm_sessions_per_account=1)
     client, contact = s.login(presence=0), s.direct(presence=0)
     tell(client, contact.jid, "composing")
     expect(contact, client, "composing")
@@ -94,4 +94,6 @@ def test_another_node_knows_the_chats(receipts_cluster):
     again = s.resume(client)
     again.ping()
     again.cut()
+    s.wait_detached()
+    s.login(resource="other").cut()  # makes room
     expect(contact, again, "gone")
