@@ -53,6 +53,14 @@ enum XML_Status parser_feed(struct parser *p, struct slice bytes)
     return status;
 }
 
+enum XML_Error parser_finish(struct parser *p)
+{
+    if (XML_SetReparseDeferralEnabled)
+        XML_SetReparseDeferralEnabled(p->expat, XML_FALSE);
+    p->spoiled = true;
+    return XML_Parse(p->expat, "", 0, XML_TRUE) == XML_STATUS_OK ? XML_ERROR_NONE : XML_GetErrorCode(p->expat);
+}
+
 bool parser_is_worn(const struct parser *p)
 {
     return p->deep || p->fed > WORN_BYTES || p->elements > WORN_ELEMENTS;

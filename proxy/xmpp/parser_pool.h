@@ -32,6 +32,8 @@ struct parser *parser_new(const char *header);
 void parser_free(struct parser *p);
 /* Gives bytes to expat so that every tag that is complete is reported now. */
 enum XML_Status parser_feed(struct parser *p, struct slice bytes);
+/* No more will come: what is wrong with what it has put off, or with the end. */
+enum XML_Error parser_finish(struct parser *p);
 /* expat's tables of names only grow: true when it should be replaced at the next opportunity. */
 bool parser_is_worn(const struct parser *p);
 

@@ -371,9 +371,11 @@ static void on_namespace(void *ctx, const char *prefix, const char *uri)
         header_reader_declare(s->reader, prefix, uri);
 }
 
+#define TEXT_RESTRICTED "comments, processing instructions, DTDs and entities are not allowed in XMPP"
+
 static void fail_restricted(struct stream *s)
 {
-    fail(s, STREAM_RESTRICTED_XML, "comments, processing instructions, DTDs and entities are not allowed in XMPP");
+    fail(s, STREAM_RESTRICTED_XML, TEXT_RESTRICTED);
 }
 
 static void on_comment(void *ctx, const char *text)
@@ -595,19 +597,24 @@ static size_t feed_once(struct stream *s, const char *p, size_t n)
 }
 
 /* Outside of expat. */
-static void fail_message(struct stream *s, const char *text)
+static void fail_message(struct stream *s, enum stream_error error, const char *text)
 {
     release_parser(s);
     s->phase = PHASE_DONE;
-    s->events->failed(s->ctx, STREAM_NOT_WELL_FORMED, text);
+    s->events->failed(s->ctx, error, text);
 }
 
 /* Messages without an element, white space at the most, are let pass: people send them to keep connections alive. */
 static void message_end(struct stream *s)
 {
     s->has_element = false;
-    if (s->parser)
-        fail_message(s, "a message ends before its element does");
+    if (!s->parser)
+        return;
+    s->halt = HALT_FAILED;                                      /* there is nothing for the handlers to do */
+    if (parser_finish(s->parser) == XML_ERROR_UNDEFINED_ENTITY) /* it may have put off looking at that */
+        fail_message(s, STREAM_RESTRICTED_XML, TEXT_RESTRICTED);
+    else
+        fail_message(s, STREAM_NOT_WELL_FORMED, "a message ends before its element does");
 }
 
 /* As feed_once, for as much of it as belongs to one message. */
