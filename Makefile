@@ -147,6 +147,10 @@ model:
 e2e: $(PROGRAMS)
 	@HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) HOLDFAST_UNDER="$(UNDER)" $(PYTHON) -m pytest -c tests/e2e/pytest.ini -q -n $(JOBS) $(T) tests/e2e
 
+# Receipts between clients of all kinds; writes what it finds into the table of tests/README.md.
+pairs-table: $(PROGRAMS)
+	@HOLDFAST_WRITE_PAIRS=1 $(MAKE) --no-print-directory e2e T=-ktest_pairs JOBS=3
+
 # Nodes are killed under load, one at a time.
 chaos: $(PROGRAMS)
 	@$(MAKE) --no-print-directory e2e HOLDFAST_CHAOS_SECONDS=120 HOLDFAST_CHAOS_CLIENTS=200 T="-k \"test_failover or test_redis_trouble\"" JOBS=1
@@ -211,6 +215,7 @@ help:
 	@echo "make model       searches the models of the store, and breaks each rule; FULL=1: larger; RULE=name: only"
 	@echo "                 that one, with what happens without it"
 	@echo "make e2e         black-box tests with real servers and clients; T=\"-k word\" picks some, JOBS=n side by side"
+	@echo "make pairs-table runs the test of receipts between clients of all kinds, and writes its table (tests/README.md)"
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
 	@echo "make chaos       200 clients, two and three nodes that are killed in turn, a Redis in trouble; two minutes each"
@@ -225,7 +230,7 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all build unit sim model e2e chaos fuzz soak layers lint deps run check check-full help clean
+.PHONY: all build unit sim model e2e pairs-table chaos fuzz soak layers lint deps run check check-full help clean
 .SECONDARY:
 -include $(shell find $(BUILD) $(FUZZ) -name '*.d' 2>/dev/null)
 

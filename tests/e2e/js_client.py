@@ -36,6 +36,10 @@ class Client:
             self._tell(say=body, to=to)
         self.until(lambda: set(bodies) <= set(self.of("said")), f"writing of {bodies}")
 
+    def ask(self, to, body):
+        """Says it with a request for a delivery receipt."""
+        self._tell(ask=body, to=to)
+
     def stay_away(self):
         """Lets a cut last until come_back()."""
         self._tell(away=True)
@@ -99,6 +103,9 @@ class NodeClient(Client):
 
     def kill(self):
         self._child.kill()
+
+    def signal(self, number):
+        self._child.send_signal(number)
 
     def _begin(self):
         self._child = subprocess.Popen(self._command, cwd=FOLDER, env=self._env, text=True, stdin=subprocess.PIPE,

@@ -16,6 +16,8 @@ vercheck=false
 [connection]
 autoping=0
 reconnect=1
+receipts.request=true
+receipts.send=true
 [logging]
 chlog=true
 rotate=false
@@ -32,7 +34,7 @@ resource=profanity
 password={password}
 server={host}
 port={port}
-tls.policy=trust
+tls.policy={tls}
 presence.login=online
 presence.last=online
 """
@@ -42,14 +44,14 @@ LOG_LINE = re.compile(r"^\S+ - ([^:]+): (.*)$", re.M)
 class Client:
     """Use with `with`, or `async with` beside clients that need their event loop: logs in, and quits in the end."""
 
-    def __init__(self, account, host, port):
+    def __init__(self, account, host, port, tls="trust"):
         self.jid = account.jid
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-profanity-"))
         self._socket = self.home / "tmux"
         for name, text in (("profrc", SETTINGS), ("accounts", "")):
             (self._folder("config") / name).write_text(text)
         (self._folder("data") / "accounts").write_text(
-            ACCOUNT.format(jid=account.jid, password=account.password, host=host, port=port))
+            ACCOUNT.format(jid=account.jid, password=account.password, host=host, port=port, tls=tls))
         os.chmod(self._folder("data") / "accounts", 0o600)
 
     def __enter__(self):

@@ -25,13 +25,14 @@ def numbered(word, first, last):
 class Client(slixmpp.ClientXMPP):
     """Everything it gets is in `got` as (sender's bare JID, body); those that it knows to be acked are in `acked`."""
 
-    def __init__(self, account, host, port, ca, resource="slix", direct_tls=False):
+    def __init__(self, account, host, port, ca, resource="slix", direct_tls=False, sm=True):
         super().__init__(f"{account.jid}/{resource}", account.password)
         self.address = (host, port)
         self.ca_certs = str(ca)
         self.use_aiodns = self.use_ipv6 = False
         self.direct_tls = direct_tls
-        self.register_plugin("xep_0198", {"window": 1})
+        if sm:
+            self.register_plugin("xep_0198", {"window": 1})
         self.register_plugin("xep_0045")
         self.got = []
         self.leavers = []

@@ -78,14 +78,15 @@ def assert_known(named, known, least=1):
     assert sorted(named - known) == []
 
 
-@pytest.mark.parametrize("document, least", [("README.md", 8), ("proxy/README.md", 30)])
+@pytest.mark.parametrize("document, least", [("README.md", 8), ("proxy/README.md", 30), ("tests/README.md", 20)])
 def test_paths_exist(document, least):
     paths = paths_in(document)
     assert len(paths) >= least
     assert sorted(path for path in paths if not exists(document, path)) == []
 
 
-@pytest.mark.parametrize("document, least", [("README.md", 5), ("proxy/README.md", 1), ("CHANGELOG.md", 2)])
+@pytest.mark.parametrize("document, least", [("README.md", 5), ("proxy/README.md", 1), ("CHANGELOG.md", 2),
+                                             ("tests/README.md", 4)])
 def test_make_targets_exist(document, least):
     assert_known({target for code in code_of(document) for target in MAKE.findall(code)}, all_targets(), least)
 
@@ -95,7 +96,8 @@ def test_metrics_exist(document, least):
     assert_known(set(METRIC.findall(text_of(document))), all_metrics(), least)
 
 
-@pytest.mark.parametrize("document, least", [("README.md", 30), ("proxy/README.md", 3), ("CHANGELOG.md", 1)])
+@pytest.mark.parametrize("document, least", [("README.md", 30), ("proxy/README.md", 3), ("CHANGELOG.md", 1),
+                                             ("tests/README.md", 1)])
 def test_configuration_keys_exist(document, least):
     keys = {key for code in code_of(document) for key in KEY.findall(code)}
     keys |= {".".join(name.lower().split("_", 2)[1:]) for name in VARIABLE.findall(text_of(document))}

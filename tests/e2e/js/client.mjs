@@ -1,8 +1,9 @@
 // @xmpp/client as an application uses it, driven by lines of JSON: commands on stdin, events on stdout.
 //   node client.mjs SERVICE DOMAIN USERNAME PASSWORD
-// Commands: {say: BODY, to: JID}, {away: true|false}, {again: true}, {leave: true}
-// Events: {online: JID}, {resumed: true}, {message: BODY, from: JID}, {said: BODY}, {acked: BODY}, {failed: BODY},
-//   {status: WORD}
+// Commands: {say: BODY, to: JID}, {ask: BODY, to: JID} (for a receipt), {away: true|false}, {again: true},
+//   {leave: true}
+// Events: {online: JID}, {resumed: true}, {message: BODY, from: JID, id: ID}, {said: BODY},
+//   {acked: BODY}, {failed: BODY}, {asked: ID, to: JID}, {receipt: ID, from: JID, id: ID}, {status: WORD}
 import readline from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -11,7 +12,9 @@ import { WebSocket } from "ws";
 
 const [service, domain, username, password] = process.argv.slice(2);
 const xmpp = client({ service, domain, username, password, resource: "js" });
-const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
+const NS_RECEIPTS = "urn:xmpp:receipts";
+// `at`: the time by the clock that all processes share, in nanoseconds.
+const tell = (event) => process.stdout.write(JSON.stringify({ ...event, at: Number(process.hrtime.bigint()) }) + "\n");
 const body = (stanza) => stanza.getChildText("body");
 
 globalThis.WebSocket ??= WebSocket; // Node 20 has none that the library would find
@@ -47,7 +50,11 @@ xmpp.on("online", async (address) => {
     tell({ online: address.toString() });
 });
 xmpp.on("stanza", (stanza) => {
-    if (stanza.is("message") && body(stanza)) tell({ message: body(stanza), from: stanza.attrs.from });
+    if (!stanza.is("message")) return;
+    const { from, id, type } = stanza.attrs;
+    const receipt = type !== "error" && stanza.getChild("received", NS_RECEIPTS);
+    if (receipt) tell({ receipt: receipt.attrs.id, from, id });
+    if (body(stanza)) tell({ message: body(stanza), from, id });
 });
 xmpp.streamManagement.on("resumed", () => tell({ resumed: true }));
 xmpp.streamManagement.on("ack", (stanza) => stanza.is("message") && tell({ acked: body(stanza) }));
@@ -61,6 +68,11 @@ const commands = {
     say: async ({ to, say }) => {
         await xmpp.send(xml("message", { to, type: "chat", id: `${process.pid}-${++count}` }, xml("body", {}, say)));
         tell({ said: say });
+    },
+    ask: async ({ to, ask }) => {
+        const id = `${process.pid}-${++count}`;
+        tell({ asked: id, to });
+        await xmpp.send(xml("message", { to, type: "chat", id }, xml("body", {}, ask), xml("request", NS_RECEIPTS)));
     },
     // The library comes back by itself; an application that holds it off does so by stopping its reconnect.
     away: async ({ away }) => {

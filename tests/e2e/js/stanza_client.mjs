@@ -1,8 +1,9 @@
 // StanzaJS as an application uses it, in Node and in pages alike: start() gives a function that takes commands.
-// Commands: {say: BODY, to: JID}, {away: true|false}, {service: URL} (for the next connection), {leave: true}
-// Events: {online: JID}, {resumed: true}, {gone: true} (the connection), {message: BODY, from: JID}, {said: BODY}, and
-//   what the library tells of each message: {sent: BODY}, {acked: BODY}, {hibernated: BODY}, {retry: BODY},
-//   {failed: BODY}
+// Commands: {say: BODY, to: JID}, {ask: BODY, to: JID} (for a receipt), {away: true|false}, {service: URL} (for the
+//   next connection), {leave: true}
+// Events: {online: JID}, {resumed: true}, {gone: true} (the connection), {said: BODY}, {asked: ID, to: JID},
+//   {message: BODY, from: JID, id: ID}, {receipt: ID, from: JID, id: ID}, and what the library tells
+//   of each message: {sent: BODY}, {acked: BODY}, {hibernated: BODY}, {retry: BODY}, {failed: BODY}
 import * as stanza from "stanza";
 
 const FATES = ["sent", "acked", "hibernated", "retry", "failed"];
@@ -13,10 +14,14 @@ export function start({ jid, password, service }, tell, store) {
     const client = stanza.createClient({
         jid, password, resource: "js", transports: transports(service), autoReconnect: true, maxReconnectBackoff: 0.1,
     });
+    client.sasl.disable("DIGEST-MD5"); // names a realm of its own choice, which jabberd2 refuses
     for (const fate of FATES) {
         client.on(`message:${fate}`, (message) => message.body && tell({ [fate]: message.body }));
     }
-    client.on("message", ({ body, from }) => body && tell({ message: body, from }));
+    client.on("message", ({ body, from, id, receipt, type }) => {
+        if (type !== "error" && receipt?.type === "received") tell({ receipt: receipt.id, from, id });
+        if (body) tell({ message: body, from, id });
+    });
     client.on("session:started", () => client.sendPresence());
     client.on("sm", ({ type }) => type === "enabled" && tell({ online: client.jid }));
     client.on("stream:management:resumed", () => tell({ resumed: true }));
@@ -33,6 +38,11 @@ export function start({ jid, password, service }, tell, store) {
         say: async ({ to, say }) => {
             await client.send("message", { to, type: "chat", body: say, id: client.nextId() });
             tell({ said: say });
+        },
+        ask: ({ to, ask }) => {
+            const id = client.nextId();
+            tell({ asked: id, to });
+            client.sendMessage({ to, type: "chat", body: ask, id, receipt: { type: "request" } });
         },
         away: ({ away }) => {
             client.updateConfig({ autoReconnect: !away });

@@ -6,7 +6,8 @@ import readline from "node:readline";
 import { start } from "./stanza_client.mjs";
 
 const [service, jid, password, file] = process.argv.slice(2);
-const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
+// `at`: the time by the clock that all processes share, in nanoseconds.
+const tell = (event) => process.stdout.write(JSON.stringify({ ...event, at: Number(process.hrtime.bigint()) }) + "\n");
 const store = {
     load: () => fs.existsSync(file) && fs.readFileSync(file, "utf8"),
     save: (state) => fs.writeFileSync(file, state),
