@@ -331,6 +331,37 @@ def test_a_subscription_to_others_shows_them_nothing(receipts_scene):
 
 
 @ALL
+def test_a_stranger_sees_no_difference(receipts_scene):
+    """The client is there, is detached, or has left: the stranger hears nothing but the answer to its own ping. A contact
+    that has asked behind it shows that all which was due has been sent."""
+    s = receipts_scene()
+    client, contact = friends(s)
+    stranger = s.direct("c", presence=0)
+    stranger.ping()
+    stranger.read_all(0)
+    for number, state in enumerate(("there", "detached", "gone")):
+        if state == "detached":
+            client.cut()
+            s.wait_detached()
+        elif state == "gone":
+            client.close()
+            s.wait_no_sessions()
+        ask(s, stranger, client.bare_jid, 2 * number)
+        stranger.ping()
+        ask(s, contact, client.bare_jid, 2 * number + 1)
+        if state == "detached":
+            client = s.resume(client)
+        elif state == "gone":
+            client = s.login(resource="new", presence=0)
+        assert s.hear(client, 2) == [2 * number, 2 * number + 1]
+        client.ack()
+        expect_receipt(s, contact, client, 2 * number + 1)
+        stranger.ping()
+        assert stranger.queue == [], state
+    assert s.figure("receipts_withheld_total", reason="presence") == 3
+
+
+@ALL
 def test_the_roster_of_an_older_login_counts(receipts_scene):
     """Nothing is pushed any more: the client asks for its roster, with a version (RFC 6121 2.6) or without."""
     s = receipts_scene()
