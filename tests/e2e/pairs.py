@@ -175,7 +175,7 @@ class Old(Raw):
         super().ask(*recipients, request=EVENT_REQUEST)
 
     def _answer(self, message):
-        if asks_old(message.tree):
+        if message.get("id") and message.get("type", "normal") in ("normal", "chat") and asks_old(message.tree):
             self.client.stanza(f"<message to='{message['from']}'><x xmlns='{NS_EVENT}'><delivered/>"
                                f"<id>{message['id']}</id></x></message>")
 
@@ -351,5 +351,5 @@ KINDS = {
     "xmpp.js": XmppJs,
     "StanzaJS": StanzaJs,
     "profanity": Profanity,
-    # "XEP-0022, no SM": Old,
+    "XEP-0022, no SM": Old,
 }
