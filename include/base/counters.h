@@ -254,6 +254,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(receipts_withheld_client, receipts_withheld, "reason=\"client\"")                            \
     M(receipts_withheld_presence, receipts_withheld, "reason=\"presence\"")                        \
     M(receipts_withheld_repeated, receipts_withheld, "reason=\"repeated\"")                        \
+    M(receipts_withheld_account, receipts_withheld, "reason=\"account\"")                          \
     M(receipts_withheld_limit, receipts_withheld, "reason=\"limit\"")                              \
     M(receipts_withheld_unacked, receipts_withheld, "reason=\"unacked\"")                          \
     M(receipts_withheld_upstream, receipts_withheld, "reason=\"upstream\"")                        \

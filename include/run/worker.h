@@ -38,6 +38,7 @@ struct proxy_node {
     struct login_guard *login_guard;
     struct upstreams *upstreams;
     struct pacing pacing;
+    struct answered *answered;
     struct hash_key fates_key; /* of the ids in notes of what became of stanzas */
     _Atomic int64_t memory;
     struct {

@@ -18,6 +18,7 @@
 #include "xmpp/stream.h"
 #include <stdatomic.h>
 
+struct answered;
 struct client_leg;
 struct fates;
 struct session;
@@ -104,7 +105,8 @@ struct context {
     struct counters *counters;
     struct store *store;
     struct owner *owner;
-    struct fates *fates; /* notes of what became of stanzas; NULL: none are made */
+    struct fates *fates;       /* notes of what became of stanzas; NULL: none are made */
+    struct answered *answered; /* by any session of the node */
     struct parser_pool *parsers;
     struct entry_pool entries; /* of the queues */
     struct registry *registry;

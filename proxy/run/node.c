@@ -15,6 +15,7 @@
 #include "run/systemd.h"
 #include "run/worker.h"
 #include "seal.h"
+#include "session/answered.h"
 #include "session/session.h"
 #include "storage.h"
 #include "store/memory.h"
@@ -289,6 +290,7 @@ static bool start(struct running *r)
     node->owner = owner_new();
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
+    node->answered = answered_new();
     node->fates_key = hash_key_new();
     r->certificates = certificate_watch_new();
     node->counters = counters_new();
@@ -553,6 +555,7 @@ static void free_all(struct running *r)
     owner_free(node->owner);
     admission_free(node->admission);
     login_guard_free(node->login_guard);
+    answered_free(node->answered);
     inbox_free(node->inbox);
     counters_free(node->counters);
     free(node->workers);

@@ -750,6 +750,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.registry = registry_new();
     w->cx.upstream = upstreams_service(node->upstreams);
     w->cx.pacing = &node->pacing;
+    w->cx.answered = node->answered;
     w->cx.memory = &node->memory;
     w->cx.worker = (int)index;
     w->cx.workers = node->config->proxy.workers;

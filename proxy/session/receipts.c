@@ -1,6 +1,7 @@
 #include "receipts.h"
 #include "contacts.h"
 #include "receipts_impl.h"
+#include "session/answered.h"
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
 #include <stdio.h>
@@ -163,6 +164,15 @@ static void count_own(struct session *s, unsigned kinds)
         count(s->cx->counters, METRIC_message_events_delivered_client);
 }
 
+/* Other clients of the account need not be spoken for. */
+static void note_own(struct session *s, const struct request *req, unsigned kinds)
+{
+    struct receipt receipt = request_receipt(req);
+    for (unsigned kind = 1; kind < 1u << RECEIPT_KINDS; kind <<= 1)
+        if (kinds & kind)
+            answered_note(s->cx->answered, s->account, s->sid, &receipt, kind);
+}
+
 static bool take_own(struct session *s, const struct element *e, unsigned kinds)
 {
     struct receipts *r = receipts_of(s);
@@ -170,6 +180,8 @@ static bool take_own(struct session *s, const struct element *e, unsigned kinds)
     bool late = receipts_were_sent(r, e->to, e->receipt_id, kinds) != 0;
     if (req && req->entry)
         req->entry->receipted = true;
+    if (req)
+        note_own(s, req, kinds);
     if (kinds & ~r->own)
         keeping_changed(s, true);
     r->own |= kinds;

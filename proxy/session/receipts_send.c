@@ -1,6 +1,7 @@
 /* Receipts that are due: who may have them, when the server takes them, and whether it has them. */
 #include "contacts.h"
 #include "receipts_impl.h"
+#include "session/answered.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -101,6 +102,15 @@ static bool is_outdated(const struct session *s, const struct request *req)
     return req->kinds == RECEIPT_OFFLINE && receipts_is_acked(s, req);
 }
 
+/* Of a message that several clients of the account have got, one receipt is enough. */
+static void leave_to_others(struct session *s, struct request *req)
+{
+    struct receipt receipt = request_receipt(req);
+    for (unsigned kind = 1; kind < 1u << RECEIPT_KINDS; kind <<= 1)
+        if (req->kinds & kind && !answered_note(s->cx->answered, s->account, s->sid, &receipt, kind))
+            request_withhold(s, req, kind, METRIC_receipts_withheld_account);
+}
+
 void receipts_send_due(struct session *s, bool all)
 {
     struct receipts *r = s->receipts;
@@ -109,10 +119,13 @@ void receipts_send_due(struct session *s, bool all)
         struct request *req = requests_take(&r->due);
         if (!receipts_may_have(s, req))
             request_withhold(s, req, req->kinds, METRIC_receipts_withheld_presence);
-        if (!req->kinds || is_outdated(s, req))
-            request_drop(s, req);
-        else
+        if (is_outdated(s, req))
+            req->kinds = 0;
+        leave_to_others(s, req);
+        if (req->kinds)
             send_all(s, req);
+        else
+            request_drop(s, req);
     }
 }
 

@@ -238,6 +238,30 @@ def test_the_same_message_again_gets_no_second_receipt(receipts_scene):
     assert s.figure("receipts_withheld_total", reason="repeated") == 1
 
 
+@ALL
+@pytest.mark.parametrize("answers", [False, True], ids=["silent", "answers"])
+def test_one_for_a_message_that_two_clients_of_the_account_get(receipts_scene, answers):
+    """Whichever says first that it has it; one that sends its own speaks for the other."""
+    s = receipts_scene()
+    client, contact = friends(s)
+    other = s.login(resource="other", presence=0)
+    other.ping()
+    for number in range(5):  # they are on workers by chance
+        ask(s, contact, client.bare_jid, number)
+        message, = read(s, client)
+        read(s, other)
+        if answers:
+            answer(client, message)
+            client.ping()
+        client.ack()
+        assert expect_receipt(s, contact, client, number)["id"].startswith("own-" if answers else "hfr-")
+        other.ack()
+        s.wait_figure(number + 1, "receipts_withheld_total", reason="account")
+    contact.ping()
+    assert not any(map(is_receipt, contact.queue))
+    assert s.figure("receipts_total") == 5
+
+
 # The client's own
 
 @ALL

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "session/answered.h"
 #include "session/fates.h"
 #include "session/session.h"
 #include "store/memory.h"
@@ -72,6 +73,7 @@ struct world {
     struct settings settings;
     struct upstream_facts upstream;
     struct pacing pacing;
+    struct answered *answered;
     struct hash_key fates_key;
     struct memory_store *memory_store;
     struct owner *owner;
@@ -509,6 +511,7 @@ static inline void world_init(struct world *w)
     list_init(&w->messages);
     w->memory_store = memory_store_new(w->settings.sm.mailbox_ttl, w->settings.sm.tombstone_ttl, &w->memory);
     w->owner = owner_new();
+    w->answered = answered_new();
     for (int i = 0; i < WORLD_WORKERS; i++) {
         struct context *cx = &w->worker[i];
         context_init(cx);
@@ -524,6 +527,7 @@ static inline void world_init(struct world *w)
         cx->registry = registry_new();
         cx->upstream = &w->upstream;
         cx->pacing = &w->pacing;
+        cx->answered = w->answered;
         cx->memory = &w->memory;
         cx->worker = i;
         cx->workers = WORLD_WORKERS;
@@ -711,6 +715,7 @@ static inline void world_free(struct world *w)
         buf_free(&cx->scratch);
     }
     owner_free(w->owner);
+    answered_free(w->answered);
     memory_store_free(w->memory_store);
     log_set_sink(NULL, NULL);
 }
