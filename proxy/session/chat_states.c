@@ -12,7 +12,7 @@
 #define CHATS_MAX  16 /* those that were spoken in last */
 #define TO_MAX     3071
 #define THREAD_MAX 255
-#define ID_START   "hfp-"
+#define ID_START   "hft-"
 
 /* With one account: the client speaks to it from one window, be it to its bare address or to that of a client. */
 struct chat {

@@ -27,7 +27,7 @@ static void composing(struct fixture *f, const char *to)
 static void expect(struct fixture *f, const char *to, const char *type, const char *children)
 {
     char *got = heard_take(&f->conn->heard, "the server", "<message ");
-    char *start = mem_printf("<message to='%s'%s id='hfp-", to, type), *end = mem_printf("'>%s</message>", children);
+    char *start = mem_printf("<message to='%s'%s id='hft-", to, type), *end = mem_printf("'>%s</message>", children);
     if (strncmp(got, start, strlen(start)) != 0 || !strstr(got, end))
         fail_msg("%s\n is not %s…%s", got, start, end);
     free(got);
