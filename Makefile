@@ -187,7 +187,7 @@ CHECK := "dependencies: deps" "layers: layers" "build: build" "sanitized build: 
 CHECK_E2E := "black box: e2e SANITIZER=address JOBS=5" \
     "black box, threads, a few: e2e SANITIZER=thread T=-ktest_sm_scripted" \
     'black box, valgrind, one: e2e UNDER="$(VALGRIND)" T=-kbusy_cut' \
-    "bench, small: bench SANITIZER=address QUICK=1"
+    "bench, small: bench SANITIZER=address SIZE=tiny"
 CHECK_FULL := "lint, deep: lint" "black box, one worker: e2e SANITIZER=address HOLDFAST_WORKERS=1" "black box, not sanitized: e2e HOLDFAST_LARGE=1" \
     "chaos: chaos" "model, larger: model FULL=1" "soak: soak MINUTES=10" "soak, ejabberd: soak MINUTES=5 LEGACY=ejabberd" \
     "build for threads: build SANITIZER=thread" "unit, threads: unit SANITIZER=thread LIMIT=300" \
@@ -219,7 +219,8 @@ help:
 	@echo "make fuzz        feeds parsers and sessions what libFuzzer makes up, each target for SECONDS=60; TARGET=name"
 	@echo "make soak        people who talk, are cut and come back, for MINUTES=30, while the server restarts; RESULT=file"
 	@echo "make chaos       200 clients, two and three nodes that are killed in turn, a Redis in trouble; two minutes each"
-	@echo "make bench       what a message, a session, a login costs, beside HAProxy, Prosody, ejabberd; QUICK=1, ROWS=a,b"
+	@echo "make bench       what a message, a session, a login costs, beside HAProxy, Prosody, ejabberd; ROWS=a,b"
+	@echo "make bench-quick  the same in three minutes, with less of everything"
 	@echo "make bench-profile  where the time goes: TOOL=perf or callgrind"
 	@echo "make layers      who may include whom;  make lint: clang-tidy and cppcheck"
 	@echo "make install     installs programs, service, man pages and, if there is none, a sample configuration: PREFIX,"
@@ -243,12 +244,15 @@ demo-web: deps $(BUILD)/holdfast
 .PHONY: demo demo-web
 
 # What Holdfast costs; bench/README.md tells all, and keeps the last full run.
-BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) QUICK="$(QUICK)" ROWS="$(ROWS)" REPEAT="$(REPEAT)" MS="$(MS)"
+SIZE ?= full
+BENCH_ENV = HOLDFAST_BIN=$(abspath $(BUILD)/holdfast) SIZE="$(SIZE)" ROWS="$(ROWS)" REPEAT="$(REPEAT)" MS="$(MS)"
 bench: $(BUILD)/holdfast $(BENCH_BIN)
 	@$(BENCH_ENV) $(PYTHON) bench/bench.py
+bench-quick:
+	@$(MAKE) --no-print-directory bench SIZE=quick
 bench-profile: $(BUILD)/holdfast $(BENCH_BIN)
 	@HOLDFAST_BIN=$(abspath $<) TOOL="$(TOOL)" $(PYTHON) bench/profile.py
-.PHONY: bench bench-profile
+.PHONY: bench bench-quick bench-profile
 
 # Programs, service, man pages, and a sample configuration where there is none. DESTDIR is put ahead of all paths.
 PREFIX := /usr/local

@@ -58,8 +58,18 @@ def package_version(name):
     return version_of("dpkg-query", "-W", "-f", "${Version}", name)
 
 
+def processors():
+    return pathlib.Path("/proc/cpuinfo").read_text()
+
+
+def clock_mhz():
+    """What the machine says of its processors' clock; None if nothing."""
+    found = re.search(r"^cpu MHz\s*: ([\d.]+)$", processors(), re.M)
+    return float(found[1]) if found else None
+
+
 def describe(binary):
-    text = pathlib.Path("/proc/cpuinfo").read_text()
+    text = processors()
     model = re.search(r"^model name\s*: (.*)$", text, re.M)
     virtual = " (virtual machine)" if re.search(r"^flags.*\bhypervisor\b", text, re.M) else ""
     memory = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) / 2**20
@@ -67,6 +77,7 @@ def describe(binary):
     return [
         f"{model[1] if model else platform.machine()}, {os.cpu_count()} processors{virtual}, {memory:.0f} GiB, "
         f"Linux {kernel}",
-        f"Holdfast {version_of(binary, '-V')}, HAProxy {package_version('haproxy')}, Prosody "
-        f"{package_version('prosody')}, ejabberd {package_version('ejabberd')}, OpenSSL {version_of('openssl', 'version')}",
+        f"Holdfast {version_of(binary, '-V')}, HAProxy {package_version('haproxy')}, nginx {package_version('nginx')}, "
+        f"Prosody {package_version('prosody')}, ejabberd {package_version('ejabberd')}, "
+        f"OpenSSL {version_of('openssl', 'version')}",
     ]

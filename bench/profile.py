@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 
-from bench import callgrind, PLACE
+from instructions import command, control
 from machine import output_of
+from run import PLACE
 from targets import Fault, Holdfast
 
 PAIRS, BODY, IN_FLIGHT, SECONDS, TOP = (int(os.environ.get(name) or default) for name, default in (
@@ -54,13 +55,12 @@ def report_of(data, keys):
 
 def with_callgrind():
     data = PLACE / "callgrind.profile"
-    with Holdfast(under=["valgrind", "--tool=callgrind", "--instr-atstart=no",
-                         f"--callgrind-out-file={data}"]) as target:
+    with Holdfast(under=command(data)) as target:
         load = target.load(2 * PAIRS)
         load.ensure(2 * PAIRS, 10)
-        callgrind(target.pids["holdfast"], "-i", "on")
+        control(target.pids["holdfast"], "-i", "on")
         traffic(load, SECONDS)
-        callgrind(target.pids["holdfast"], "-i", "off")
+        control(target.pids["holdfast"], "-i", "off")
         load.close()
         target.proxy.stop()
     print("\n".join(output_of("callgrind_annotate", "--auto=no", str(data)).splitlines()[:TOP + 25]))

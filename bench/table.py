@@ -18,14 +18,17 @@ class Results:
         assert values, (group, label)
         self.lines.append(Line(group, label, values, parts or {}))
 
-    def find(self, group, label):
-        return next((line.values for line in self.lines if (line.group, line.label) == (group, label)), {})
+    def group(self, group):
+        return [line for line in self.lines if line.group == group]
+
+    def line(self, group, label):
+        return next((line for line in self.group(group) if line.label == label), None)
 
     def tables(self, titles):
         """Markdown; `titles` are those of the targets, in the order of the columns."""
         out = []
         for group in dict.fromkeys(line.group for line in self.lines):
-            lines = [line for line in self.lines if line.group == group]
+            lines = self.group(group)
             columns = [name for name in titles if any(name in line.values for line in lines)]
             out += [f"| {group} | " + " | ".join(titles[name] for name in columns) + " |",
                     "| --- |" + " --: |" * len(columns)]

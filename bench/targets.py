@@ -29,17 +29,20 @@ CORES = sorted(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager
-def on_core(core):
-    """Processes that are started meanwhile stay on that core: what is measured on the last, the rest on the first."""
-    if len(CORES) > 1:
-        os.sched_setaffinity(0, {core})
+def on_cores(cores):
+    """Processes that are started meanwhile stay there."""
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
         os.sched_setaffinity(0, CORES)
 
 
-MEASURED, REST = CORES[-1], CORES[0]
+MEASURED, REST = CORES[-1], CORES[0]  # where what is measured stays, and the rest
+
+
+def on_core(core):
+    return on_cores({core})
 
 
 class Fault(Exception):
@@ -120,7 +123,6 @@ class Target:
     tls = managed = True
     web = False
     measured = ()
-    most = 2000  # sessions; a real server has that many accounts
 
     def __init__(self, under=None):
         """`under` makes the command of the measured process run under another: valgrind."""
@@ -130,6 +132,10 @@ class Target:
         self.pids, self._closing = {}, contextlib.ExitStack()
         self._closing.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._loads = []
+
+    @classmethod
+    def is_installed(cls):
+        return True
 
     def __enter__(self):
         try:
@@ -173,7 +179,7 @@ class Target:
         self.pids["redis"] = self.redis.process.pid
         return self.redis.url
 
-    def _holdfast(self, upstream, **more):
+    def _holdfast(self, upstream, cores=None, **more):
         """The defaults, but one worker; what would limit clients that share an address is off by default."""
         settings = {"proxy.workers": 1, "log.level": "info", "tls.required": "yes"} | settings_of(more)
         binary = None
@@ -181,7 +187,7 @@ class Target:
             binary = self.directory / "holdfast"
             binary.write_text(f'#!/bin/sh\nexec {" ".join(self.under)} {BINARY} "$@"\n')
             binary.chmod(0o755)
-        with on_core(MEASURED):
+        with on_cores(cores or {MEASURED}):
             self.proxy = Proxy(upstream, self.authority, settings, binary=binary)
             self._closing.callback(self.proxy.remove)
             self.proxy.start()
@@ -195,7 +201,6 @@ class Stub(Target):
     name, title = "stub", "stub in clear"
     tls = managed = False
     measured = ("stub",)
-    most = 9800
 
     def start(self):
         self.port = self._stub(MEASURED)
@@ -205,7 +210,6 @@ class HAProxy(Target):
     name, title = "haproxy", "HAProxy TLS"
     managed = False
     measured = ("haproxy",)
-    most = 9800
 
     def start(self):
         upstream = self._stub(REST)
@@ -230,20 +234,86 @@ backend server
         wait_for_port(self.port, self.process)
 
 
+class Nginx(Target):
+    """As HAProxy: its module for streams."""
+
+    name, title = "nginx", "nginx TLS"
+    managed = False
+    measured = ("nginx",)
+    module = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+    @classmethod
+    def is_installed(cls):
+        return cls.module.exists()
+
+    def start(self):
+        upstream = self._stub(REST)
+        certificate, key, _ = self.authority.issue()
+        self.port, = servers.free_ports(1)
+        file = self.directory / "nginx.conf"
+        file.write_text(f"""load_module {self.module};
+daemon off;
+master_process off;
+pid {self.directory}/nginx.pid;
+error_log stderr error;
+events {{
+    worker_connections 20000;
+}}
+stream {{
+    server {{
+        listen 127.0.0.1:{self.port} ssl backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_alpn xmpp-client;
+        proxy_pass 127.0.0.1:{upstream};
+        proxy_timeout 1h;
+    }}
+}}
+""")
+        command = [*self.under, "nginx", "-p", self.directory, "-e", "stderr", "-c", file]
+        wait_for_port(self.port, self._run("nginx", command, MEASURED))
+
+
 class Holdfast(Target):
     name, title = "holdfast", "Holdfast"
     measured = ("holdfast",)
-    most = 9800
 
     def start(self):
         self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}")
+
+
+class HoldfastQueues(Target):
+    """Its clients may leave many stanzas without an ack for long."""
+
+    name, title = "holdfast+queues", "Holdfast"
+    measured = ("holdfast",)
+
+    def start(self):
+        self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}", sm_queue_stanzas="100000", sm_queue_bytes="256m",
+                                   sm_ack_timeout="1h")
+
+
+class HoldfastOne(Target):
+    """One worker, on whichever processor: beside HoldfastTwo."""
+
+    name, title = "holdfast+one", "Holdfast, one worker"
+    measured = ("holdfast",)
+    workers = 1
+
+    def start(self):
+        self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}", set(CORES), proxy_workers=self.workers)
+
+
+class HoldfastTwo(HoldfastOne):
+    name, title = "holdfast+two", "Holdfast, two workers"
+    workers = 2
 
 
 class HoldfastWeb(Target):
     name, title = "holdfast+web", "Holdfast, WebSocket"
     web = True
     measured = ("holdfast",)
-    most = 9800
 
     def start(self):
         self._holdfast(f"127.0.0.1:{self._stub(REST)}")
@@ -253,7 +323,6 @@ class HoldfastWeb(Target):
 class HoldfastRedis(Target):
     name, title = "holdfast+redis", "Holdfast + Redis"
     measured = ("holdfast", "redis")
-    most = 9800
 
     def start(self):
         self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}", store_url=self._redis())
@@ -263,7 +332,6 @@ class Nodes(Target):
     """Two nodes with one Redis, in front of a stub. What they cost is not watched: they are killed."""
 
     name, title = "nodes", "two nodes, Redis, stub"
-    most = 9800
 
     def start(self):
         self._nodes(f"127.0.0.1:{self._stub(REST)}")
@@ -299,9 +367,10 @@ class Nodes(Target):
 
 
 class Legacy(Target):
-    """A real server. `modern` has stream management of its own and does TLS; the other is behind Holdfast."""
+    """A real server, which does TLS itself; or, if it is `behind`, in clear with Holdfast in front of it."""
 
-    modern = True
+    behind = False
+    most = 2000  # sessions, as it has so many accounts
 
     def start(self):
         with on_core(MEASURED):
@@ -310,10 +379,10 @@ class Legacy(Target):
             self._closing.callback(self.server.remove)
             self.server.start()
         self.pids[self.make.kind], = self.server.pids
-        if self.modern:
-            self.port, self.starttls_port = self.server.tls_port, self.server.port
-        else:
+        if self.behind:
             self.port = self._holdfast(self.server.upstream)
+        else:
+            self.port, self.starttls_port = self.server.tls_port, self.server.port
 
 
 def amend(file, before, after, times=1):
@@ -358,6 +427,16 @@ class ModernEjabberd(QuietEjabberd):
         amend(self.directory / "ejabberd.yml", "\nmodules:\n", "\nmodules:\n  mod_stream_mgmt: {}\n")
 
 
+class ProsodyTls(Legacy):
+    name, title, make, measured = "prosody+tls", "Prosody, TLS", PatientProsody, ("prosody",)
+    managed = False
+
+
+class EjabberdTls(Legacy):
+    name, title, make, measured = "ejabberd+tls", "ejabberd, TLS", QuietEjabberd, ("ejabberd",)
+    managed = False
+
+
 class ProsodyAlone(Legacy):
     name, title, make, measured = "prosody", "Prosody, smacks, TLS", ModernProsody, ("prosody",)
 
@@ -368,12 +447,12 @@ class EjabberdAlone(Legacy):
 
 class ProsodyBehind(Legacy):
     name, title, make = "prosody+holdfast", "Holdfast + Prosody in clear", PatientProsody
-    modern, measured = False, ("holdfast", "prosody")
+    behind, measured = True, ("holdfast", "prosody")
 
 
 class EjabberdBehind(Legacy):
     name, title, make = "ejabberd+holdfast", "Holdfast + ejabberd in clear", QuietEjabberd
-    modern, measured = False, ("holdfast", "ejabberd")
+    behind, measured = True, ("holdfast", "ejabberd")
 
 
 class NodesBefore(Nodes):
@@ -390,6 +469,8 @@ class NodesBefore(Nodes):
         self._nodes(server.upstream)
 
 
-TARGETS = {one.name: one for one in (Stub, HAProxy, Holdfast, ProsodyAlone, ProsodyBehind, EjabberdAlone,
-                                     EjabberdBehind)}
-KINDS = TARGETS | {one.name: one for one in (HoldfastWeb, HoldfastRedis, Nodes, NodesBefore)}  # those of single rows, too
+TARGETS = {one.name: one for one in (Stub, HAProxy, Nginx, Holdfast, ProsodyTls, ProsodyAlone, ProsodyBehind, EjabberdTls,
+                                     EjabberdAlone, EjabberdBehind) if one.is_installed()}
+# Those of single rows, too.
+KINDS = TARGETS | {one.name: one for one in (HoldfastQueues, HoldfastOne, HoldfastTwo, HoldfastWeb, HoldfastRedis, Nodes,
+                                             NodesBefore)}

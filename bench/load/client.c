@@ -112,7 +112,7 @@ static void bind_or_resume(struct client *c, struct slice features)
         return;
     }
     c->enabled = false;
-    c->got = c->sent = c->acked = c->unasked = 0;
+    c->got = c->sent = c->acked = c->unasked = c->told = 0;
     buf_printf(&c->link.out,
                "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>bench</resource>"
                "</bind></iq>");
@@ -193,9 +193,8 @@ static void take_presence(struct client *c, struct slice presence)
 static void answer_request(struct client *c, struct slice request)
 {
     (void)request;
-    if (c->attacker)
-        return;
-    buf_printf(&c->link.out, "<a xmlns='urn:xmpp:sm:3' h='%" PRIu32 "'/>", c->got);
+    if (!c->attacker && !c->holds)
+        client_ack(c, c->got);
 }
 
 static void take_ack(struct client *c, struct slice ack)
@@ -204,6 +203,8 @@ static void take_ack(struct client *c, struct slice ack)
     if (!c->attacker && (h - c->acked > c->sent - c->acked))
         load_fail(c->load, c, "ack %" PRIu32 " with %" PRIu32 " sent and %" PRIu32 " acked", h, c->sent, c->acked);
     c->acked = h;
+    if (c->load->on_ack)
+        c->load->on_ack(c->load, c);
 }
 
 static const struct rule {
@@ -262,6 +263,13 @@ void client_ask(struct client *c)
     load_dirty(c->load, c);
 }
 
+void client_ack(struct client *c, uint32_t h)
+{
+    buf_printf(&c->link.out, "<a xmlns='urn:xmpp:sm:3' h='%" PRIu32 "'/>", h);
+    c->told = h;
+    load_dirty(c->load, c);
+}
+
 void client_send_message(struct client *c, const char *to, unsigned body, uint64_t stamp)
 {
     static char letters[BODY_MAX];
@@ -271,7 +279,10 @@ void client_send_message(struct client *c, const char *to, unsigned body, uint64
     buf_printf(out, "<message to='%s' type='chat' id='b%08" PRIx32 "%016" PRIx64 "'><body>", to, c->next_number++,
                stamp);
     buf_append(out, letters, body < BODY_MAX ? body : BODY_MAX);
-    BUF_LIT(out, "</body></message>");
+    BUF_LIT(out, "</body>");
+    if (c->load->asks_receipts)
+        BUF_LIT(out, "<request xmlns='urn:xmpp:receipts'/>");
+    BUF_LIT(out, "</message>");
     c->sent++;
     if (c->enabled && c->load->ask_every && ++c->unasked >= c->load->ask_every)
         client_ask(c);

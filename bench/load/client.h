@@ -29,11 +29,14 @@ struct client {
     char *jid, *previd;
     bool enabled;          /* stream management */
     bool attacker;         /* answers nothing, and acks to it are not compared */
+    bool holds;            /* acks nothing unless it is told to */
     uint32_t got, sent;    /* stanzas on this session since <enable/> */
     uint32_t acked;        /* of those sent, by the server's own word */
     uint32_t unasked;      /* sent since the last <r/> */
+    uint32_t told;         /* of those it got, by its own last ack */
     uint32_t last_number;  /* of the messages that came */
     uint32_t next_number;  /* of the next message of its own */
+    uint32_t stop;         /* where the command under way ends: at the number of a message of its own, or at an h */
     struct list dirty;     /* in load.dirty: has something to write */
     uint64_t began, asked; /* when it connected, and when it asked for the old session (now_ns) */
 };
@@ -46,10 +49,13 @@ void client_logout(struct client *c);
 /* Breaks its connection off, by reset; it can log in again. */
 void client_cut(struct client *c);
 
-/* A message to `to` of `body` bytes that carries `stamp` and the number of this client's messages. */
+/* A message to `to` of `body` bytes that carries `stamp` and the number of this client's messages. It asks for a
+ * receipt if load.asks_receipts. */
 void client_send_message(struct client *c, const char *to, unsigned body, uint64_t stamp);
 /* Asks for an ack. */
 void client_ask(struct client *c);
+/* Acks the first `h` stanzas of its session. */
+void client_ack(struct client *c, uint32_t h);
 /* Number and stamp of a message made by client_send_message; false of any other. */
 bool client_read_message(struct slice message, uint32_t *number, uint64_t *stamp);
 

@@ -22,6 +22,11 @@ void command_move(struct load *l, char **arguments, struct buf *out);
 /* traffic.c */
 void command_pairs(struct load *l, char **arguments, struct buf *out);
 void command_open(struct load *l, char **arguments, struct buf *out);
+void command_post(struct load *l, char **arguments, struct buf *out);
+/* recipients.c */
+void command_hold(struct load *l, char **arguments, struct buf *out);
+void command_release(struct load *l, char **arguments, struct buf *out);
+void command_greet(struct load *l, char **arguments, struct buf *out);
 /* attacks.c; these go on until the next line on stdin */
 void command_slow(struct load *l, char **arguments, struct buf *out);
 void command_intrude(struct load *l, char **arguments, struct buf *out);

@@ -15,6 +15,7 @@ struct load {
     bool over_web; /* WebSocket */
     bool stream_management;
     unsigned ask_every; /* stanzas for one <r/>; 0 asks for none */
+    bool asks_receipts; /* XEP-0184, in each message */
 
     int epoll;
     SSL_CTX *ssl;
@@ -28,6 +29,7 @@ struct load {
     void (*on_message)(struct load *l, struct client *c, struct slice message);
     bool (*on_lost)(struct load *l, struct client *c); /* true: it was to be expected */
     void (*on_resumed)(struct load *l, struct client *c);
+    void (*on_ack)(struct load *l, struct client *c);
     void *command;
 
     unsigned ready, resumed, left; /* clients that reached CLIENT_READY, by resumption, and that left; only grow */

@@ -98,7 +98,7 @@ void command_login(struct load *l, char **arguments, struct buf *out)
     report_costs(out, &l->watch, &begin, &end);
 }
 
-/* All connections break at the same moment, and all clients are back at once. */
+/* All connections break at the same moment, and all clients come back, AT_ONCE of them at a time. */
 void command_storm(struct load *l, char **arguments, struct buf *out)
 {
     unsigned first = commands_number(arguments[0]), count = commands_number(arguments[1]), resumed = l->resumed;
@@ -107,7 +107,7 @@ void command_storm(struct load *l, char **arguments, struct buf *out)
     watch_sample(&l->watch, &begin);
     for (unsigned i = first; i < first + count; i++)
         client_cut(&l->clients[i]);
-    log_in(l, first, count, count, false, &end, out);
+    log_in(l, first, count, commands_number(arguments[2]), false, &end, out);
     report_number(out, "sessions", count);
     report_number(out, "resumed", l->resumed - resumed);
     report_costs(out, &l->watch, &begin, &end);

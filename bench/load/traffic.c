@@ -8,7 +8,7 @@ enum { DRAIN_SECONDS = 120, WINDOW_SECONDS = 60 };
 struct traffic {
     unsigned clients, body;
     bool answering;
-    uint64_t sent, received;
+    uint64_t sent, received, receipts;
     uint64_t sampled_from; /* stamps before it are of the warm-up */
     struct samples delays;
     unsigned settled; /* clients up to here have acks for all that they sent */
@@ -153,4 +153,53 @@ void command_open(struct load *l, char **arguments, struct buf *out)
     end_traffic(l, &t, out);
     report_percentiles(out, "", &t.delays);
     free(t.delays.values);
+}
+
+static void post_next(struct load *l, struct client *c)
+{
+    if (c->next_number != c->stop)
+        send_to_peer(l, c, 1);
+}
+
+/* Only those with even numbers send. */
+static void on_posted(struct load *l, struct client *c, struct slice message)
+{
+    struct traffic *t = l->command;
+    if (load_check(l, c, message)) {
+        t->received++;
+        post_next(l, &l->clients[c->number ^ 1]);
+    } else if (memmem(message.p, message.n, "<received ", 10)) {
+        t->receipts++;
+    }
+}
+
+static bool receipts_came(struct load *l)
+{
+    struct traffic *t = l->command;
+    return t->receipts >= t->sent;
+}
+
+/* So many messages from each client 2i to 2i + 1, and all that they bring about, to the last ack and receipt. */
+void command_post(struct load *l, char **arguments, struct buf *out)
+{
+    struct traffic t = begin_traffic(l, arguments, on_posted);
+    unsigned count = commands_number(arguments[2]), in_flight = commands_number(arguments[3]);
+    struct sample begin, end;
+    l->asks_receipts = commands_number(arguments[4]);
+    l->command = &t; // cppcheck-suppress autoVariables ; end_traffic takes it back
+    watch_sample(&l->watch, &begin);
+    for (unsigned i = 0; i < t.clients; i += 2) {
+        l->clients[i].stop = l->clients[i].next_number + count;
+        for (unsigned k = 0; k < in_flight; k++)
+            post_next(l, &l->clients[i]);
+    }
+    uint64_t deadline = now_ns() + DRAIN_SECONDS * (uint64_t)NS;
+    if (commands_until(l, deadline, drained) && l->asks_receipts)
+        commands_until(l, deadline, receipts_came);
+    l->asks_receipts = false;
+    end_traffic(l, &t, out);
+    watch_sample(&l->watch, &end);
+    report_number(out, "messages", (double)t.received);
+    report_number(out, "receipts", (double)t.receipts);
+    report_costs(out, &l->watch, &begin, &end);
 }

@@ -1,0 +1,138 @@
+"""Where Holdfast is, against what it should be. A goal is judged from the figures of the run, and shown if they are there;
+whether it is met decides nothing."""
+
+import instructions
+import messages
+import nodes
+import sessions
+from run import title_of
+
+TIME = "processor time, "
+
+
+class Goals:
+    def __init__(self, results, clock_mhz):
+        self.results, self.clock_mhz, self.rows = results, clock_mhz, []
+
+    def at_most(self, what, limit, value, wanted, unit=" ×", shown=""):
+        """`wanted` follows the limit in the table, `shown` the value."""
+        if value is not None:
+            self.rows.append((what, f"at most {number(limit)}{unit}{wanted}", f"{number(value)}{unit}{shown}",
+                              value <= limit))
+
+    def value(self, group, label, name="holdfast", part=None):
+        line = self.results.line(group, label)
+        if not line:
+            return None
+        return line.parts.get(name, {}).get(part) if part else line.values.get(name)
+
+    def quotient(self, group, label, name="holdfast", below="haproxy"):
+        one, other = (self.value(group, label, each) for each in (name, below))
+        return one / other if one is not None and other else None
+
+    def table(self):
+        if not self.rows:
+            return "(none of the rows that the goals are about)"
+        lines = ["| goal | wanted | measured | |", "| --- | --- | --- | --- |"]
+        return "\n".join(lines + [f"| {a} | {b} | {c} | {'met' if met else '**not met**'} |" for a, b, c, met in self.rows])
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def goals(results, clock_mhz):
+    judged = Goals(results, clock_mhz)
+    for judge in (of_messages, of_the_whole, of_memory, of_logins, of_latency, of_growth, of_redis, of_nodes, of_the_rest):
+        judge(judged)
+    return judged.table()
+
+
+def of_messages(g):
+    for limit, label in ((1.3, title_of(50)), (1.3, title_of(1000)), (1.5, title_of(50, 1000)), (2, title_of(50, 100, 16))):
+        g.at_most(f"processor time of a message, {label}", limit, g.quotient(TIME + messages.COST, label), " HAProxy's")
+    g.at_most("instructions of a message, 50 pairs", 1.6, g.quotient(instructions.GROUP, title_of(50)), " HAProxy's")
+
+
+def of_the_whole(g):
+    """The server in clear and Holdfast, both added up, beside the same server with TLS and its own stream management."""
+    for server, title, limit in (("prosody", "Prosody", 0.6), ("ejabberd", "ejabberd", 0.7)):
+        for line in g.results.group(TIME + messages.COST):
+            g.at_most(f"Holdfast and {title} in clear, {line.label}", limit,
+                      g.quotient(line.group, line.label, f"{server}+holdfast", server),
+                      f" that of {title} with TLS and stream management")
+
+
+def of_memory(g):
+    line = next((line for line in g.results.lines if line.label == sessions.IDLE), None)
+    g.at_most("memory of an idle TLS session", 17, line and line.values.get("holdfast"), "", " KiB")
+
+
+def of_logins(g):
+    g.at_most("processor time of a login", 1.08, g.quotient(TIME + sessions.LOGIN, "direct TLS"), " HAProxy's")
+    for line in g.results.group(sessions.STORM):
+        count = int(line.label.split()[0].replace(",", ""))
+        g.at_most(f"reconnect storm, {line.label}", 0.75 * count / 1000, line.values.get("holdfast"), "", " s")
+    for line in g.results.group(TIME + sessions.STORMED):
+        millions, how = cycles(g, line)
+        g.at_most(f"a resumption, {line.label}", 1.3, millions, "", " million cycles", how)
+    rest = g.value(sessions.MEANWHILE, "at rest")
+    for line in g.results.group(sessions.MEANWHILE)[1:]:
+        g.at_most(f"p99 of others, {line.label}", 10, line.values["holdfast"] / rest, " that at rest")
+
+
+def cycles(g, line):
+    """Counted, or where the machine does not count them what the clock says that they are."""
+    counted = g.value("cycles, thousands a session", line.label)
+    if counted is not None:
+        return counted / 1000, ""
+    micros = line.values.get("holdfast")
+    if micros is None or not g.clock_mhz:
+        return None, ""
+    return micros * g.clock_mhz / 1e6, f" ({micros:.0f} µs at {g.clock_mhz / 1000:.2f} GHz)"
+
+
+def of_latency(g):
+    for label in ("p50", "p99"):
+        g.at_most(f"{label} at 1,000 messages a second", 1.15, g.quotient(messages.LATENCY, label), " HAProxy's")
+
+
+def of_growth(g):
+    sizes = g.results.group(TIME + messages.BUSY)
+    if len(sizes) > 1:
+        own, other = (sizes[-1].values[name] / sizes[0].values[name] for name in ("holdfast", "haproxy"))
+        g.at_most(f"a message with {sizes[-1].label} against {sizes[0].label}", 1.1, own / other,
+                  " HAProxy's own growth", shown=f" ({own:.2f} beside {other:.2f})")
+    queued = g.results.group(TIME + messages.QUEUED)
+    for short, long in zip(queued[::2], queued[1::2]):
+        g.at_most(f"{long.label} against {short.label.split(', ')[1]}", 1.1,
+                  long.values["holdfast+queues"] / short.values["holdfast+queues"], "")
+    for line in g.results.group(TIME + messages.SPREAD):
+        g.at_most(f"processor time of a message with two workers, {line.label}", 2 / 1.8,
+                  g.quotient(line.group, line.label, "holdfast+two", "holdfast+one"), " that with one")
+    g.at_most("instructions of a message with two workers", 2 / 1.8,
+              g.quotient(instructions.WORKERS, "thousands of instructions", "holdfast+two", "holdfast+one"), " that with one")
+
+
+def of_redis(g):
+    label = title_of(50)
+    proxy = g.value(TIME + messages.KEPT, label, "holdfast+redis", "holdfast")
+    redis = g.value(TIME + messages.KEPT, label, "holdfast+redis", "redis")
+    if redis is None:
+        return
+    g.at_most("processor time of Holdfast with Redis", 1.5, proxy / g.value(TIME + messages.KEPT, label),
+              " that with memory")
+    g.at_most("processor time of Redis", 3, redis / 2, " a stanza", " µs", " (two stanzas a message)")
+
+
+def of_nodes(g):
+    taken = g.value(nodes.TAKEOVER, "its node was killed: p50 from <resume/>", "nodes")
+    g.at_most("takeover without the login, in front of the stub, p50", 5, taken, "", " ms")
+    met = next((line.values["nodes"] for line in g.results.lines if line.label == nodes.MET), None)
+    g.at_most("logins a second at the server while all come back from a killed node", 550, met,
+              " (proxy.login_rate and a burst of 50)", "")
+
+
+def of_the_rest(g):
+    g.at_most("processor time of a message over WebSocket, 50 pairs", 1.25,
+              g.quotient(TIME + messages.FRAMED, title_of(50), "holdfast+web", "holdfast"), " that over direct TLS")

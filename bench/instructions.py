@@ -1,0 +1,105 @@
+"""Rows that valgrind counts, in user space alone: exact where processor time is not."""
+
+import pathlib
+import re
+import statistics
+import subprocess
+
+from run import PLACE, title_of
+from targets import BINARY, Fault, KINDS, TARGETS
+
+GROUP = "instructions in user space, thousands a message"
+WORKERS = "one worker beside two, a message"
+LOGINS_AT_ONCE = 10
+PROXIES = ("haproxy", "nginx", "holdfast")
+LOCK = re.compile(r"pthread_(mutex_lock|rwlock_\w*lock)")
+
+
+def instructions(run):
+    if is_sanitized():
+        return "skipped"
+    pairs, _, rounds = run.sizes.counted
+    answers = {}
+    for name in [name for name in PROXIES if name in run.sizes.targets] + ["holdfast+one", "holdfast+two"]:
+        with Counted(name, pairs) as counted:
+            answers[name] = [counted.round(run.sizes) for _ in range(rounds)]
+    median = {name: statistics.median(one["instructions"] for one in several) / 1000 for name, several in answers.items()}
+    for name, several in answers.items():
+        for answer in several:
+            run.note("instructions", name, answer)
+    run.results.add(GROUP, title_of(pairs), {name: value for name, value in median.items() if name in TARGETS})
+    both = {name: several for name, several in answers.items() if name not in TARGETS}
+    run.results.add(WORKERS, "thousands of instructions", {name: median[name] for name in both})
+    run.results.add(WORKERS, "locks of mutexes", {
+        name: statistics.median(one["locks"] for one in several) for name, several in both.items()})
+    return None
+
+
+def is_sanitized():
+    if b"__asan_init" not in BINARY.read_bytes():
+        return False
+    print("not counted in a sanitized program", flush=True)
+    return True
+
+
+class Counted:
+    """A target under callgrind, and its clients."""
+
+    def __init__(self, name, pairs):
+        self.file = pathlib.Path(f"{PLACE}/callgrind.{name}")
+        self._target = KINDS[name](under=command(self.file))
+        self.process, self._pairs = KINDS[name].measured[0], pairs
+
+    def __enter__(self):
+        self._target.__enter__()
+        self.load, self.pid = self._target.load(2 * self._pairs), self._target.pids[self.process]
+        self.load.ensure(2 * self._pairs, LOGINS_AT_ONCE)
+        control(self.pid, "-i", "on")
+        return self
+
+    def __exit__(self, *problem):
+        if not problem[0]:
+            control(self.pid, "-i", "off")
+        self._target.__exit__(*problem)
+
+    def round(self, sizes):
+        """Instructions and calls of locks, by message. What is under way at the ends is counted too: all messages are."""
+        for old in self.file.parent.glob(f"{self.file.name}.*"):
+            old.unlink()
+        control(self.pid, "-z")
+        sent = self.load.ask("pairs", self._pairs, 100, 1, 0, sizes.counted[1])["sent"]
+        control(self.pid, "-d")
+        dump, = self.file.parent.glob(f"{self.file.name}.*")
+        text = dump.read_text()
+        return {"messages": sent, "instructions": total_of(text) / sent, "locks": calls_of(text, LOCK) / sent}
+
+
+def command(file):
+    return ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={file}"]
+
+
+def control(pid, *words):
+    done = subprocess.run(["callgrind_control", *words, str(pid)], capture_output=True, text=True)
+    if done.returncode:
+        raise Fault(f"callgrind_control: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def total_of(dump):
+    return int(re.search(r"^(?:summary|totals): (\d+)", dump, re.M)[1])
+
+
+def calls_of(dump, wanted):
+    """How often the functions were called whose names match. A name is written out once, and has a number from then on."""
+    names, calls, callee = {}, 0, None
+    for line in dump.splitlines():
+        found = re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line)
+        if found:
+            kind, number, name = found.groups()
+            if name:
+                names[number] = name
+            if kind == "cfn":
+                callee = names[number]
+        elif line.startswith("calls=") and wanted.search(callee):
+            calls += int(line[6:].split()[0])
+    return calls

@@ -1,0 +1,146 @@
+"""Rows about messages: what one costs, and how long it takes."""
+
+import contextlib
+import statistics
+
+from run import choice_of, PROXIES, start, title_of
+from targets import Fault
+
+COST = "µs a message"
+BUSY = "µs a message, all sessions busy"
+FRAMED = "µs a message, over direct TLS and over WebSocket with TLS"
+KEPT = "µs a message, kept in memory and in Redis"
+QUEUED = "µs each, with recipients that do not ack"
+ASKED = "µs a message, with XEP-0184 requests and without"
+SPREAD = "µs a message, processors shared with the load"
+LATENCY = "latency at 1,000 messages a second, µs"
+
+
+# ---- beside the real servers ----
+
+def pairs(run, targets, loads):
+    sizes = run.sizes
+    for size, body, in_flight in sizes.pairs:
+        for load in loads.values():
+            load.ensure(2 * size)
+        with run.watching(targets, loads):
+            answers = run.rounds("pairs", loads, ("pairs", size, body, in_flight, sizes.warm, sizes.ms))
+        label = title_of(size, body, in_flight)
+        run.costs(COST, label, answers, "messages")
+        run.results.add("messages a second", label,
+                        choice_of(statistics.median, answers, lambda one: one["messages"] / one["seconds"]))
+
+
+def latency(run, targets, loads):
+    """Of each percentile the best round: what else the machine does can only add to it."""
+    sizes = run.sizes
+    for load in loads.values():
+        load.ensure(100)
+    with run.watching(targets, loads):
+        answers = run.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms))
+    for key, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
+        run.results.add(LATENCY, label, choice_of(min, answers, lambda one, key=key: one[key]))
+
+
+# ---- growth ----
+
+def flat(run):
+    """What a message costs with more and more sessions, all of them busy."""
+    sizes = run.sizes
+    with contextlib.ExitStack() as closing:
+        targets = start(closing, ("stub", *PROXIES))
+        loads = {name: one.load(sizes.most) for name, one in targets.items()}
+        for size in sizes.flat:
+            for load in loads.values():
+                load.ensure(2 * size)
+            with run.watching(targets, loads):
+                answers = run.rounds("flat", loads, ("pairs", size, 100, 1, 3 * sizes.warm, sizes.ms))
+            run.costs(BUSY, f"{2 * size:,} sessions", answers, "messages")
+
+
+def queue(run):
+    """What a message and an ack cost while the queue of the recipient's session is short, and while it is long."""
+    pairs_, step, between = run.sizes.queue
+    ends = (f"1 to {step:,} queued", f"{step + between - step:,} to {step + between:,} queued")
+    messages, acks = {label: [] for label in ends}, {label: [] for label in ends}
+    with contextlib.ExitStack() as closing:
+        targets = start(closing, ("holdfast+queues",))
+        target, = targets.values()
+        load = target.load(2 * pairs_)
+        load.ensure(2 * pairs_)
+        load.ask("hold", pairs_)
+
+        def post(count):
+            return load.ask("post", pairs_, 100, count, 16, 0)
+
+        with run.watching(targets, {"load": load}):
+            for _ in range(run.sizes.rounds):
+                messages[ends[0]].append(post(step))
+                post(between - step)
+                messages[ends[1]].append(post(step))
+                held = target.proxy.metric("holdfast_unacked_stanzas")
+                if held != pairs_ * (between + step):
+                    raise Fault(f"{held} stanzas are queued")
+                acks[ends[1]].append(load.ask("release", pairs_, step, 1))
+                load.ask("release", pairs_, 1, between - step)
+                acks[ends[0]].append(load.ask("release", pairs_, step, 1))
+    for what, answers, count in (("a message", messages, "messages"), ("an ack", acks, "acks")):
+        for label in ends:
+            for answer in answers[label]:
+                run.note("queue", target.name, answer, what=what, queued=label)
+            run.costs(QUEUED, f"{what}, {label}", {target.name: answers[label]}, count)
+
+
+# ---- one way of Holdfast beside another ----
+
+def durability(run):
+    """What it costs to have each stanza in Redis before it is acked."""
+    beside(run, "durability", ("holdfast", "holdfast+redis"), KEPT, ((100, 1), (100, 16)))
+
+
+def web(run):
+    """What it costs to have each stanza in a frame of its own."""
+    beside(run, "web", ("holdfast", "holdfast+web"), FRAMED, ((100, 1), (1000, 1), (100, 16)))
+
+
+def workers(run):
+    """What it costs that two workers are one process: with both processors for Holdfast, beside the load."""
+    beside(run, "workers", ("holdfast+one", "holdfast+two"), SPREAD, ((100, 1), (100, 16)))
+
+
+def beside(run, row, names, what, sizes_of_messages):
+    """With 50 pairs: (bytes of the body, messages in flight)."""
+    sizes = run.sizes
+    with contextlib.ExitStack() as closing:
+        targets = start(closing, names)
+        loads = {name: one.load(100) for name, one in targets.items()}
+        for load in loads.values():
+            load.ensure(100)
+        for body, in_flight in sizes_of_messages:
+            with run.watching(targets, loads):
+                answers = run.rounds(row, loads, ("pairs", 50, body, in_flight, sizes.warm, sizes.ms))
+            run.costs(what, title_of(50, body, in_flight), answers, "messages")
+
+
+def receipts(run):
+    """Messages with requests for receipts, to clients that send none: the proxy sends them all."""
+    pairs_, each = run.sizes.receipts
+    kinds = {"without": 0, "with a request, each answered by the proxy": 1}
+    answers = {label: [] for label in kinds}
+    with contextlib.ExitStack() as closing:
+        targets = start(closing, ("holdfast",))
+        target, = targets.values()
+        load = target.load(2 * pairs_)
+        load.ensure(2 * pairs_)
+        load.ask("greet", pairs_)
+        load.ask("post", pairs_, 100, 1, 1, 0)  # behind this the greetings are known
+        with run.watching(targets, {"load": load}):
+            for _ in range(run.sizes.few):
+                for label, asking in kinds.items():
+                    answers[label].append(load.ask("post", pairs_, 100, each, 1, asking))
+    for label, several in answers.items():
+        for answer in several:
+            run.note("receipts", target.name, answer, kind=label)
+            if answer["receipts"] != kinds[label] * pairs_ * each:
+                raise Fault(f"{label}: {answer['receipts']} receipts")
+        run.costs(ASKED, f"{pairs_ * each:,} messages, {label}", {target.name: several}, "messages")
