@@ -348,7 +348,7 @@ class Nodes(Target):
     def kill(self, number, load, count):
         """Without a moment to notice that its clients are gone; when Redis has all of their sessions."""
         deadline = time.monotonic() + START_SECONDS
-        while len(self.redis.keys("hf:{*}:s:*")) < count:
+        while min(len(self.redis.keys(f"hf:{{*}}:{kind}:*")) for kind in "sj") < count:  # hash and record of each
             if time.monotonic() > deadline:
                 raise Fault("the sessions are not in Redis")
             time.sleep(0.05)
