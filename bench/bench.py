@@ -1,8 +1,9 @@
-"""`make bench`: what Holdfast costs, beside HAProxy, nginx, Prosody and ejabberd in the same run. README.md says what is
-measured and how. Environment: SIZE=full, quick or tiny; ROWS picks some (comma separated); REPEAT, MS (of one measurement).
+"""`make bench`: what Holdfast costs, beside HAProxy, nginx, Prosody and ejabberd in the same run. README.md says what
+is measured and how. Environment: SIZE=full, quick or tiny; ROWS picks some (comma separated); REPEAT, MS (of one
+measurement).
 
-Ends with a line `N passed, N failed`, counting rows: one fails in which a message was lost, doubled, out of order or never
-acked, a session was refused, or a process ended. Times are never judged."""
+Ends with a line `N passed, N failed`, counting rows: one fails in which a message was lost, doubled, out of order or
+never acked, a session was refused, or a process ended. Times are never judged."""
 
 import contextlib
 import json

@@ -5,13 +5,14 @@ import re
 import statistics
 import subprocess
 
-from run import PLACE, title_of
-from targets import BINARY, Fault, KINDS, TARGETS
+from run import choice_of, PLACE, title_of
+from targets import BINARY, Fault, KINDS
 
 GROUP = "instructions in user space, thousands a message"
 WORKERS = "one worker beside two, a message"
 LOGINS_AT_ONCE = 10
 PROXIES = ("haproxy", "nginx", "holdfast")
+BOTH = ("holdfast+one", "holdfast+two")
 LOCK = re.compile(r"pthread_(mutex_lock|rwlock_\w*lock)")
 
 
@@ -20,18 +21,18 @@ def instructions(run):
         return "skipped"
     pairs, _, rounds = run.sizes.counted
     answers = {}
-    for name in [name for name in PROXIES if name in run.sizes.targets] + ["holdfast+one", "holdfast+two"]:
+    proxies = [name for name in PROXIES if name in run.sizes.targets]
+    for name in (*proxies, *BOTH):
         with Counted(name, pairs) as counted:
             answers[name] = [counted.round(run.sizes) for _ in range(rounds)]
-    median = {name: statistics.median(one["instructions"] for one in several) / 1000 for name, several in answers.items()}
+    thousands = choice_of(statistics.median, answers, lambda one: one["instructions"] / 1000)
+    locks = choice_of(statistics.median, answers, lambda one: one["locks"])
     for name, several in answers.items():
         for answer in several:
             run.note("instructions", name, answer)
-    run.results.add(GROUP, title_of(pairs), {name: value for name, value in median.items() if name in TARGETS})
-    both = {name: several for name, several in answers.items() if name not in TARGETS}
-    run.results.add(WORKERS, "thousands of instructions", {name: median[name] for name in both})
-    run.results.add(WORKERS, "locks of mutexes", {
-        name: statistics.median(one["locks"] for one in several) for name, several in both.items()})
+    run.results.add(GROUP, title_of(pairs), {name: thousands[name] for name in proxies})
+    run.results.add(WORKERS, "thousands of instructions", {name: thousands[name] for name in BOTH})
+    run.results.add(WORKERS, "locks of mutexes", {name: locks[name] for name in BOTH})
     return None
 
 
@@ -63,7 +64,7 @@ class Counted:
         self._target.__exit__(*problem)
 
     def round(self, sizes):
-        """Instructions and calls of locks, by message. What is under way at the ends is counted too: all messages are."""
+        """Instructions and calls of locks, for each of the messages; those at the beginning and the end are among them."""
         for old in self.file.parent.glob(f"{self.file.name}.*"):
             old.unlink()
         control(self.pid, "-z")
@@ -90,7 +91,7 @@ def total_of(dump):
 
 
 def calls_of(dump, wanted):
-    """How often the functions were called whose names match. A name is written out once, and has a number from then on."""
+    """How often functions were called whose names match. A name is written out once, and has a number from then on."""
     names, calls, callee = {}, 0, None
     for line in dump.splitlines():
         found = re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line)

@@ -28,7 +28,8 @@ def attack_trickle(load, ms):
     load.tell("trickle", 0, 4)
 
 
-ATTACKS = (("a flood to a client that does not read", attack_slow), ("4 connections that flood before login", attack_intrude),
+ATTACKS = (("a flood to a client that does not read", attack_slow),
+           ("4 connections that flood before login", attack_intrude),
            (f"4 clients with stanzas of {ATTACK_STANZA // 1000} kB", attack_giant),
            ("4 clients that write single bytes", attack_trickle))
 

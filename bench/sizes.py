@@ -22,7 +22,7 @@ FULL = dict(
     takeovers=(100, 100),  # with the stub, and with a real server
     orphans=5000,
     counted=(50, 2000, 3),  # pairs, ms, rounds
-    targets=tuple(TARGETS), rows=None,  # all
+    targets=tuple(TARGETS), idle=tuple(TARGETS), rows=None,  # side by side, in the row `idle`; None: all
 )
 
 QUICK = FULL | dict(
@@ -31,16 +31,18 @@ QUICK = FULL | dict(
     pairs=((50, 100, 1), (50, 1000, 1), (50, 100, 16), (300, 100, 1)),
     flat=(5, 1000), open_ms=600, others_ms=800, queue=(10, 300, 4700), counted=(50, 1500, 1),
     targets=("stub", "haproxy", "holdfast", "prosody", "prosody+holdfast"),
+    idle=("haproxy", "holdfast", "prosody", "prosody+holdfast"),
     rows=("login", "pairs", "latency", "storm", "flat", "queue", "idle", "durability", "receipts", "instructions"),
 )
 
 TINY = FULL | dict(
     rounds=1, few=1, ms=100, warm=30, gap=0.05,
     logins=10, storm=30, most=100, legacy=100, legacy_idle=40,
-    pairs=((1, 100, 1), (20, 1000, 16), (30, 100, 1)),
+    pairs=((1, 100, 1), (10, 1000, 4), (30, 100, 1)),
     flat=(5, 30), open_ms=200, others_ms=200, quiet_ms=200, queue=(5, 50, 100), receipts=(10, 5),
     takeovers=(10, 10), orphans=40, counted=(5, 200, 1),
     targets=("stub", "haproxy", "nginx", "holdfast", "prosody", "prosody+holdfast", "ejabberd+holdfast"),
+    idle=("haproxy", "holdfast", "prosody+holdfast"),
 )
 
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
@@ -55,5 +57,6 @@ def sizes_of(environment=os.environ):
     sizes.rounds = int(environment.get("REPEAT") or sizes.rounds)
     sizes.few = min(sizes.rounds, sizes.few)
     sizes.ms = int(environment.get("MS") or sizes.ms)
-    sizes.targets = [name for name in sizes.targets if name in TARGETS]  # what is installed
+    for key in ("targets", "idle"):
+        setattr(sizes, key, [name for name in getattr(sizes, key) if name in TARGETS])  # what is installed
     return sizes

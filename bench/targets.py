@@ -1,5 +1,5 @@
-"""What is measured: each target is a server that clients can log in to, alone or behind a proxy, in processes of its own
-on free ports of the loopback. And Load, the client of all of them."""
+"""What is measured: each target is a server that clients can log in to, alone or behind a proxy, in processes of its
+own on free ports of the loopback. And Load, the client of all of them."""
 
 import contextlib
 import json
@@ -469,8 +469,8 @@ class NodesBefore(Nodes):
         self._nodes(server.upstream)
 
 
-TARGETS = {one.name: one for one in (Stub, HAProxy, Nginx, Holdfast, ProsodyTls, ProsodyAlone, ProsodyBehind, EjabberdTls,
-                                     EjabberdAlone, EjabberdBehind) if one.is_installed()}
+TARGETS = {one.name: one for one in (Stub, HAProxy, Nginx, Holdfast, ProsodyTls, ProsodyAlone, ProsodyBehind,
+                                     EjabberdTls, EjabberdAlone, EjabberdBehind) if one.is_installed()}
 # Those of single rows, too.
-KINDS = TARGETS | {one.name: one for one in (HoldfastQueues, HoldfastOne, HoldfastTwo, HoldfastWeb, HoldfastRedis, Nodes,
-                                             NodesBefore)}
+KINDS = TARGETS | {one.name: one for one in (HoldfastQueues, HoldfastOne, HoldfastTwo, HoldfastWeb, HoldfastRedis,
+                                             Nodes, NodesBefore)}

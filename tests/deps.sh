@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 BUILD="gcc make pkg-config libcmocka-dev
     libev-dev libssl-dev libexpat1-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libhiredis-dev libwslay-dev libsystemd-dev"
-SERVERS="prosody ejabberd jabberd2 haproxy redis-server redis-sentinel"
+SERVERS="prosody ejabberd jabberd2 haproxy nginx libnginx-mod-stream redis-server redis-sentinel"
 CLIENTS="python3-slixmpp profanity tmux chromium-headless-shell"
 TOOLS="python3 python3-pytest python3-pytest-xdist openssl curl clang libclang-rt-14-dev clang-tidy cppcheck
     mandoc valgrind linux-perf spin"
