@@ -18,7 +18,12 @@ class Goals:
         """`wanted` follows the limit in the table, `shown` the value."""
         if value is not None:
             self.rows.append((what, f"at most {number(limit)}{unit}{wanted}", f"{number(value)}{unit}{shown}",
-                              value <= limit))
+                              "met" if value <= limit else "**not met**"))
+
+    def tell(self, what, value, unit=" ×"):
+        """Without a limit."""
+        if value is not None:
+            self.rows.append((what, "", f"{number(value)}{unit}", ""))
 
     def value(self, group, label, name="holdfast", part=None):
         line = self.results.line(group, label)
@@ -34,9 +39,7 @@ class Goals:
         if not self.rows:
             return "(none of the rows that the goals are about)"
         lines = ["| goal | wanted | measured | |", "| --- | --- | --- | --- |"]
-        for *words, met in self.rows:
-            lines.append(f"| {' | '.join(words)} | {'met' if met else '**not met**'} |")
-        return "\n".join(lines)
+        return "\n".join(lines + [f"| {' | '.join(words)} |" for words in self.rows])
 
 
 def number(value):
@@ -45,7 +48,8 @@ def number(value):
 
 def goals(results, clock_mhz):
     judged = Goals(results, clock_mhz)
-    for judge in (of_messages, of_the_whole, of_memory, of_logins, of_latency, of_growth, of_redis, of_nodes, of_web):
+    for judge in (of_messages, of_the_whole, of_memory, of_logins, of_latency, of_growth, of_redis, of_nodes, of_web,
+                  of_receipts):
         judge(judged)
     return judged.table()
 
@@ -139,3 +143,10 @@ def of_nodes(g):
 def of_web(g):
     g.at_most("processor time of a message over WebSocket, 50 pairs", 1.25,
               g.quotient(TIME + messages.FRAMED, title_of(50), "holdfast+web", "holdfast"), " that over direct TLS")
+
+
+def of_receipts(g):
+    lines = g.results.group(TIME + messages.ASKED)
+    if len(lines) == 2:
+        plain, asked = (line.values["holdfast"] for line in lines)
+        g.tell("a message with a receipt of the proxy's, against one without", asked / plain)

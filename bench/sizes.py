@@ -9,7 +9,7 @@ from targets import TARGETS
 FULL = dict(
     rounds=5, few=3,  # few: where a round is long
     ms=400, warm=150, gap=0.3,
-    logins=200, storm=1000,
+    logins=100, storm=1000,
     most=9800,  # sessions of the proxies
     legacy=2000, legacy_idle=1000,  # and of the real servers: at most, and in the row `idle`
     pairs=((1, 100, 1), (50, 100, 1), (50, 1000, 1), (50, 100, 16), (1000, 100, 1)),  # bytes of the body, in flight
