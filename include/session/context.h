@@ -112,7 +112,8 @@ struct context {
     struct registry *registry;
     struct upstream_facts *upstream; /* of the service as a whole: for who is not connected to a server of it */
     struct pacing *pacing;
-    _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node */
+    _Atomic int64_t *memory; /* bytes in queues and mailboxes of the node; all workers write there */
+    int64_t memory_here;     /* of them, what was not told there yet */
     int worker;              /* index; the number of workers is workers, 0 counts as 1 */
     unsigned workers;
     const char *node;   /* this node's name */
@@ -157,15 +158,26 @@ static inline void context_relayed(struct context *cx, enum metric direction, us
     if (!sample->taken)
         *sample = (struct relay_sample){true, waited};
 }
-/* Bytes held for sessions went up or down. */
+/* Bytes held for sessions went up or down. Told to the other workers at the end of the turn, or when it is much: a line
+ * that all write to with each stanza would go from one processor to the other. */
+#define CONTEXT_MEMORY_STEP 65536
+static inline void context_memory_tell(struct context *cx)
+{
+    if (cx->memory_here)
+        atomic_fetch_add_explicit(cx->memory, cx->memory_here, memory_order_relaxed);
+    cx->memory_here = 0;
+}
 static inline void context_memory(struct context *cx, int64_t n)
 {
-    atomic_fetch_add_explicit(cx->memory, n, memory_order_relaxed);
+    cx->memory_here += n;
+    if (cx->memory_here > CONTEXT_MEMORY_STEP || cx->memory_here < -CONTEXT_MEMORY_STEP)
+        context_memory_tell(cx);
 }
 static inline bool context_memory_full(const struct context *cx)
 {
     return cx->settings->limits.memory &&
-           atomic_load_explicit(cx->memory, memory_order_relaxed) > (int64_t)cx->settings->limits.memory;
+           atomic_load_explicit(cx->memory, memory_order_relaxed) + cx->memory_here >
+               (int64_t)cx->settings->limits.memory;
 }
 
 #endif

@@ -47,4 +47,5 @@ void context_turn_end(struct context *cx)
         list_remove(it);
         g->free(g);
     }
+    context_memory_tell(cx);
 }
