@@ -1,5 +1,5 @@
 /* The way of the bytes: stream_feed -> parse (a parser is bound, and fed in chunks) -> expat's handlers -> upcalls.
- * An element that is whole and plainly written is read without expat: stream_feed -> feed_plain -> upcall.
+ * What is whole and plainly written is read without expat: stream_feed -> feed_plain -> upcall.
  *
  * Indexes count the bytes that the parser at hand was given, its header included. They are taken inside the handlers:
  * outside, expat has forgotten them in most cases. A handler that wants an end (pause, restart, failure) calls halt();
@@ -9,6 +9,7 @@
 #include "header_reader.h"
 #include "parser_pool.h"
 #include "plain.h"
+#include "plain_header.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -552,7 +553,7 @@ static size_t settle(struct stream *s)
 
 /* An element that needs no expat, at the beginning of the bytes. 0: there is none. The parser is taken for its builder
  * alone: upcalls may feed other streams. */
-static size_t feed_plain(struct stream *s, struct slice in)
+static size_t feed_plain_element(struct stream *s, struct slice in)
 {
     struct parser *p = parser_pool_get(s->pool);
     size_t n = plain_read(in, &s->limits, &p->builder);
@@ -570,12 +571,45 @@ static size_t feed_plain(struct stream *s, struct slice in)
     return n;
 }
 
-static bool may_be_plain(const struct stream *s)
+/* Likewise a header. */
+static size_t feed_plain_header(struct stream *s, struct slice in)
 {
-    return s->phase == PHASE_OPEN && !s->prime && !s->has_element;
+    struct stream_header h;
+    size_t n = plain_header_read(in, &s->limits, &h);
+    if (!n)
+        return 0;
+    s->phase = PHASE_OPEN;
+    s->halt = s->events->opened(s->ctx, &h) == STREAM_PAUSE ? HALT_PAUSE : HALT_NONE;
+    if (s->restarted)
+        forget(s);
+    return n;
 }
 
-/* Goes over as much as one parser does, or one plain element. */
+/* Likewise the end of the stream. */
+static size_t feed_plain_end(struct stream *s, struct slice in)
+{
+    size_t n = plain_header_end(in);
+    if (!n)
+        return 0;
+    s->phase = PHASE_DONE;
+    s->halt = HALT_CLOSED;
+    s->events->closed(s->ctx);
+    if (s->restarted)
+        forget(s);
+    return n;
+}
+
+static size_t feed_plain(struct stream *s, struct slice in)
+{
+    if (s->phase == PHASE_HEADER)
+        return s->framed ? 0 : feed_plain_header(s, in);
+    if (s->prime || s->has_element)
+        return 0;
+    size_t n = feed_plain_element(s, in);
+    return n || s->framed ? n : feed_plain_end(s, in);
+}
+
+/* Goes over as much as one parser does, or one thing that is plain. */
 static size_t feed_once(struct stream *s, const char *p, size_t n)
 {
     size_t space = 0;
@@ -584,7 +618,7 @@ static size_t feed_once(struct stream *s, const char *p, size_t n)
             space++;
         if (space == n)
             return n;
-        size_t plain = may_be_plain(s) ? feed_plain(s, slice_of(p + space, n - space)) : 0;
+        size_t plain = feed_plain(s, slice_of(p + space, n - space));
         if (plain)
             return space + plain;
         bind_parser(s);

@@ -69,6 +69,12 @@ static void test_header(void **state)
            "opened http://etherx.jabber.org/streams|stream default=jabber:client to=a.lit from=u@a.lit/x id=<7> "
            "version=1.12 lang=de v1=1 extra=[]\n");
     expect("  \n" HEADER "</stream:stream>", STANDARD_OPENED "closed\n");
+    expect("<?xml version='1.0'?> " HEADER " </stream:stream><message/>", STANDARD_OPENED "closed\n");
+    expect("<stream:stream id='' from=\"a.lit\" to='b@a.lit'\n xmlns=\"jabber:client\" xml:lang='en' "
+           "xmlns:stream='http://etherx.jabber.org/streams'><presence/>",
+           "opened http://etherx.jabber.org/streams|stream default=jabber:client to=b@a.lit from=a.lit id= lang=en "
+           "v1=0 extra=[]\n"
+           "element kind=2 jabber:client|presence facts=0 priority=0 open=11 close=11 name=9 bytes=<presence/>\n");
     expect("<s:stream xmlns='jabber:client' xmlns:s='http://etherx.jabber.org/streams' version='0.9'></s:stream>",
            "opened http://etherx.jabber.org/streams|stream default=jabber:client version=0.9 v1=0 "
            "extra=[ xmlns:s='http://etherx.jabber.org/streams']\nclosed\n");
