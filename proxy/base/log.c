@@ -2,9 +2,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include <inttypes.h>
 #include <poll.h>
-#include <stdio.h>
 #include <unistd.h>
 
 _Atomic int log_level = LOG_INFO;
@@ -48,14 +46,27 @@ static bool is_bare(struct slice s)
     return s.n > 0;
 }
 
+static void add_number(struct buf *b, int64_t n)
+{
+    if (n < 0)
+        BUF_LIT(b, "-");
+    buf_add_number(b, n < 0 ? -(uint64_t)n : (uint64_t)n);
+}
+
+/* Lines are a good part of what a login costs beside TLS: no printf. */
 static void add_field(struct buf *b, bool json, const char *key, const struct log_field *f)
 {
+    if (b->n > (json ? 1 : 0))
+        buf_append(b, json ? "," : " ", 1);
     if (json)
-        buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", key);
+        BUF_LIT(b, "\"");
+    buf_add_str(b, key);
+    if (json)
+        BUF_LIT(b, "\":");
     else
-        buf_printf(b, "%s%s=", b->n ? " " : "", key);
+        BUF_LIT(b, "=");
     if (f->kind == LOG_NUMBER)
-        buf_printf(b, "%" PRId64, f->number);
+        add_number(b, f->number);
     else if (!json && is_bare(f->text))
         buf_add(b, f->text);
     else

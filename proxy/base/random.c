@@ -20,9 +20,10 @@ void random_bytes(void *p, size_t n)
 void random_hex(char *out, size_t n)
 {
     static const char digit[] = "0123456789abcdef";
+    unsigned char *byte = (unsigned char *)out + n; /* each is read before its digits, or others', get there */
+    random_bytes(byte, n);
     for (size_t i = 0; i < n; i++) {
-        unsigned char c;
-        random_bytes(&c, 1);
+        unsigned char c = byte[i];
         out[2 * i] = digit[c >> 4];
         out[2 * i + 1] = digit[c & 15];
     }
