@@ -1,5 +1,5 @@
 /* A socket as a transport, with or without TLS on it. Reads into a buffer of the loop's, so that an idle connection
- * owns none; OpenSSL's are released too. Sets TCP_NODELAY, keep-alive, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT. */
+ * owns none; OpenSSL's are released too. */
 #ifndef HOLDFAST_NET_TCP_H
 #define HOLDFAST_NET_TCP_H
 
@@ -7,6 +7,10 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "net/transport.h"
+
+/* TCP_NODELAY, keep-alive, TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT, for one that was dialled; or for one that listens:
+ * what it accepts has them as well. */
+void tcp_set_options(int fd);
 
 /* Takes over a connected, non-blocking socket. With tls a server handshake comes first (direct TLS, bounded by
  * handshake_timeout); `ready` tells when it is done. Without, `ready` is called in the next turn. told: the ends of the

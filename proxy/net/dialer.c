@@ -184,11 +184,12 @@ static bool is_connected_to_itself(int fd)
  * them, and the specification advises against the latter. */
 static struct buf make_head(const struct dial *dial)
 {
+    struct buf head = {0};
+    if (!dial->proxy_header)
+        return head;
     struct endpoints here = address_ends(dial->fd), own = {here.destination, here.source};
     bool told = dial->client.source.family && dial->client.destination.family;
-    struct buf head = {0};
-    if (dial->proxy_header)
-        proxy_header_write(&head, dial->proxy_header, told ? &dial->client : &own);
+    proxy_header_write(&head, dial->proxy_header, told ? &dial->client : &own);
     return head;
 }
 

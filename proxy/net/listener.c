@@ -1,7 +1,8 @@
 #include "net/listener.h"
-#include "net/address.h"
 #include "base/mem.h"
 #include "loop_work.h"
+#include "net/address.h"
+#include "net/tcp.h"
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -95,6 +96,7 @@ static struct listener *listener_of(int fd, bool dual_stack)
         errno = EAFNOSUPPORT;
         return NULL;
     }
+    tcp_set_options(fd);
     struct listener *l = MEM_NEW(struct listener);
     l->address = address;
     l->dual_stack = dual_stack;

@@ -12,7 +12,7 @@
 
 /* --- What the present state waits for, and what is due --- */
 
-void tcp_watch(struct tcp *t)
+static int tcp_wants(const struct tcp *t)
 {
     int want = 0;
     if (t->state == TCP_HANDSHAKE || (t->state == TCP_UP && t->reading))
@@ -21,13 +21,34 @@ void tcp_watch(struct tcp *t)
         want = EV_READ;
     if (t->blocked && t->state != TCP_HANDSHAKE)
         want |= t->write_needs;
-    if (!t->loop || want == (ev_is_active(&t->io) ? t->io.events & (EV_READ | EV_WRITE) : 0))
-        return;
+    return want;
+}
+
+static int tcp_watches(const struct tcp *t)
+{
+    return ev_is_active(&t->io) ? t->io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+static void tcp_watch_for(struct tcp *t, int want)
+{
     ev_io_stop(loop_ev(t->loop), &t->io);
     if (want) {
         ev_io_set(&t->io, t->fd, want);
         ev_io_start(loop_ev(t->loop), &t->io);
     }
+}
+
+/* An owner that stops reading mostly goes on before anything comes, and a watcher that is stopped and started costs two
+ * system calls: it stays, until something does come (on_io). */
+void tcp_watch(struct tcp *t)
+{
+    if (!t->loop)
+        return;
+    int want = tcp_wants(t), have = tcp_watches(t);
+    if (t->state == TCP_UP)
+        want |= have & EV_READ;
+    if (want != have)
+        tcp_watch_for(t, want);
 }
 
 static void tcp_add_due(struct tcp *t, unsigned due)
@@ -282,6 +303,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 {
     (void)ev;
     struct tcp *t = w->data;
+    if (revents & EV_READ & ~tcp_wants(t))
+        tcp_watch_for(t, tcp_wants(t));
     if (t->state == TCP_HANDSHAKE) {
         tcp_handshake(t);
         return;
@@ -484,7 +507,6 @@ static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char
                       usec deadline)
 {
     t->fd = fd;
-    tcp_io_set_options(fd);
     if (tls) {
         tcp_begin_tls(t, tls, name, protocol, deadline);
         return;
@@ -548,6 +570,7 @@ void tcp_dialled(struct transport *base, int fd, struct slice head, struct tls_c
 {
     struct endpoints ends = address_ends(fd);
     endpoint_text(&ends.source, base->peer);
+    tcp_set_options(fd);
     if (head.n)
         tcp_put_ahead(tcp_of(base), head);
     tcp_begin(tcp_of(base), fd, tls, name, TLS_FOR_XMPP, deadline);

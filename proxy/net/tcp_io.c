@@ -15,7 +15,7 @@
 #define KEEPALIVE_IDLE_S     300 /* no more often: radios of phones wake up for it */
 #define KEEPALIVE_INTERVAL_S 15
 
-void tcp_io_set_options(int fd)
+void tcp_set_options(int fd)
 {
     const struct {
         int level, name, value;

@@ -91,7 +91,6 @@ enum io tcp_io_handshake(struct tcp *t);
 enum io tcp_io_goodbye(struct tcp *t);
 bool tcp_io_holds(const struct tcp *t);       /* bytes that the socket does not tell of wait inside SSL */
 bool tcp_io_has_unread(const struct tcp *t);  /* inside SSL or in the kernel */
-void tcp_io_set_options(int fd);
 /* Keeps the first reason. Takes over detail. */
 void tcp_io_note_end(struct tcp *t, enum transport_end end, char *detail);
 

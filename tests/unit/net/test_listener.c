@@ -1,5 +1,6 @@
 #include "net/listener.h"
 #include "support.h"
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <valgrind/valgrind.h>
@@ -61,6 +62,14 @@ static void door_close(struct door *d)
     loop_end(d->l);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = 0;
+    socklen_t n = sizeof value;
+    assert_int_equal(getsockopt(fd, level, name, &value, &n), 0);
+    return value;
+}
+
 static void connections_are_accepted(void **state)
 {
     (void)state;
@@ -77,6 +86,9 @@ static void connections_are_accepted(void **state)
     char *expected = mem_printf("127.0.0.1:%d", ntohs(sa.sin_port));
     assert_string_equal(d.peer, expected);
     free(expected);
+    assert_true(option_of(d.fd[0], IPPROTO_TCP, TCP_NODELAY) && option_of(d.fd[0], SOL_SOCKET, SO_KEEPALIVE));
+    assert_true(option_of(d.fd[0], IPPROTO_TCP, TCP_USER_TIMEOUT) == 60000);
+    assert_true(option_of(d.fd[0], IPPROTO_TCP, TCP_NOTSENT_LOWAT) == 128 * 1024);
     close(a);
     close(b);
     door_close(&d);

@@ -84,6 +84,44 @@ static void a_stopped_reader_holds_the_writer(void **state)
     pair_end(&p);
 }
 
+struct wait {
+    bool over;
+    int turns;
+};
+
+static void time_is_up(void *ctx)
+{
+    ((struct wait *)ctx)->over = true;
+}
+
+static bool is_over(void *ctx)
+{
+    struct wait *w = ctx;
+    w->turns++;
+    return w->over;
+}
+
+/* Its watcher outlasts a short stop; what comes in a longer one must not keep the loop awake, nor get lost. */
+static void bytes_that_nobody_reads_wake_the_loop_once(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct wait wait = {0};
+    pair_begin(&p);
+    run_until(p.l, owner_is_ready, &p.b);
+    transport_read_stop(p.b.t);
+    transport_write(p.a.t, slice_str("<r/>"));
+    struct timer timer = {.fire = time_is_up, .ctx = &wait};
+    timers_arm(loop_timers(p.l), &timer, loop_clock(p.l)->mono + 50 * USEC_MS);
+    run_until(p.l, is_over, &wait);
+    assert_true(wait.turns < 10);
+    assert_int_equal(p.b.in.n, 0);
+    transport_read_start(p.b.t);
+    run_until_arrived(p.l, &p.b, 4);
+    assert_received(&p.b, "<r/>");
+    pair_end(&p);
+}
+
 static void a_fin_comes_behind_the_bytes(void **state)
 {
     (void)state;
@@ -287,6 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_both_ways),
         cmocka_unit_test(a_stopped_reader_holds_the_writer),
+        cmocka_unit_test(bytes_that_nobody_reads_wake_the_loop_once),
         cmocka_unit_test(a_fin_comes_behind_the_bytes),
         cmocka_unit_test(a_half_closed_peer_gets_the_answer),
         cmocka_unit_test(a_reset_is_told),
