@@ -15,9 +15,10 @@ struct tls_pair {
 };
 
 /* Server side: TLS 1.2 and 1.3, ALPN `xmpp-client` where the client offers ALPN (XEP-0368; a client that offers only
- * others is refused with no_application_protocol), tickets on, released buffers, no renegotiation, no compression. The
- * first pair is the default, the others are chosen by SNI (by the names in the certificates, wildcards too). tickets
- * outlive the context; NULL: keys of its own. NULL with *error_r (free it) telling which file and why. */
+ * others is refused with no_application_protocol), tickets on, released buffers, no renegotiation, no compression; of
+ * TLS 1.3 TLS_AES_128_GCM_SHA256, unless the client puts ChaCha20 first or lacks it. The first pair is the default, the
+ * others are chosen by SNI (by the names in the certificates, wildcards too). tickets outlive the context; NULL: keys
+ * of its own. NULL with *error_r (free it) telling which file and why. */
 struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struct tls_tickets *tickets, char **error_r);
 /* Client side, for upstreams. ca: PEM file or NULL for the system's; verify: whether an unverified peer is refused.
  * hosts: names that its certificate may be for besides the one asked for (RFC 6120 13.7.2.1 wants the domain there),

@@ -109,6 +109,17 @@ static SSL_CTX *context_new(const SSL_METHOD *method)
     return ctx;
 }
 
+/* Clients with OpenSSL name AES-256 with SHA-384 first. The suite that all must have (RFC 8446 9.1) is as safe, and
+ * costs both ends less: a handshake hashes a great deal, and each record has fewer rounds. Those that put ChaCha20
+ * first, as they have no AES in hardware, are given that. */
+static void prefer_cheap_suites(SSL_CTX *ctx)
+{
+    SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    if (SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") !=
+        1)
+        abort(); /* those of every OpenSSL with TLS 1.3 */
+}
+
 static char *load_pair(SSL_CTX *ctx, const struct tls_pair *pair)
 {
     const char *key = pair->key ? pair->key : pair->certificate;
@@ -142,6 +153,7 @@ struct tls_context *tls_server_new(const struct tls_pair *pairs, size_t n, struc
     *error_r = n ? NULL : mem_strdup("no certificate");
     for (size_t i = 0; i < n && !*error_r; i++) {
         SSL_CTX *ctx = tls->ctx[tls->n++] = context_new(TLS_server_method());
+        prefer_cheap_suites(ctx);
         SSL_CTX_set_dh_auto(ctx, 1);
         SSL_CTX_set_num_tickets(ctx, 1);
         SSL_CTX_set_session_id_context(ctx, ALPN, ALPN_SIZE);

@@ -123,6 +123,17 @@ def test_openssl_resumes(stub_scene, tmp_path):
         assert "\nReused, TLS" in s_client(other.proxy, version, "-sess_in", session)
 
 
+@pytest.mark.parametrize("offered, chosen", [
+    ("TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
+    ("TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"),
+    ("TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")])
+def test_the_cheapest_suite_that_a_client_has_is_chosen(stub_scene, offered, chosen):
+    proxy = stub_scene().proxy
+    run = subprocess.run(["openssl", "s_client", "-connect", f"{proxy.host}:{proxy.tls_port}", "-ciphersuites", offered],
+                         input="", capture_output=True, text=True, timeout=30)
+    assert f"Cipher is {chosen}\n" in run.stdout, run.stdout + run.stderr
+
+
 @pytest.mark.parametrize("content, why", [
     (b"", ": no key in it"),
     (48 * b"\xff", ": 48 bytes, not one key of 80 bytes"),

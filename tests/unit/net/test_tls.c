@@ -73,7 +73,7 @@ static void direct_tls_carries_bytes(void **state)
     run_until(f->l, both_ready, f);
     assert_true(tcp_is_tls(f->s.t));
     assert_string_equal(tcp_tls_version(f->s.t), "TLSv1.3");
-    assert_int_equal(strncmp(tcp_tls_cipher(f->c.t), "TLS_", 4), 0);
+    assert_string_equal(tcp_tls_cipher(f->c.t), "TLS_AES_128_GCM_SHA256"); /* the client's first is another one */
     assert_int_equal(f->c.t->kind, TRANSPORT_KIND_TLS);
     run_until_arrived(f->l, &f->c, 27);
     assert_received(&f->c, "written before it was ready");
