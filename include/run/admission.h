@@ -16,5 +16,7 @@ void admission_free(struct admission *a);
 enum admission_result admission_enter(struct admission *a, const char *peer, size_t limit, size_t limit_per_address);
 void admission_leave(struct admission *a, const char *peer);
 size_t admission_count(struct admission *a);
+/* How often one has come or gone. */
+size_t admission_changes(struct admission *a);
 
 #endif

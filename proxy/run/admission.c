@@ -9,6 +9,7 @@
 struct admission {
     pthread_mutex_t lock;
     size_t count;
+    size_t changes;
     struct map *by_address; /* address -> number of connections, as a pointer */
 };
 
@@ -40,6 +41,7 @@ enum admission_result admission_enter(struct admission *a, const char *peer, siz
         result = ADMISSION_ADDRESS_FULL;
     if (result == ADMISSION_OK) {
         a->count++;
+        a->changes++;
         map_put(a->by_address, address, (void *)(here + 1));
     }
     pthread_mutex_unlock(&a->lock);
@@ -53,6 +55,7 @@ void admission_leave(struct admission *a, const char *peer)
     pthread_mutex_lock(&a->lock);
     uintptr_t here = (uintptr_t)map_get(a->by_address, address);
     a->count--;
+    a->changes++;
     if (here > 1)
         map_put(a->by_address, address, (void *)(here - 1));
     else
@@ -64,6 +67,14 @@ size_t admission_count(struct admission *a)
 {
     pthread_mutex_lock(&a->lock);
     size_t n = a->count;
+    pthread_mutex_unlock(&a->lock);
+    return n;
+}
+
+size_t admission_changes(struct admission *a)
+{
+    pthread_mutex_lock(&a->lock);
+    size_t n = a->changes;
     pthread_mutex_unlock(&a->lock);
     return n;
 }

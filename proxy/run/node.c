@@ -6,6 +6,7 @@
 #include "certificate_watch.h"
 #include "config_row.h"
 #include "drain.h"
+#include "memory_trim.h"
 #include "net/listener.h"
 #include "net/tls_tickets.h"
 #include "node_control.h"
@@ -41,6 +42,7 @@ struct running {
     struct list retired;   /* struct retired.link */
     usec fed;              /* the watchdog */
     usec rotated;          /* the ticket keys */
+    struct memory_trim trim;
     struct certificate_watch *certificates;
     struct drain drain;
     struct stats_http *control; /* NULL: no control socket */
@@ -474,6 +476,10 @@ static void housekeeping(struct running *r)
         systemd_watchdog_feed();
     }
     buf_free(&reasons);
+    if (memory_trim_due(&r->trim, admission_changes(r->node.admission), now)) {
+        memory_trim();
+        LOG(LOG_DEBUG, "free memory given back", LF_INT("took_us", mono_now() - now));
+    }
 }
 
 /* The next signal of the set, 0 when none came within a tick. */
