@@ -17,6 +17,7 @@ import traceback
 from goals import goals
 from instructions import instructions
 from machine import clock_mhz, describe
+import memory
 import messages
 from neighbours import neighbours
 import nodes
@@ -29,9 +30,9 @@ from targets import BINARY, KINDS, Legacy, ROOT
 README = ROOT / "bench" / "README.md"
 TOGETHER = {"login": sessions.login, "pairs": messages.pairs, "latency": messages.latency, "storm": sessions.storm}
 ALONE = {"stampede": sessions.stampede, "flat": messages.flat, "queue": messages.queue, "workers": messages.workers,
-         "idle": sessions.idle, "neighbours": neighbours, "web": messages.web, "receipts": messages.receipts,
-         "durability": messages.durability, "takeover": nodes.takeover, "adoption": nodes.adoption,
-         "instructions": instructions}
+         "idle": sessions.idle, "detached": memory.detached, "creep": memory.creep, "neighbours": neighbours,
+         "web": messages.web, "receipts": messages.receipts, "durability": messages.durability,
+         "takeover": nodes.takeover, "adoption": nodes.adoption, "instructions": instructions}
 
 
 def together(run, wanted):

@@ -1,8 +1,7 @@
 """`make bench-profile`: where Holdfast spends its time. TOOL=perf (the default) samples the whole process, the kernel's
-part too; TOOL=callgrind counts instructions in user space, exactly. Both leave their data beside the program, for perf report,
-callgrind_annotate or kcachegrind. Environment: LOAD=pairs (the default; PAIRS, BODY, IN_FLIGHT, SECONDS), or LOAD=login or
-storm (COUNT sessions, that many times: REPEAT); TARGET=haproxy instead of Holdfast, for callgrind; TOP lines.
-"""
+part too; TOOL=callgrind counts instructions in user space, exactly. Both leave their data beside the program, for perf
+report, callgrind_annotate or kcachegrind. Environment: LOAD=pairs (the default; PAIRS, BODY, IN_FLIGHT, SECONDS), or
+LOAD=login or storm (COUNT sessions, that many times: REPEAT); TARGET=haproxy instead of Holdfast; TOP lines."""
 
 import os
 import signal
