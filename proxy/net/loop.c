@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #define TIMER_BUDGET  1000   /* timers of one turn, so that a storm of them does not keep sockets waiting */
+#define HANDSHAKES    8      /* steps of TLS handshakes, likewise: one takes as long as a dozen messages */
 #define SPARE_BUFS    64     /* kept for reuse */
 #define SPARE_BUF_MAX 65536u /* larger ones go back to the system */
 
@@ -23,6 +24,7 @@ struct loop {
     struct timers *timers;
     bool in_turn;
     unsigned long long turn;
+    unsigned handshakes; /* steps that this turn may still take */
     usec last_turn, longest_turn;
 
     void (*turn_end)(void *ctx);
@@ -80,7 +82,17 @@ static void begin_turn(struct loop *l)
     clock_read(&l->clock);
     l->turn++;
     l->in_turn = true;
+    l->handshakes = HANDSHAKES;
     run_queue(l, LOOP_NEXT);
+    l->handshakes = HANDSHAKES; /* those that are on their way do not wait for those that begin */
+}
+
+bool loop_may_handshake(struct loop *l)
+{
+    if (!l->handshakes)
+        return false;
+    l->handshakes--;
+    return true;
 }
 
 static void end_turn(struct loop *l)

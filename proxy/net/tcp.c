@@ -273,6 +273,10 @@ const char *tcp_tls_cipher(const struct transport *base)
 static void tcp_next(struct loop_task *task)
 {
     struct tcp *t = CONTAINER_OF(task, struct tcp, next);
+    if (t->due & TCP_DUE_HANDSHAKE && t->state == TCP_HANDSHAKE && !loop_may_handshake(t->loop)) {
+        loop_queue(t->loop, LOOP_NEXT, task);
+        return;
+    }
     if (t->due & TCP_DUE_HANDSHAKE) {
         t->due &= ~(unsigned)TCP_DUE_HANDSHAKE;
         tcp_handshake(t);
@@ -306,7 +310,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
     if (revents & EV_READ & ~tcp_wants(t))
         tcp_watch_for(t, tcp_wants(t));
     if (t->state == TCP_HANDSHAKE) {
-        tcp_handshake(t);
+        if (loop_may_handshake(t->loop))
+            tcp_handshake(t);
         return;
     }
     if (t->blocked && (revents & t->write_needs))

@@ -50,16 +50,21 @@ static bool both_ready(void *ctx)
 }
 
 /* Dials a listening socket with direct TLS, the accepted side on the same loop. */
-static void dial_tls(struct fixture *f, const char *name)
+static void dial_pair(struct fixture *f, const char *name, struct owner *s, struct owner *c)
 {
     int port = 0, listening = listen_loopback("127.0.0.1", &port);
     const struct dial_target target = {
         .host = "127.0.0.1", .port = port, .tls = f->client, .tls_name = name, .timeout = TEST_TIMEOUT};
-    owner_take(&f->c, dialer_dial(f->dialer, &target));
+    owner_take(c, dialer_dial(f->dialer, &target));
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert_true(fd >= 0);
     close(listening);
-    owner_take(&f->s, tcp_accept(f->l, fd, f->server, TEST_TIMEOUT, NULL));
+    owner_take(s, tcp_accept(f->l, fd, f->server, TEST_TIMEOUT, NULL));
+}
+
+static void dial_tls(struct fixture *f, const char *name)
+{
+    dial_pair(f, name, &f->s, &f->c);
 }
 
 static void direct_tls_carries_bytes(void **state)
@@ -102,6 +107,41 @@ static void alpn_is_offered_to_xmpp_servers_alone(void **state)
     run_until(f->l, both_ready, f);
     SSL_get0_alpn_selected(tcp_of(f->s.t)->ssl, &chosen, &n);
     assert_int_equal(n, 0);
+}
+
+#define CROWD 60
+
+struct crowd {
+    struct owner s[CROWD], c[CROWD];
+    unsigned ready, most; /* all so far; in one turn */
+};
+
+static bool crowd_is_ready(void *ctx)
+{
+    struct crowd *crowd = ctx;
+    unsigned ready = 0;
+    for (size_t i = 0; i < CROWD; i++)
+        ready += (unsigned)owner_is_ready(&crowd->s[i]) + (unsigned)owner_is_ready(&crowd->c[i]);
+    if (ready - crowd->ready > crowd->most)
+        crowd->most = ready - crowd->ready;
+    crowd->ready = ready;
+    return ready == 2 * CROWD;
+}
+
+/* Few of them in a turn, and all in the end: others have their say in between. */
+static void handshakes_of_a_crowd_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    struct crowd *crowd = MEM_NEW(struct crowd);
+    for (size_t i = 0; i < CROWD; i++)
+        dial_pair(f, "xmpp.example", &crowd->s[i], &crowd->c[i]);
+    run_until(f->l, crowd_is_ready, crowd);
+    assert_in_range(crowd->most, 1, 16);
+    for (size_t i = 0; i < CROWD; i++) {
+        owner_end(&crowd->s[i], true);
+        owner_end(&crowd->c[i], true);
+    }
+    free(crowd);
 }
 
 #define BIG ((size_t)6 << 20)
@@ -544,6 +584,7 @@ static void a_context_may_go_during_the_handshake(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(handshakes_of_a_crowd_take_turns),
         TEST(direct_tls_carries_bytes),
         TEST(tls_obeys_back_pressure),
         TEST(both_directions_at_once),
