@@ -180,8 +180,10 @@ class Target:
         return self.redis.url
 
     def _holdfast(self, upstream, cores=None, **more):
-        """The defaults, but one worker; what would limit clients that share an address is off by default."""
-        settings = {"proxy.workers": 1, "log.level": "info", "tls.required": "yes"} | settings_of(more)
+        """The defaults, but one worker, and logins as fast as they can be (by default a server is spared storms); what
+        would limit clients that share an address is off by default."""
+        settings = {"proxy.workers": 1, "proxy.login_rate": 0, "log.level": "info", "tls.required": "yes"}
+        settings |= settings_of(more)
         binary = None
         if self.under:
             binary = self.directory / "holdfast"
@@ -328,6 +330,9 @@ class HoldfastRedis(Target):
         self.port = self._holdfast(f"127.0.0.1:{self._stub(REST)}", store_url=self._redis())
 
 
+LOGIN_RATE = 500  # the default
+
+
 class Nodes(Target):
     """Two nodes with one Redis, in front of a stub. What they cost is not watched: they are killed."""
 
@@ -340,7 +345,8 @@ class Nodes(Target):
         url = self._redis()
         self.nodes, self.ports = [], []
         for number in range(2):
-            self.ports.append(self._holdfast(upstream, store_url=url, proxy_node=f"node{number}"))
+            self.ports.append(self._holdfast(upstream, store_url=url, proxy_node=f"node{number}",
+                                             proxy_login_rate=LOGIN_RATE))
             self.nodes.append(self.proxy)
         self.port = self.ports[0]
         self.pids = {}
