@@ -123,6 +123,7 @@ struct context {
     struct list dirty;     /* sessions that want session_turn at the end of this turn */
     struct list graveyard; /* objects to free when the callbacks of this turn have returned */
     struct list clients;   /* all client legs */
+    struct list takeovers; /* of sessions of other nodes, under way */
     struct list partings;  /* upstream legs of ended sessions, until the server has ended them too */
     uint64_t last_leg;     /* legs begun here, for their numbers in logs */
     struct buf scratch;    /* for one stanza that must be changed on its way */
@@ -175,9 +176,8 @@ static inline void context_memory(struct context *cx, int64_t n)
 }
 static inline bool context_memory_full(const struct context *cx)
 {
-    return cx->settings->limits.memory &&
-           atomic_load_explicit(cx->memory, memory_order_relaxed) + cx->memory_here >
-               (int64_t)cx->settings->limits.memory;
+    return cx->settings->limits.memory && atomic_load_explicit(cx->memory, memory_order_relaxed) + cx->memory_here >
+                                              (int64_t)cx->settings->limits.memory;
 }
 
 #endif

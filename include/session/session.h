@@ -74,7 +74,9 @@ void parting_without_client(struct parting *p);
 void partings_end(struct context *cx);
 /* Mail for its account may be waiting. */
 void session_fetch_mail(struct session *s);
-/* Some has come just now, by what others say: a hint. */
+/* Another node says that it has let this session go: clients that wait for it need not look for it by the clock. */
+void takeovers_released(struct context *cx, const char *sid);
+/* Some mail has come just now, by what others say: a hint. */
 void session_hint_mail(struct session *s);
 /* Of the account with that tag, whose session is on whatever worker of this node. */
 void sessions_hint_mail(struct context *cx, const char *tag);

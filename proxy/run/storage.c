@@ -337,6 +337,12 @@ static void on_told(void *ctx, struct slice message)
 
 static const struct redis_events redis_events = {on_back, on_away, on_told};
 
+static void on_released(void *ctx, const char *sid)
+{
+    struct storage_end *e = ctx;
+    takeovers_released(e->cx, sid);
+}
+
 static void on_mail(void *ctx, const char *tag)
 {
     struct storage_end *e = ctx;
@@ -358,6 +364,7 @@ static struct redis_store *store_new(struct storage_end *e, struct context *cx, 
         .tag_of = tag_of,
         .seal = seal,
         .open = open_sealed,
+        .released = on_released,
         .mail = on_mail,
         .ctx = e,
         .max = set->sm.max,

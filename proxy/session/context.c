@@ -10,6 +10,7 @@ void context_init(struct context *cx)
     list_init(&cx->clients);
     list_init(&cx->deferred);
     list_init(&cx->partings);
+    list_init(&cx->takeovers);
 }
 
 /* 20 lines a second, and 200 at once. */

@@ -11,13 +11,14 @@
 
 /* An owner that is asked to let go has this long, then the session is taken from it. */
 #define RELEASE_TIME (2 * USEC_S)
-#define LOOK_AGAIN   (50 * USEC_MS)
+#define LOOK_AGAIN   (50 * USEC_MS) /* if nobody has told meanwhile that it is released */
 /* A client waits so long for owners to come back to a store that has begun anew; then it is to come again. */
 #define SETTLE_TIME (10 * USEC_S)
 /* Claims that others were faster with, before the client is to come again. */
 #define CLAIMS_TRIED 5
 
 struct takeover {
+    struct list link;     /* in the context */
     struct store_ask ask; /* leg: NULL when it is gone; what was begun is then finished without it */
     struct context *cx;
     struct session *blank; /* while it is being claimed */
@@ -36,6 +37,7 @@ static void look(struct takeover *t);
 static void finish(struct takeover *t)
 {
     timers_cancel(t->cx->timers, &t->timer);
+    list_remove(&t->link);
     if (t->ask.leg)
         t->ask.leg->ask = NULL;
     free(t);
@@ -290,7 +292,18 @@ static struct takeover *begin(struct client_leg *c)
     t->timer = (struct timer){.fire = on_timer, .ctx = t};
     memcpy(t->sid, c->login->resume_sid, SID_SIZE);
     c->ask = &t->ask;
+    list_append(&t->cx->takeovers, &t->link);
     return t;
+}
+
+void takeovers_released(struct context *cx, const char *sid)
+{
+    LIST_FOREACH_SAFE(it, next, &cx->takeovers)
+    {
+        struct takeover *t = CONTAINER_OF(it, struct takeover, link);
+        if (timer_armed(&t->timer) && strcmp(t->sid, sid) == 0)
+            timers_arm(cx->timers, &t->timer, cx->clock->mono);
+    }
 }
 
 void takeover_begin(struct client_leg *c)
