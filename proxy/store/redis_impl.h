@@ -46,6 +46,7 @@ struct redis_store {
 
     struct list jobs, waiting; /* struct job.link: sent, and not done while Redis was away */
     size_t waiting_count;
+    struct map *looks_again; /* tag of an account -> the struct take that will look for mail of dead nodes once more */
     struct map *has_mail;    /* tag of an account -> anything: other nodes are to be told */
     struct map *lent[BOXES]; /* origin -> char *token under which the box has lent it to a session here */
 

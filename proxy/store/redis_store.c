@@ -304,6 +304,7 @@ struct redis_store *redis_store_new(const struct redis_store_options *o)
     }
     s->kept = map_new();
     s->has_mail = map_new();
+    s->looks_again = map_new();
     for (int kind = 0; kind < BOXES; kind++)
         s->lent[kind] = map_new();
     list_init(&s->idle);
@@ -342,6 +343,7 @@ void redis_store_free(struct redis_store *s)
     box_forget_lends(s);
     map_free(s->kept);
     map_free(s->has_mail);
+    map_free(s->looks_again);
     free(s->calming);
     free(s->node);
     free(s->boot);

@@ -57,6 +57,8 @@ static void release(struct job *j)
 {
     struct take *t = CONTAINER_OF(j, struct take, job);
     answer(t);
+    if (timer_armed(&t->again))
+        map_remove(j->s->looks_again, slice_str(t->tag));
     timers_cancel(j->s->o.timers, &t->again);
     map_each(t->owners, free_owner, NULL);
     map_free(t->owners);
@@ -81,6 +83,7 @@ static void begin(struct take *t)
 static void on_again(void *ctx)
 {
     struct take *t = ctx;
+    map_remove(t->job.s->looks_again, slice_str(t->tag));
     store_tell_mail(t->job.s, t->tag);
     job_done(&t->job);
 }
@@ -90,10 +93,13 @@ static void end(struct take *t)
     if (t->locked && t->n < ORIGINS_MAX) /* another node may have the key */
         box_free_others(t->job.s, t->kind, t->tag, t->token, t->first);
     answer(t);
-    if (t->blocked && t->kind == BOX_MAIL)
-        timers_arm(t->job.s->o.timers, &t->again, now_mono(t->job.s) + LOOK_AGAIN);
-    else
+    struct redis_store *s = t->job.s;
+    if (!t->blocked || t->kind != BOX_MAIL || map_get(s->looks_again, slice_str(t->tag))) {
         job_done(&t->job);
+        return;
+    }
+    map_put(s->looks_again, slice_str(t->tag), t);
+    timers_arm(s->o.timers, &t->again, now_mono(s) + LOOK_AGAIN);
 }
 
 static bool is_any_gone(void *ctx, struct slice name, void *value)
