@@ -17,8 +17,9 @@ struct owner_place {
     char *resource; /* it has no upstream leg, and needs this resource bound on a fresh one; NULL: it has one */
 };
 
-struct owner *owner_new(void);
-void owner_free(struct owner *o);
+/* tagged: sids of an account begin alike, and owner_find_tagged is used. */
+struct owner *owner_new(bool tagged);
+void owner_free(struct owner *o); /* NULL is fine */
 void owner_place_clear(struct owner_place *p);
 
 /* A session begins; strings are copied. proof may be NULL. */

@@ -6,10 +6,10 @@
 
 struct entry {
     struct entry *next;
-    uint64_t hash;
     void *value;
-    size_t n;
-    char key[];
+    const char *key; /* `copy`, or lent */
+    uint32_t n, hash;
+    char copy[];
 };
 
 struct map {
@@ -47,7 +47,12 @@ size_t map_count(const struct map *m)
     return m->count;
 }
 
-static struct entry **find(const struct map *m, struct slice key, uint64_t hash)
+static uint32_t hash_in(const struct map *m, struct slice key)
+{
+    return (uint32_t)hash_of(&m->key, key);
+}
+
+static struct entry **find(const struct map *m, struct slice key, uint32_t hash)
 {
     struct entry **at = &m->slot[hash & (m->slots - 1)];
     while (*at && ((*at)->hash != hash || !slice_eq(slice_of((*at)->key, (*at)->n), key)))
@@ -57,7 +62,7 @@ static struct entry **find(const struct map *m, struct slice key, uint64_t hash)
 
 void *map_get(const struct map *m, struct slice key)
 {
-    struct entry *e = *find(m, key, hash_of(&m->key, key));
+    struct entry *e = *find(m, key, hash_in(m, key));
     return e ? e->value : NULL;
 }
 
@@ -77,28 +82,40 @@ static void grow(struct map *m)
     m->slots = slots;
 }
 
-void *map_put(struct map *m, struct slice key, void *value)
+static void *put(struct map *m, struct slice key, void *value, bool copies)
 {
-    uint64_t hash = hash_of(&m->key, key);
+    uint32_t hash = hash_in(m, key);
     struct entry **at = find(m, key, hash);
     if (*at) {
         void *old = (*at)->value;
         (*at)->value = value;
+        if (!copies)
+            (*at)->key = key.p;
         return old;
     }
-    struct entry *e = mem_alloc(sizeof *e + key.n);
-    *e = (struct entry){.hash = hash, .value = value, .n = key.n};
-    if (key.n)
-        memcpy(e->key, key.p, key.n);
+    struct entry *e = mem_alloc(sizeof *e + (copies ? key.n : 0));
+    *e = (struct entry){.hash = hash, .value = value, .n = (uint32_t)key.n, .key = copies ? e->copy : key.p};
+    if (copies && key.n)
+        memcpy(e->copy, key.p, key.n);
     *at = e;
     if (++m->count > m->slots)
         grow(m);
     return NULL;
 }
 
+void *map_put(struct map *m, struct slice key, void *value)
+{
+    return put(m, key, value, true);
+}
+
+void *map_put_lent(struct map *m, struct slice key, void *value)
+{
+    return put(m, key, value, false);
+}
+
 void *map_remove(struct map *m, struct slice key)
 {
-    struct entry **at = find(m, key, hash_of(&m->key, key)), *e = *at;
+    struct entry **at = find(m, key, hash_in(m, key)), *e = *at;
     if (!e)
         return NULL;
     void *value = e->value;

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 
 struct account {
-    char *name;
-    char tag[TAG_SIZE];   /* as its sids begin */
     struct list sessions; /* all */
     struct list detached; /* the oldest first */
     unsigned detached_count;
+    char tag[TAG_SIZE]; /* as its sids begin */
+    char name[];
 };
 
 struct place {
@@ -27,18 +27,18 @@ struct owner {
     pthread_mutex_t lock;
     struct map *places;   /* sid -> struct place */
     struct map *accounts; /* bare JID -> struct account */
-    struct map *tags;     /* tag -> struct account */
+    struct map *tags;     /* tag -> struct account; NULL: nobody asks by tag */
     struct map *claims;   /* sid -> anything: about to be taken over */
     size_t stranded;      /* places with a resource */
 };
 
-struct owner *owner_new(void)
+struct owner *owner_new(bool tagged)
 {
     struct owner *o = MEM_NEW(struct owner);
     pthread_mutex_init(&o->lock, NULL);
     o->places = map_new();
     o->accounts = map_new();
-    o->tags = map_new();
+    o->tags = tagged ? map_new() : NULL;
     o->claims = map_new();
     return o;
 }
@@ -55,13 +55,15 @@ static struct account *account_of(struct owner *o, struct slice name, const char
 {
     struct account *a = map_get(o->accounts, name);
     if (!a) {
-        a = MEM_NEW(struct account);
-        a->name = mem_dup(name);
+        a = mem_zalloc(sizeof *a + name.n + 1);
+        if (name.n)
+            memcpy(a->name, name.p, name.n);
         list_init(&a->sessions);
         list_init(&a->detached);
         snprintf(a->tag, sizeof a->tag, "%s", sid);
-        map_put(o->accounts, name, a);
-        map_put(o->tags, slice_str(a->tag), a);
+        map_put_lent(o->accounts, slice_str(a->name), a);
+        if (o->tags)
+            map_put_lent(o->tags, slice_str(a->tag), a);
     }
     return a;
 }
@@ -76,7 +78,7 @@ void owner_add(struct owner *o, const char *sid, int worker, struct slice accoun
     pthread_mutex_lock(&o->lock);
     p->account = account_of(o, account, sid);
     list_append(&p->account->sessions, &p->in_account);
-    map_put(o->places, slice_str(sid), p);
+    map_put_lent(o->places, slice_str(p->sid), p);
     pthread_mutex_unlock(&o->lock);
 }
 
@@ -103,9 +105,8 @@ static void forget(struct owner *o, struct place *p)
     list_remove(&p->in_account);
     if (list_is_empty(&a->sessions)) {
         map_remove(o->accounts, slice_str(a->name));
-        if (map_get(o->tags, slice_str(a->tag)) == a)
+        if (o->tags && map_get(o->tags, slice_str(a->tag)) == a)
             map_remove(o->tags, slice_str(a->tag));
-        free(a->name);
         free(a);
     }
     free(p->proof);
@@ -199,7 +200,7 @@ static bool find_available(struct owner *o, struct map *by, struct slice key, st
 {
     bool found = false;
     pthread_mutex_lock(&o->lock);
-    struct account *a = map_get(by, key);
+    struct account *a = by ? map_get(by, key) : NULL;
     if (a) {
         LIST_FOREACH_SAFE(it, next, &a->sessions)
         {
@@ -233,6 +234,8 @@ static bool free_place(void *ctx, struct slice key, void *value)
 
 void owner_free(struct owner *o)
 {
+    if (!o)
+        return;
     map_each(o->places, free_place, o);
     map_free(o->places);
     map_free(o->claims);

@@ -289,7 +289,6 @@ static bool start(struct running *r)
     list_init(&r->retired);
     node->inbox = inbox_new_woken(wake_main, r, r);
     node->started = mono_now();
-    node->owner = owner_new();
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
     node->answered = answered_new();
@@ -300,6 +299,7 @@ static bool start(struct running *r)
     node->storage = make_storage(node);
     if (!node->storage)
         return false;
+    node->owner = owner_new(storage_is_shared(node->storage));
     node->upstreams = upstreams_new(check_upstreams, node);
     if (!load_store(node))
         return false;

@@ -34,7 +34,7 @@ size_t registry_count(const struct registry *r)
 
 void registry_add(struct registry *r, struct session *s)
 {
-    map_put(r->by_sid, slice_str(s->sid), s);
+    map_put_lent(r->by_sid, slice_str(s->sid), s);
     list_append(&r->all, &s->in_registry);
 }
 

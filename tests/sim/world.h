@@ -510,7 +510,7 @@ static inline void world_init(struct world *w)
     list_init(&w->wires);
     list_init(&w->messages);
     w->memory_store = memory_store_new(w->settings.sm.mailbox_ttl, w->settings.sm.tombstone_ttl, &w->memory);
-    w->owner = owner_new();
+    w->owner = owner_new(false);
     w->answered = answered_new();
     for (int i = 0; i < WORLD_WORKERS; i++) {
         struct context *cx = &w->worker[i];

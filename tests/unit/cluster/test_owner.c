@@ -24,7 +24,7 @@ static const char *sid(char c)
 
 static int setup(void **state)
 {
-    *state = owner_new();
+    *state = owner_new(true);
     return 0;
 }
 
@@ -117,6 +117,20 @@ static void test_available(void **state)
     assert_false(owner_find_available(o, romeo, &p));
 }
 
+/* Where the store is no other node's, nobody asks by tag. */
+static void test_untagged(void **state)
+{
+    (void)state;
+    struct owner *o = owner_new(false);
+    struct owner_place p = {0};
+    owner_add(o, sid('a'), 0, romeo, NULL);
+    owner_set_available(o, sid('a'), true);
+    assert_false(owner_find_tagged(o, slice_of(sid('a'), TAG_SIZE - 1), &p));
+    assert_true(owner_find_available(o, romeo, &p));
+    owner_place_clear(&p);
+    owner_free(o);
+}
+
 /* Sessions without an account (XEP-0078 with digest) are known by id alone. */
 static void test_no_account(void **state)
 {
@@ -191,9 +205,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_find),      TEST(test_the_oldest_detached_goes),
-        TEST(test_available), TEST(test_no_account),
-        TEST(test_threads),   TEST(test_claims),
+        TEST(test_find),
+        TEST(test_the_oldest_detached_goes),
+        TEST(test_available),
+        TEST(test_no_account),
+        TEST(test_threads),
+        TEST(test_claims),
+        cmocka_unit_test(test_untagged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
