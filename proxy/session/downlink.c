@@ -166,7 +166,7 @@ void session_from_upstream(struct session *s, const struct element *e)
         parking_park(s, e);
         return;
     }
-    if (s->parked)
+    if (s->parking)
         parking_forget_chat_state(s, e);
     struct entry *entry = entry_take(&s->cx->entries, e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     entry->id = fate_id(s->cx, e->id);

@@ -130,7 +130,7 @@ static void spill_downlink(struct session *s, enum close_reason reason)
     struct fate fate = {
         .cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED, .reason = reason};
     if (s->kept)
-        fate.mail = &s->to_mail;
+        fate.mail = &s->keeping->to_mail;
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->receipted)
@@ -151,7 +151,7 @@ static void drop_uplink(struct session *s)
         if (!promised && !s->up)
             resent_drop(s, e->number);
         if (promised)
-            collect(&s->to_out, e);
+            collect(&s->keeping->to_out, e);
         else
             entry_free(e);
     }
@@ -165,7 +165,7 @@ static void spill_lingering(struct session *s)
         if (e->class == CLASS_KEEP && s->account.n)
             fate_tell(s, FATE_OUTBOX, e);
         if (e->class == CLASS_KEEP && s->account.n && s->kept)
-            collect(&s->to_out, e);
+            collect(&s->keeping->to_out, e);
         else if (e->class == CLASS_KEEP && s->account.n)
             outbox_keep(s, e);
         else
@@ -194,7 +194,7 @@ void expiry_keep(struct session *s)
 
 void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason)
 {
-    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->to_mail, .reason = reason};
+    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->keeping->to_mail, .reason = reason};
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->number > upto) {

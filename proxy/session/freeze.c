@@ -106,7 +106,7 @@ static void release(struct session *s)
 
 void freeze_turn(struct session *s)
 {
-    if (!s->freeze_by || s->releasing || s->state != SESSION_DETACHED)
+    if (!s->freeze_by || session_is_releasing(s) || s->state != SESSION_DETACHED)
         return;
     bool settled = uplink_is_safe(s) && (!s->kept || !s->unconfirmed.count);
     if (s->up && !settled && s->cx->clock->mono < s->freeze_by)

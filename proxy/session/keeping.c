@@ -33,6 +33,7 @@ void keeping_begin(struct session *s)
     struct owner_place place = {0};
     owner_find(s->cx->owner, s->sid, &place);
     struct kept_origin origin = keeping_origin(s, place.proof);
+    s->keeping = MEM_NEW(struct keeping);
     s->kept = ops_of(s)->open(s->cx->store, &origin);
     ops_of(s)->attached(s->kept, s->max);
     owner_place_clear(&place);
@@ -69,7 +70,7 @@ void keeping_attaching(struct session *s)
 {
     if (!s->kept)
         return;
-    s->attaching = true;
+    s->keeping->attaching = true;
     ops_of(s)->attached(s->kept, s->max);
 }
 
@@ -82,12 +83,12 @@ void keeping_detached(struct session *s)
 
 static bool is_silent(const struct session *s)
 {
-    return s->kept && s->silent_at && s->cx->clock->mono >= s->silent_at;
+    return s->kept && s->keeping->silent_at && s->cx->clock->mono >= s->keeping->silent_at;
 }
 
 bool keeping_may_write(const struct session *s, const struct entry *e)
 {
-    return !s->kept || (e->number <= s->reserved && !is_silent(s));
+    return !s->kept || (e->number <= s->keeping->reserved && !is_silent(s));
 }
 
 /* Others may take the session for dead: it is to be resumed, which the store has to agree to. */
@@ -101,7 +102,12 @@ void keeping_turn(struct session *s)
 
 usec keeping_due_at(const struct session *s)
 {
-    return s->kept && s->client && s->silent_at ? s->silent_at : -1;
+    return s->kept && s->client && s->keeping->silent_at ? s->keeping->silent_at : -1;
+}
+
+bool keeping_is_attaching(const struct session *s)
+{
+    return s->keeping && s->keeping->attaching;
 }
 
 /* What others may read gets no passwords. store.file does: it goes from one run of the node to the next. */
@@ -114,9 +120,10 @@ void keeping_end(struct session *s, const struct tombstone *t)
 {
     struct kept *k = s->kept;
     s->kept = NULL;
-    if (k)
-        ops_of(s)->end(k, t, s->to_mail.first, s->to_out.first);
-    s->to_mail = s->to_out = (struct queue){0};
+    if (!k)
+        return;
+    ops_of(s)->end(k, t, s->keeping->to_mail.first, s->keeping->to_out.first);
+    s->keeping->to_mail = s->keeping->to_out = (struct queue){0};
 }
 
 /* ---- what the store says ---- */
@@ -133,21 +140,21 @@ static void on_committed(void *ctx, enum kept_queue which, uint64_t upto)
 static void on_reserved(void *ctx, uint64_t high_water)
 {
     struct session *s = ctx;
-    s->reserved = high_water;
+    s->keeping->reserved = high_water;
     session_dirty(s);
 }
 
 static void on_leased(void *ctx, usec silent_at)
 {
     struct session *s = ctx;
-    s->silent_at = silent_at;
+    s->keeping->silent_at = silent_at;
     session_dirty(s);
 }
 
 static void on_attached(void *ctx)
 {
     struct session *s = ctx;
-    s->attaching = false;
+    s->keeping->attaching = false;
     session_dirty(s);
 }
 
@@ -165,8 +172,8 @@ static void on_fenced(void *ctx, uint64_t upto)
     LOG(LOG_WARN, "another node has taken the session over", LF("sid", s->sid), LF_INT("unacked", s->out.queue.count),
         LF_INT("unconfirmed", s->unconfirmed.count));
     expiry_keep_upto(s, upto, CLOSE_FENCED);
-    ops_of(s)->spill(s->kept, s->to_mail.first);
-    s->to_mail = (struct queue){0};
+    ops_of(s)->spill(s->kept, s->keeping->to_mail.first);
+    s->keeping->to_mail = (struct queue){0};
     s->kept = NULL;
     session_leave(s, CLOSE_FENCED);
 }
@@ -193,7 +200,7 @@ static void on_released(void *ctx)
 
 void keeping_release(struct session *s)
 {
-    s->releasing = true;
+    s->keeping->releasing = true;
     if (s->up)
         parting_begin(s, NULL, CLOSE_RELEASED); /* what the server still says is kept for the account */
     ops_of(s)->changed(s->kept, true);
@@ -215,7 +222,7 @@ bool session_abandon(struct session *s)
 
 static void adopt_queue(struct session *s, struct queue *q, enum kept_queue which)
 {
-    struct kept_claim *c = s->claimed;
+    struct kept_claim *c = s->keeping->claimed;
     for (struct entry *e = c->first[which], *next; e; e = next) {
         next = e->next;
         q->last_number = e->number - 1;
@@ -230,15 +237,15 @@ static void adopt_queue(struct session *s, struct queue *q, enum kept_queue whic
 
 static void adopt_queues(struct session *s, struct record_reader *in)
 {
-    const struct kept_claim *c = s->claimed;
+    const struct kept_claim *c = s->keeping->claimed;
     (void)in;
     adopt_queue(s, &s->out.queue, KEPT_DOWN);
     adopt_queue(s, &s->unconfirmed, KEPT_UP);
     s->out.acked = s->out.queue.first ? s->out.queue.first->number - 1 : c->last[KEPT_DOWN];
     s->out.written = c->last[KEPT_DOWN];
     s->in.received = s->in.safe = s->in.told = c->last[KEPT_UP];
-    s->reserved = c->high_water;
-    s->silent_at = c->silent_at;
+    s->keeping->reserved = c->high_water;
+    s->keeping->silent_at = c->silent_at;
     usec left = c->deadline_left < s->max ? c->deadline_left : s->max; /* more: its client was attached to the last */
     s->changed = s->cx->clock->mono - (s->max - left);
     s->kept = c->kept;
@@ -246,8 +253,9 @@ static void adopt_queues(struct session *s, struct record_reader *in)
 
 bool keeping_adopt(struct session *s, struct kept_claim *claim)
 {
-    s->claimed = claim;
+    s->keeping = MEM_NEW(struct keeping);
+    s->keeping->claimed = claim;
     bool well = thaw(s, claim->record, adopt_queues);
-    s->claimed = NULL;
+    s->keeping->claimed = NULL;
     return well;
 }

@@ -19,6 +19,18 @@ static void put_back(struct context *cx, struct slice account, struct entry *e)
     cx->store->ops->box_put(cx->store, BOX_OUT, account, e);
 }
 
+static void post(struct session *s, struct entry *e)
+{
+    if (!s->posted)
+        s->posted = MEM_NEW(struct queue);
+    queue_append(s->posted, e);
+}
+
+static struct entry *take_posted(struct session *s, uint64_t upto)
+{
+    return s->posted ? queue_take(s->posted, upto) : NULL;
+}
+
 static void on_messages(void *ctx, struct entry *first, size_t n)
 {
     struct ask *ask = ctx;
@@ -29,7 +41,7 @@ static void on_messages(void *ctx, struct entry *first, size_t n)
             uplink_write(s, e->delayed ? entry_slice(e) : downlink_stamped(s, e));
             fate_mark(s->cx, e);
             fate_tell(s, FATE_POSTED, e);
-            queue_append(&s->posted, e);
+            post(s, e);
         } else {
             put_back(ask->cx, slice_str(ask->account), e);
         }
@@ -55,11 +67,21 @@ void outbox_fetch(struct session *s)
 
 void outbox_confirmed(struct session *s, uint64_t upto)
 {
-    for (struct entry *e; (e = queue_take(&s->posted, upto));) {
+    for (struct entry *e; (e = take_posted(s, upto));) {
         fate_tell(s, FATE_CONFIRMED, e);
         s->cx->store->ops->box_done(s->cx->store, BOX_OUT, s->account, slice_str(e->origin));
         entry_free(e);
     }
+}
+
+bool outbox_waits(const struct session *s)
+{
+    return s->posted && s->posted->count;
+}
+
+uint64_t outbox_posted(const struct session *s)
+{
+    return s->posted ? s->posted->last_number : 0;
 }
 
 void outbox_keep(struct session *s, struct entry *e)
@@ -71,6 +93,12 @@ void outbox_keep(struct session *s, struct entry *e)
 
 void outbox_unsent(struct session *s)
 {
-    for (struct entry *e; (e = queue_take(&s->posted, UINT64_MAX));)
+    for (struct entry *e; (e = take_posted(s, UINT64_MAX));)
         put_back(s->cx, s->account, e);
+}
+
+void outbox_forget(struct session *s)
+{
+    free(s->posted);
+    s->posted = NULL;
 }

@@ -6,6 +6,12 @@
 #include "session_impl.h"
 #include <stdlib.h>
 
+struct parking {
+    struct map *by_key; /* -> struct parked */
+    struct list order;
+    size_t bytes;
+};
+
 struct parked {
     struct list link; /* oldest first */
     struct entry *entry;
@@ -31,7 +37,7 @@ bool parking_wants(const struct element *e)
 static void count_parked(struct session *s, const struct entry *e, int sign)
 {
     count_add(s->cx->counters, METRIC_parked_stanzas, sign);
-    s->parked_bytes += (size_t)(sign * (int64_t)entry_cost(e->n));
+    s->parking->bytes += (size_t)(sign * (int64_t)entry_cost(e->n));
     context_memory(s->cx, sign * (int64_t)entry_cost(e->n));
 }
 
@@ -39,7 +45,7 @@ static struct entry *unpark(struct session *s, struct parked *p)
 {
     struct entry *e = p->entry;
     count_parked(s, e, -1);
-    map_remove(s->parked, key_of(p));
+    map_remove(s->parking->by_key, key_of(p));
     list_remove(&p->link);
     free(p);
     return e;
@@ -65,7 +71,7 @@ static struct parked *find(struct session *s, enum element_kind kind, struct sli
 {
     struct buf key = {0};
     build_key(&key, kind, from);
-    struct parked *p = map_get(s->parked, buf_slice(&key));
+    struct parked *p = map_get(s->parking->by_key, buf_slice(&key));
     buf_free(&key);
     return p;
 }
@@ -73,14 +79,29 @@ static struct parked *find(struct session *s, enum element_kind kind, struct sli
 static bool is_crowded(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    return map_count(s->parked) > set->sm.queue_stanzas || s->parked_bytes > set->sm.queue_bytes ||
+    return map_count(s->parking->by_key) > set->sm.queue_stanzas || s->parking->bytes > set->sm.queue_bytes ||
            context_memory_full(s->cx);
+}
+
+static void begin(struct session *s)
+{
+    s->parking = MEM_NEW(struct parking);
+    s->parking->by_key = map_new();
+    list_init(&s->parking->order);
+}
+
+static void end(struct session *s)
+{
+    if (s->parking)
+        map_free(s->parking->by_key);
+    free(s->parking);
+    s->parking = NULL;
 }
 
 void parking_park(struct session *s, const struct element *e)
 {
-    if (!s->parked)
-        s->parked = map_new();
+    if (!s->parking)
+        begin(s);
     struct parked *old = find(s, e->kind, e->from);
     if (old)
         discard(s, old);
@@ -93,11 +114,11 @@ void parking_park(struct session *s, const struct element *e)
     p->key_n = key.n;
     memcpy(p->key, key.data + key.off, key.n);
     buf_free(&key);
-    list_append(&s->parked_order, &p->link);
-    map_put(s->parked, key_of(p), p);
+    list_append(&s->parking->order, &p->link);
+    map_put_lent(s->parking->by_key, key_of(p), p);
     count_parked(s, p->entry, 1);
-    while (map_count(s->parked) > 1 && is_crowded(s)) /* many senders: the oldest make room */
-        discard(s, CONTAINER_OF(list_first(&s->parked_order), struct parked, link));
+    while (map_count(s->parking->by_key) > 1 && is_crowded(s)) /* many senders: the oldest make room */
+        discard(s, CONTAINER_OF(list_first(&s->parking->order), struct parked, link));
 }
 
 /* A real message of the same sender ends its `composing`. */
@@ -110,21 +131,24 @@ void parking_forget_chat_state(struct session *s, const struct element *e)
 
 void parking_append_all(struct session *s)
 {
-    for (struct list *it; s->parked && (it = list_first(&s->parked_order));)
+    for (struct list *it; s->parking && (it = list_first(&s->parking->order));)
         downlink_append(s, unpark(s, CONTAINER_OF(it, struct parked, link)));
-    map_free(s->parked);
-    s->parked = NULL;
+    end(s);
 }
 
 void parking_discard_all(struct session *s)
 {
-    for (struct list *it; s->parked && (it = list_first(&s->parked_order));)
+    for (struct list *it; s->parking && (it = list_first(&s->parking->order));)
         discard(s, CONTAINER_OF(it, struct parked, link));
-    map_free(s->parked);
-    s->parked = NULL;
+    end(s);
 }
 
 size_t parking_count(const struct session *s)
 {
-    return s->parked ? map_count(s->parked) : 0;
+    return s->parking ? map_count(s->parking->by_key) : 0;
+}
+
+size_t parking_bytes(const struct session *s)
+{
+    return s->parking ? s->parking->bytes : 0;
 }

@@ -2,6 +2,7 @@
  * fresh upstream leg of that login is then made equal to the old one: the same resource, the setup log, the rooms, and
  * what the server has not confirmed, in order. What comes of it is an ordinary resumption. */
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/random.h"
 #include "contacts.h"
 #include "login.h"
@@ -10,6 +11,7 @@
 #include "xmpp/jid.h"
 #include "xmpp/xml.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A server that stops breaks all its connections, and may still take new ones for a moment. Whether it is there is
  * looked at when that moment is over; no client is to come back before that. */
@@ -21,6 +23,22 @@
 #define LOOK_AGAIN   (500 * USEC_MS)
 /* Whoever is there shows itself to a fresh resource within this time. */
 #define SETTLE (10 * USEC_S)
+
+struct rebuild {
+    usec cut_at; /* stranded: when to look whether the client is to be sent away */
+    bool looked, cut_paced;
+    bool wants_session_iq; /* on the fresh upstream leg */
+    usec fresh_by;         /* the latest time for the bind on it */
+    struct queue early;    /* catching up: what the server has sent and is to come behind its offline messages */
+    usec settle_at;        /* when who has not shown up again is taken to have left; 0 = not */
+};
+
+static struct rebuild *rebuild_of(struct session *s)
+{
+    if (!s->rebuild)
+        s->rebuild = MEM_NEW(struct rebuild);
+    return s->rebuild;
+}
 
 static struct slice resource_of(const struct session *s)
 {
@@ -42,10 +60,9 @@ void session_needs_resource(struct session *s)
 static void forget_leg(struct session *s)
 {
     outbox_unsent(s);
-    s->settle_at = 0;
     if (s->barrier.open)
         count(s->cx->counters, METRIC_barriers_lost);
-    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe, .posted = s->posted.last_number};
+    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe, .posted = outbox_posted(s)};
     uplink_give_up_probe(s);
     s->order_probe = 0;
     s->full_since = 0;
@@ -74,8 +91,7 @@ void session_strand(struct session *s, enum close_reason reason)
     upstream_leg_close(&s->up, reason, false);
     forget_leg(s);
     s->stranded = now;
-    s->cut_at = now + LOOK_FIRST;
-    s->looked = s->cut_paced = false;
+    *rebuild_of(s) = (struct rebuild){.cut_at = now + LOOK_FIRST};
     session_needs_resource(s);
     session_dirty(s);
     if (c)
@@ -94,20 +110,21 @@ static bool server_is_down(const struct session *s)
 static void cut_client(struct session *s)
 {
     usec now = s->cx->clock->mono;
-    if (now < s->cut_at)
+    struct rebuild *r = rebuild_of(s);
+    if (now < r->cut_at)
         return;
-    if (!s->looked) {
-        s->looked = true;
+    if (!r->looked) {
+        r->looked = true;
         s->cx->ops->upstream_noted(s->cx, s->lost, UPSTREAM_BROKE, "looked at again");
-        s->cut_at = now + ANSWER_TIME;
+        r->cut_at = now + ANSWER_TIME;
     } else if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
-        s->cut_at = now + LOOK_AGAIN;
-        s->cut_paced = false;
-    } else if (!s->cut_paced) {
-        s->cut_paced = true;
-        s->cut_at = pace_claim(&s->cx->pacing->cuts, now, s->cx->settings->login_rate, -1);
+        r->cut_at = now + LOOK_AGAIN;
+        r->cut_paced = false;
+    } else if (!r->cut_paced) {
+        r->cut_paced = true;
+        r->cut_at = pace_claim(&s->cx->pacing->cuts, now, s->cx->settings->login_rate, -1);
     }
-    if (now >= s->cut_at)
+    if (now >= r->cut_at)
         client_leg_close(s->client, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
 }
 
@@ -132,8 +149,8 @@ static void take_leg(struct session *s, struct client_leg *c)
     struct upstream_leg *up = c->login->up;
     s->fresh = up;
     c->login->up = NULL;
-    s->wants_session_iq = c->login->offers_session;
-    s->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
+    rebuild_of(s)->wants_session_iq = c->login->offers_session;
+    rebuild_of(s)->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
     random_hex(s->tag, 8); /* no answer to a question on the old leg can be taken for one on this */
     upstream_leg_set_events(s->fresh, &fresh_events, s);
     memcpy(s->fresh->sid, s->sid, SID_SIZE);
@@ -174,7 +191,7 @@ static void replay(struct session *s)
     uint64_t before = s->lingering.first     ? s->lingering.first->number
                       : s->unconfirmed.first ? s->unconfirmed.first->number
                                              : UINT64_MAX;
-    if (s->wants_session_iq)
+    if (s->rebuild->wants_session_iq)
         session_iq(s); /* RFC 3921 3 */
     outbox_fetch(s);
     setup_replay(s, before);
@@ -192,6 +209,7 @@ static void bound(struct session *s)
     s->fresh = NULL;
     s->rebuilt = true;
     s->stranded = 0;
+    s->rebuild->settle_at = s->cx->clock->mono + SETTLE;
     s->told.away = false;
     owner_set_stranded(s->cx->owner, s->sid, SLICE_NONE);
     session_take_upstream(s, up);
@@ -199,7 +217,6 @@ static void bound(struct session *s)
     if (!s->resuming) /* the client has gone meanwhile */
         session_left_alone(s);
     s->catching_up = session_confirms(s);
-    s->settle_at = s->cx->clock->mono + SETTLE;
     session_dirty(s);
 }
 
@@ -211,13 +228,14 @@ bool rebuild_holds(struct session *s, const struct element *e)
 {
     if (!s->catching_up || e->kind != ELEMENT_MESSAGE || (e->facts & FACT_DELAY))
         return false;
-    if (s->early.count >= s->cx->settings->sm.queue_stanzas || s->early.bytes >= s->cx->settings->sm.queue_bytes) {
+    struct queue *early = &rebuild_of(s)->early;
+    if (early->count >= s->cx->settings->sm.queue_stanzas || early->bytes >= s->cx->settings->sm.queue_bytes) {
         rebuild_caught_up(s); /* no room to wait: those that waited still come first */
         return false;
     }
     struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     entry->id = fate_id(s->cx, e->id);
-    queue_append(&s->early, entry);
+    queue_append(early, entry);
     count(s->cx->counters, METRIC_parked_stanzas);
     context_memory(s->cx, (int64_t)entry_cost(entry->n));
     return true;
@@ -226,12 +244,18 @@ bool rebuild_holds(struct session *s, const struct element *e)
 void rebuild_caught_up(struct session *s)
 {
     s->catching_up = false;
-    for (struct entry *e; (e = queue_take(&s->early, UINT64_MAX));) {
+    for (struct entry *e; s->rebuild && (e = queue_take(&s->rebuild->early, UINT64_MAX));) {
         count_add(s->cx->counters, METRIC_parked_stanzas, -1);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
         downlink_append(s, e);
         receipts_on_mail(s, e, false);
     }
+}
+
+static void let_go(struct session *s)
+{
+    free(s->rebuild);
+    s->rebuild = NULL;
 }
 
 /* ---- the resource is refused ---- */
@@ -309,39 +333,52 @@ bool rebuild_take_answer(struct session *s, const struct element *e)
 
 /* ---- time ---- */
 
+bool rebuild_is_settling(const struct session *s)
+{
+    return s->rebuild && s->rebuild->settle_at;
+}
+
+/* Of a client that is there: what is parked meanwhile is newer. */
+static void settle(struct session *s)
+{
+    s->rebuild->settle_at = 0;
+    setup_settle(s);
+    rooms_settle(s);
+    sightings_settle(s);
+    session_dirty(s); /* what was injected is to be written */
+}
+
 void rebuild_turn(struct session *s)
 {
     usec now = s->cx->clock->mono;
     if (s->stranded && s->client && s->state == SESSION_ATTACHED)
         cut_client(s);
-    if (s->fresh && now >= s->fresh_by) {
+    if (s->fresh && now >= s->rebuild->fresh_by) {
         LOG(LOG_WARN, "the server does not answer a bind", LF("sid", s->sid));
         give_up(s, CLOSE_CONFIRM_TIMEOUT);
     }
-    if (s->settle_at && now >= s->settle_at && s->state == SESSION_ATTACHED) { /* what is parked meanwhile is newer */
-        s->settle_at = 0;
-        setup_settle(s);
-        rooms_settle(s);
-        sightings_settle(s);
-        session_dirty(s); /* what was injected is to be written */
-    }
+    if (rebuild_is_settling(s) && now >= s->rebuild->settle_at && s->state == SESSION_ATTACHED)
+        settle(s);
+    if (s->rebuild && !s->stranded && !s->catching_up && !rebuild_is_settling(s))
+        let_go(s);
 }
 
 usec rebuild_due_at(const struct session *s)
 {
     usec at = -1;
     if (s->stranded && s->client && s->state == SESSION_ATTACHED)
-        at = s->cut_at;
+        at = s->rebuild->cut_at;
     if (s->fresh)
-        at = earlier(at, s->fresh_by);
-    if (s->settle_at && s->state == SESSION_ATTACHED)
-        at = earlier(at, s->settle_at);
+        at = earlier(at, s->rebuild->fresh_by);
+    if (rebuild_is_settling(s) && s->state == SESSION_ATTACHED)
+        at = earlier(at, s->rebuild->settle_at);
     return at;
 }
 
 void rebuild_forget(struct session *s)
 {
     upstream_leg_close(&s->fresh, CLOSE_SESSION_END, true);
+    let_go(s);
     setup_forget(s);
     rooms_forget(s);
     sightings_forget(s);

@@ -123,7 +123,8 @@ void receipts_load(struct session *s, struct record_reader *in)
 {
     if (record_take_number(in) && !in->bad)
         load_receipts(s, in);
-    for (struct entry *e = s->claimed ? s->claimed->told : NULL; e && !in->bad; e = e->next)
+    for (struct entry *e = s->keeping && s->keeping->claimed ? s->keeping->claimed->told : NULL; e && !in->bad;
+         e = e->next)
         receipts_on_mail(s, e, false);
     for (struct entry *e = s->out.queue.first; e && !in->bad; e = e->next)
         receipts_on_mail(s, e, false);

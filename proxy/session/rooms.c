@@ -260,7 +260,7 @@ static void rejoin(struct session *s, struct room *r);
  * fresh leg may be in already. What nobody did to us has no code but 110. */
 static bool left_with_old_leg(const struct session *s, const struct room *r, const struct node *x)
 {
-    bool meant = !s->settle_at || r->farewell || !has_status(x, "110");
+    bool meant = !rebuild_is_settling(s) || r->farewell || !has_status(x, "110");
     for (const struct node *n = x ? x->first_child : NULL; n; n = n->next)
         meant |= slice_eq_str(n->name, "destroy") ||
                  (slice_eq_str(n->name, "status") && !slice_eq_str(node_attr(n, "code"), "110"));

@@ -72,7 +72,6 @@ struct session *session_blank(struct context *cx)
     s->cx = cx;
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
     list_init(&s->dirty);
-    list_init(&s->parked_order);
     s->contacts = contacts_new(cx);
     random_hex(s->tag, 8);
     return s;
@@ -286,7 +285,7 @@ void session_client_lost(struct session *s, enum close_reason reason)
 
 bool session_is_releasing(const struct session *s)
 {
-    return s->releasing;
+    return s->keeping && s->keeping->releasing;
 }
 
 bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
@@ -450,7 +449,8 @@ static void bury(struct grave *g)
     struct session *s = CONTAINER_OF(g, struct session, grave);
     list_remove(&s->dirty);
     timers_cancel(s->cx->timers, &s->timer);
-    map_free(s->parked);
+    parking_discard_all(s); /* of one that another node has taken over */
+    outbox_forget(s);
     contacts_free(s->contacts);
     receipts_forget(s);
     chat_states_forget(s);
@@ -459,6 +459,7 @@ static void bury(struct grave *g)
     entry_free(s->held);
     free(s->jid);
     free(s->domain);
+    free(s->keeping);
     free(s);
 }
 
@@ -625,7 +626,8 @@ static usec next_deadline(const struct session *s)
 void session_turn(struct session *s)
 {
     uplink_turn(s);
-    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up && !s->attaching)
+    if (s->state != SESSION_ENDED && s->resuming && s->up && uplink_is_safe(s) && !s->catching_up &&
+        !keeping_is_attaching(s))
         complete_resume(s);
     if (s->state != SESSION_ENDED)
         handed_turn(s);
@@ -723,7 +725,7 @@ void session_info(const struct session *s, struct session_info *out)
         .safe = s->in.safe,
         .told = s->in.told,
         .acked = s->out.acked,
-        .parked_bytes = s->parked_bytes,
+        .parked_bytes = parking_bytes(s),
         .handed = handed_count(s),
         .stanzas_up = s->stanzas_up,
         .stanzas_down = s->stanzas_down,

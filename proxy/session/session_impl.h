@@ -30,6 +30,16 @@ struct told {
     bool away;         /* by us, sm.detached_presence */
 };
 
+/* What a session with a copy in a store that outlives the node has beside that. */
+struct keeping {
+    uint64_t reserved;            /* numbers up to it may be written to the client */
+    usec silent_at;               /* from then on nothing may be written to the client; 0 = not known */
+    bool attaching;               /* the store has not answered yet that the session is attached */
+    bool releasing;               /* another node is to have it */
+    struct kept_claim *claimed;   /* while it is filled from one */
+    struct queue to_mail, to_out; /* at its end, what goes to the account's boxes in one step with that */
+};
+
 struct session {
     struct grave grave;
     struct list dirty; /* in context.dirty */
@@ -47,27 +57,18 @@ struct session {
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
 
     struct upstream_leg *fresh; /* that is to become `up` in a rebuild: the resource is being bound on it */
-    usec fresh_by;              /* the latest time for that */
     usec stranded;              /* since when there is no upstream leg; 0 = there is one */
-    usec cut_at;                /* stranded: when to look whether the client is to be sent away */
     usec freeze_by;             /* to be kept over a stop: the latest time; 0 = not */
-    usec settle_at;             /* rebuilt: when who has not shown up again is taken to have left; 0 = not */
-    bool looked, cut_paced, wants_session_iq;
-    bool rebuilt;        /* and not resumed since */
-    bool catching_up;    /* rebuilt, and the server has not answered the first barrier yet */
-    struct queue early;  /* what it has sent meanwhile and is to come behind its offline messages */
-    struct setup *setup; /* these four: NULL while there is nothing to remember */
+    struct rebuild *rebuild;    /* from stranded to settled, else NULL */
+    bool rebuilt;               /* and not resumed since */
+    bool catching_up;           /* rebuilt, and the server has not answered the first barrier yet */
+    struct setup *setup;        /* these four: NULL while there is nothing to remember */
     struct rooms *rooms;
     struct sightings *sightings;
     struct pending *pending;
 
-    struct kept *kept;            /* its copy in the store; NULL: there is none */
-    uint64_t reserved;            /* kept: numbers up to it may be written to the client */
-    usec silent_at;               /* kept: from then on nothing may be written to the client; 0 = not known */
-    bool attaching;               /* kept: the store has not answered yet that the session is attached */
-    bool releasing;               /* kept: another node is to have it */
-    struct kept_claim *claimed;   /* while it is filled from one */
-    struct queue to_mail, to_out; /* kept: at its end, what goes to the account's boxes in one step with that */
+    struct kept *kept;       /* its copy in the store; NULL: there is none */
+    struct keeping *keeping; /* NULL: there has never been one */
 
     bool offered;               /* stream management was in the features */
     bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
@@ -77,7 +78,7 @@ struct session {
     struct sm_in in;
     struct sm_out out;
     struct queue unconfirmed;
-    struct queue posted;    /* of the account's outbox, sent on this upstream leg and not confirmed */
+    struct queue *posted;   /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
     struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
@@ -85,11 +86,9 @@ struct session {
     struct upstream_facts *probed; /* where the result of the order probe belongs */
     int order_probe;               /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
-    struct map *parked; /* key -> entry: what is kept beside the queue while detached */
-    struct list parked_order;
-    size_t parked_bytes;
-    uint64_t stamp_upto;  /* messages up to this number are written with a delay stamp */
-    uint64_t replay_upto; /* numbers up to it were carried over by the last resumption */
+    struct parking *parking; /* what is kept beside the queue while detached; NULL: nothing */
+    uint64_t stamp_upto;     /* messages up to this number are written with a delay stamp */
+    uint64_t replay_upto;    /* numbers up to it were carried over by the last resumption */
 
     usec born, changed;             /* bind; last attach or detach */
     unsigned long long request_end; /* leg.bytes_out behind the open <r/> */
@@ -162,10 +161,14 @@ bool rebuild_holds(struct session *s, const struct element *e);       /* true: i
 void rebuild_caught_up(struct session *s);                            /* what was held goes into the queue */
 void rebuild_turn(struct session *s);                                 /* may end the session or its client */
 usec rebuild_due_at(const struct session *s);
+bool rebuild_is_settling(const struct session *s); /* who has not shown up again may still do so */
 void rebuild_forget(struct session *s);
 /* outbox.c */
 void outbox_fetch(struct session *s); /* onto a fresh upstream leg */
 void outbox_confirmed(struct session *s, uint64_t upto);
+bool outbox_waits(const struct session *s);      /* for a confirmation */
+uint64_t outbox_posted(const struct session *s); /* the last number of all that was ever sent */
+void outbox_forget(struct session *s);
 void outbox_keep(struct session *s, struct entry *e); /* takes it over */
 void outbox_unsent(struct session *s);                /* what was not confirmed on this upstream leg */
 /* keeping.c: the session's copy in a store that outlives the node. All of it is nothing to do where the store has none.
@@ -181,6 +184,7 @@ void keeping_detached(struct session *s);
 bool keeping_may_write(const struct session *s, const struct entry *e); /* to the client */
 void keeping_turn(struct session *s);                                   /* may drop the client */
 usec keeping_due_at(const struct session *s);
+bool keeping_is_attaching(const struct session *s);                    /* the store has not agreed yet */
 bool keeping_may_save(const struct session *s, const struct entry *e); /* into the record */
 void keeping_end(struct session *s, const struct tombstone *t);        /* with what goes to the account's boxes */
 void keeping_release(struct session *s); /* to another node: detached, and all is confirmed */
@@ -247,6 +251,7 @@ void parking_forget_chat_state(struct session *s, const struct element *e);
 void parking_append_all(struct session *s); /* into the queue, at a resumption */
 void parking_discard_all(struct session *s);
 size_t parking_count(const struct session *s);
+size_t parking_bytes(const struct session *s);
 /* expiry.c */
 /* Who a stanza without a recipient belonged to. */
 struct fate {

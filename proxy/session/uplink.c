@@ -338,7 +338,7 @@ static void barrier_send(struct session *s)
     s->barrier.end = s->up->leg.bytes_out;
     s->barrier.open = true;
     s->barrier.upto = s->unconfirmed.last_number;
-    s->barrier.posted = s->posted.last_number;
+    s->barrier.posted = outbox_posted(s);
     receipts_barrier_sent(s);
     s->barrier.sent = s->barrier.running = s->cx->clock->mono;
     s->unconfirmed_since = 0;
@@ -350,7 +350,7 @@ static bool barrier_wanted(const struct session *s)
     usec receipts = receipts_barrier_at(s);
     if (s->barrier.open || s->held)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
-    if (s->catching_up || s->posted.last_number != s->barrier.posted)
+    if (s->catching_up || outbox_posted(s) != s->barrier.posted)
         return true;
     if (receipts >= 0 && s->cx->clock->mono >= receipts)
         return true;
@@ -426,10 +426,10 @@ static void barrier_turn(struct session *s)
 /* sm.confirm = none: what the server's TCP has acknowledged counts. */
 static void confirm_by_tcp(struct session *s)
 {
-    bool waits = s->posted.count || (s->unconfirmed.count && !s->held);
+    bool waits = outbox_waits(s) || (s->unconfirmed.count && !s->held);
     if (!waits || transport_outstanding(s->up->leg.transport) != 0)
         return;
-    outbox_confirmed(s, s->posted.last_number);
+    outbox_confirmed(s, outbox_posted(s));
     if (!s->held)
         uplink_confirmed(s, s->unconfirmed.last_number);
 }
@@ -514,7 +514,7 @@ static usec upstream_due_at(const struct session *s)
     usec at = s->up->leg.last_output + set->sm.probe;
     if (s->barrier.open)
         at = earlier(at, s->barrier.running + set->sm.confirm_timeout);
-    else if ((s->unconfirmed.count || s->posted.count) && !session_confirms(s))
+    else if ((s->unconfirmed.count || outbox_waits(s)) && !session_confirms(s))
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
