@@ -33,11 +33,11 @@ struct upstream_leg {
     void *ctx;
     uint64_t number;              /* the client leg's number in the logs that it was opened for */
     struct upstream_facts *facts; /* of the server that it is connected to; those of the context before */
-    bool reached;                 /* that has answered */
-    bool is_check;                /* opened to see whether the server lives: not among the figures of connections */
     char *header;                 /* the stream header to send, in canonical form, until it was sent */
-    char *domain;
-    char sid[SID_SIZE]; /* in the logs, once it has a session */
+    char *domain;                 /* until then */
+    char sid[SID_SIZE];           /* in the logs, once it has a session */
+    bool reached;                 /* its server has answered */
+    bool is_check;                /* opened to see whether the server lives: not among the figures of connections */
 };
 
 /* Dials, on behalf of that client (the ends of its transport; NULL = there is none). Nothing is called up before it has

@@ -26,7 +26,7 @@ struct stream_limits {
     unsigned depth;      /* nesting below the stream's root */
     unsigned attributes; /* of one tag */
     unsigned names; /* tags and attributes of one element in all, 0 = no limit: expat keeps a record of each new name */
-    size_t namespace_bytes; /* expat repeats the namespace with every element: a long one costs again and again */
+    unsigned namespace_bytes; /* expat repeats the namespace with every element: a long one costs again and again */
 };
 
 /* The opening tag of a stream (RFC 6120 4.7). Slices valid during the upcall. */

@@ -68,13 +68,32 @@ static void tcp_drop_out(struct tcp *t)
         buf_free(&t->out);
 }
 
+static void on_deadline(void *ctx);
+
+void tcp_set_deadline(struct tcp *t, usec at)
+{
+    if (!t->deadline) {
+        t->deadline = MEM_NEW(struct tcp_deadline);
+        t->deadline->timer = (struct timer){.fire = on_deadline, .ctx = t};
+    }
+    t->deadline->at = at;
+    timers_arm(loop_timers(t->loop), &t->deadline->timer, at);
+}
+
+static void tcp_clear_deadline(struct tcp *t)
+{
+    if (t->deadline && t->loop)
+        timers_cancel(loop_timers(t->loop), &t->deadline->timer);
+    free(t->deadline);
+    t->deadline = NULL;
+}
+
 /* The peer is gone, end and detail tell why. After its FIN a last answer can still leave. */
 static void tcp_end(struct tcp *t)
 {
     t->state = TCP_ENDED;
     t->due = 0;
-    t->deadline = 0;
-    timers_cancel(loop_timers(t->loop), &t->timer);
+    tcp_clear_deadline(t);
     if (t->end != TRANSPORT_FIN)
         tcp_drop_out(t);
     tcp_watch(t);
@@ -194,8 +213,7 @@ static void tcp_handshake(struct tcp *t)
     switch (tcp_io_handshake(t)) {
     case IO_OK:
         t->state = TCP_UP;
-        t->deadline = 0;
-        timers_cancel(loop_timers(t->loop), &t->timer);
+        tcp_clear_deadline(t);
         tls_free(t->tls);
         t->tls = NULL;
         if (t->out.n)
@@ -223,8 +241,7 @@ static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *na
         return;
     }
     t->tls = tls_ref(tls);
-    t->deadline = deadline;
-    timers_arm(loop_timers(t->loop), &t->timer, deadline);
+    tcp_set_deadline(t, deadline);
     t->due &= ~(unsigned)TCP_DUE_READ;
     t->state = t->clear ? TCP_STARTTLS : TCP_HANDSHAKE;
     if (t->clear)
@@ -322,7 +339,7 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
         tcp_read(t);
 }
 
-static void on_timer(void *ctx)
+static void on_deadline(void *ctx)
 {
     struct tcp *t = ctx;
     if (t->state == TCP_GOODBYE) {
@@ -411,11 +428,11 @@ void tcp_close(struct tcp *t, bool reset)
     loop_unqueue(&t->next);
     loop_unqueue(&t->flush);
     loop_unqueue(&t->last);
+    tcp_clear_deadline(t);
     if (!t->loop) {
         tcp_release(&t->last);
         return;
     }
-    timers_cancel(loop_timers(t->loop), &t->timer);
     t->last.run = tcp_release;
     loop_queue(t->loop, LOOP_FREE, &t->last);
 }
@@ -446,7 +463,8 @@ static void op_detach(struct transport *base)
     t->due &= ~(unsigned)TCP_DUE_READ;
     ev_io_stop(loop_ev(t->loop), &t->io);
     loop_forget_fd(t->loop, t->fd);
-    timers_cancel(loop_timers(t->loop), &t->timer);
+    if (t->deadline)
+        timers_cancel(loop_timers(t->loop), &t->deadline->timer);
     loop_unqueue(&t->next);
     loop_unqueue(&t->flush);
     t->loop = NULL;
@@ -460,7 +478,7 @@ static void op_attach(struct transport *base, void *loop)
     t->read_turn = 0;
     t->blocked = false; /* the flush finds out anew */
     if (t->deadline)
-        timers_arm(loop_timers(t->loop), &t->timer, t->deadline);
+        timers_arm(loop_timers(t->loop), &t->deadline->timer, t->deadline->at);
     if (t->out.n)
         loop_queue(t->loop, LOOP_FLUSH, &t->flush);
     tcp_add_due(t, t->state == TCP_HANDSHAKE ? TCP_DUE_HANDSHAKE : 0);
@@ -501,8 +519,6 @@ static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
     loop_task_init(&t->next, tcp_next);
     loop_task_init(&t->flush, tcp_flush);
     loop_task_init(&t->last, tcp_release);
-    t->timer.fire = on_timer;
-    t->timer.ctx = t;
     ev_init(&t->io, on_io);
     t->io.data = t;
     return t;

@@ -15,7 +15,7 @@ void tcp_goodbye_start(struct tcp *t)
     t->last.run = tcp_goodbye_end;
     loop_queue(t->loop, LOOP_CLOSING, &t->last);
     loop_queue(t->loop, LOOP_FLUSH, &t->flush);
-    timers_arm(loop_timers(t->loop), &t->timer, loop_clock(t->loop)->mono + GOODBYE_TIME);
+    tcp_set_deadline(t, loop_clock(t->loop)->mono + GOODBYE_TIME);
     tcp_watch(t);
 }
 

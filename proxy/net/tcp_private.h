@@ -37,12 +37,20 @@ enum tcp_due {
     TCP_DUE_READ = 16, /* whatever the socket says: bytes may wait inside SSL */
 };
 
+/* Of a handshake, or of the goodbye. */
+struct tcp_deadline {
+    struct timer timer;
+    usec at; /* outlives a move between loops */
+};
+
 struct tcp {
     struct transport base;
     struct loop *loop; /* NULL while detached */
     int fd;            /* -1 while dialling and after the end */
     enum tcp_state state;
     unsigned due;
+    int read_needs, write_needs; /* what a read (or handshake) or write waits for; TLS may need the other */
+    enum transport_end end;
     struct loop_task next, flush, last; /* last: LOOP_CLOSING, then LOOP_FREE */
     ev_io io;
 
@@ -50,23 +58,20 @@ struct tcp {
     struct tls_context *tls; /* held until the handshake is over */
     bool tls_up, tls_broken; /* broken: SSL must not be used any more, not even for a goodbye */
 
-    bool reading;                 /* what the owner wants */
-    int read_needs, write_needs;  /* what a read (or handshake) or write waits for; TLS may need the other */
-    bool blocked;                 /* `out` waits for write_needs */
-    unsigned long long read_turn; /* one read per turn */
-
-    struct buf out;
-    size_t clear;      /* bytes at the front of `out` that leave before TLS */
+    bool reading;      /* what the owner wants */
+    bool blocked;      /* `out` waits for write_needs */
     bool late;         /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
     bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
     bool said_goodbye, peer_finished;
+    unsigned long long read_turn; /* one read per turn */
 
-    struct timer timer; /* handshake, goodbye */
-    usec deadline;      /* of the handshake; outlives a move between loops */
+    struct buf out;
+    size_t clear; /* bytes at the front of `out` that leave before TLS */
+
+    struct tcp_deadline *deadline;    /* NULL: there is none */
     unsigned long long in, out_total; /* bytes in clear; SSL counts its own */
 
-    enum transport_end end;
-    char *detail; /* the first failure; NULL before */
+    char *detail; /* of `end`: the first failure; NULL before */
 
     void (*abandoned)(void *ctx); /* the dialer's: the owner has freed the transport while dialling */
     void *abandoned_ctx;
@@ -96,6 +101,7 @@ void tcp_io_note_end(struct tcp *t, enum transport_end end, char *detail);
 
 /* --- tcp.c --- */
 void tcp_watch(struct tcp *t); /* tells libev what the present state waits for */
+void tcp_set_deadline(struct tcp *t, usec at); /* in the place of the one that there is */
 void tcp_close(struct tcp *t, bool reset); /* the end of everything; memory goes when the turn is over */
 
 /* --- tcp_goodbye.c --- */

@@ -51,6 +51,10 @@ struct session {
     char *jid, *domain;
     struct slice account; /* bare part of jid */
     char tag[17];         /* secret part of the ids of our own stanzas on this upstream leg */
+    bool rebuilt;         /* and not resumed since */
+    bool catching_up;     /* rebuilt, and the server has not answered the first barrier yet */
+    struct told told;
+    int order_probe; /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
     struct client_leg *client; /* attached, NULL while detached */
     struct upstream_leg *up;
@@ -60,8 +64,6 @@ struct session {
     usec stranded;              /* since when there is no upstream leg; 0 = there is one */
     usec freeze_by;             /* to be kept over a stop: the latest time; 0 = not */
     struct rebuild *rebuild;    /* from stranded to settled, else NULL */
-    bool rebuilt;               /* and not resumed since */
-    bool catching_up;           /* rebuilt, and the server has not answered the first barrier yet */
     struct setup *setup;        /* these four: NULL while there is nothing to remember */
     struct rooms *rooms;
     struct sightings *sightings;
@@ -70,8 +72,6 @@ struct session {
     struct kept *kept;       /* its copy in the store; NULL: there is none */
     struct keeping *keeping; /* NULL: there has never been one */
 
-    bool offered;               /* stream management was in the features */
-    bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
     const char *sm_ns;
     usec max;
 
@@ -84,7 +84,6 @@ struct session {
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
     struct upstream_facts *lost;   /* of the server whose upstream leg broke last */
     struct upstream_facts *probed; /* where the result of the order probe belongs */
-    int order_probe;               /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
     struct parking *parking; /* what is kept beside the queue while detached; NULL: nothing */
     uint64_t stamp_upto;     /* messages up to this number are written with a delay stamp */
@@ -96,14 +95,15 @@ struct session {
     usec request_left;              /* when that was found to have left the socket's buffer; 0 = not yet */
     usec full_since;                /* detached, and the queue full: since when; 0 = not */
     usec ending_by;                 /* ENDING: the latest end */
+    bool offered;                   /* stream management was in the features */
+    bool may_resume, resumable;     /* could be granted; was granted with <enabled/> */
     bool mail_more;                 /* the mailbox held more than the queue had room for */
     bool mail_asked;                /* the store was asked for mail and has not answered */
     bool mail_hinted;               /* more has come since it was asked */
     struct entry *held;             /* a presence that waits for it */
-    struct handed *handed; /* messages written to a client without stream management; NULL until there are any */
-    struct told told;
-    struct contacts *contacts;       /* who may see that the client is there */
-    struct receipts *receipts;       /* NULL until a message asks for one */
+    struct handed *handed;     /* messages written to a client without stream management; NULL until there are any */
+    struct contacts *contacts; /* who may see that the client is there */
+    struct receipts *receipts; /* NULL until a message asks for one */
     struct chat_states *chat_states; /* NULL until the client tells one */
     struct resent *resent;   /* what the client may send again when the session is lost; NULL until it sends some */
     struct awaited *awaited; /* what it may send again of the session before; NULL: nothing */

@@ -96,7 +96,8 @@ static void send_header(struct upstream_leg *up)
     set_phase(up, UPSTREAM_OPENING);
     leg_write_str(&up->leg, up->header);
     free(up->header);
-    up->header = NULL;
+    free(up->domain);
+    up->header = up->domain = NULL;
     leg_go(&up->leg, STOP_TURN);
 }
 

@@ -33,22 +33,22 @@ struct stream {
     struct stream_limits limits;
     const struct stream_events *events;
     void *ctx;
-    enum phase phase;
     struct parser *parser;        /* only while something is incomplete */
     char *prime;                  /* header that primes its parsers; NULL for the standard one */
     char *extra_ns;               /* NULL for none */
     struct header_reader *reader; /* while the header is incomplete */
+    enum phase phase;
     bool framed;
     bool has_element; /* framed: the message at hand has had its one */
 
     /* While feeding: */
     bool feeding, freed, restarted;
-    struct slice in; /* the bytes being fed, whose first has index in_at */
-    size_t in_at;
     enum halt halt;
-    size_t halt_at; /* everything before it is used */
     enum stream_error error;
     const char *text;
+    size_t halt_at;  /* everything before it is used */
+    struct slice in; /* the bytes being fed, whose first has index in_at */
+    size_t in_at;
 };
 
 struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *limits,
