@@ -45,12 +45,15 @@ static void count_memory(struct contacts *c)
     c->counted = now;
 }
 
-struct contacts *contacts_new(struct context *cx)
+static struct contacts *contacts_of(struct session *s)
 {
-    struct contacts *c = MEM_NEW(struct contacts);
-    c->cx = cx;
-    c->seed = hash_key_new();
-    count_memory(c);
+    struct contacts *c = s->contacts;
+    if (!c) {
+        c = s->contacts = MEM_NEW(struct contacts);
+        c->cx = s->cx;
+        c->seed = hash_key_new();
+        count_memory(c);
+    }
     return c;
 }
 
@@ -70,28 +73,28 @@ void contacts_free(struct contacts *c)
 
 bool contacts_is_visible(const struct contacts *c)
 {
-    return c->available && !c->invisible && !c->filtered;
+    return c && c->available && !c->invisible && !c->filtered;
 }
 
 bool contacts_is_known(const struct contacts *c)
 {
-    return c->known;
+    return c && c->known;
 }
 
 bool contacts_is_room(const struct contacts *c, struct slice jid)
 {
-    const struct jid_row *row = jid_table_get(&c->directed, &c->seed, jid_bare(jid));
+    const struct jid_row *row = c ? jid_table_get(&c->directed, &c->seed, jid_bare(jid)) : NULL;
     return row && (row->flags & CONTACT_ROOM);
 }
 
 bool contacts_is_directed(const struct contacts *c, struct slice jid)
 {
-    return jid_table_get(&c->directed, &c->seed, jid) || jid_table_get(&c->directed, &c->seed, jid_bare(jid));
+    return c && (jid_table_get(&c->directed, &c->seed, jid) || jid_table_get(&c->directed, &c->seed, jid_bare(jid)));
 }
 
 bool contacts_sees(const struct contacts *c, struct slice jid)
 {
-    const struct jid_row *row = jid_table_get(&c->roster, &c->seed, jid_bare(jid));
+    const struct jid_row *row = c ? jid_table_get(&c->roster, &c->seed, jid_bare(jid)) : NULL;
     return contacts_is_directed(c, jid) || (contacts_is_visible(c) && row && (row->flags & CONTACT_SEES));
 }
 
@@ -159,13 +162,14 @@ static void note_privacy(struct contacts *c, const struct node *query)
             c->filtered = node_attr(n, "name").n > 0;
 }
 
-static void note_request(struct contacts *c, const struct element *e)
+static bool is_roster_get(const struct element *e)
+{
+    return (e->facts & FACT_ROSTER) && slice_eq_str(e->type, "get");
+}
+
+static void note_setting(struct contacts *c, const struct element *e)
 {
     const struct node *privacy = node_child(e->tree, NS_PRIVACY, "query");
-    if ((e->facts & FACT_ROSTER) && slice_eq_str(e->type, "get"))
-        set_asked(c, e->id);
-    if (!slice_eq_str(e->type, "set"))
-        return;
     if (privacy)
         note_privacy(c, privacy);
     for (const struct node *n = e->tree ? e->tree->first_child : NULL; n; n = n->next)
@@ -173,15 +177,17 @@ static void note_request(struct contacts *c, const struct element *e)
             c->invisible = slice_eq_str(n->name, "invisible");
 }
 
-void contacts_from_client(struct contacts *c, const struct element *e)
+void contacts_from_client(struct session *s, const struct element *e)
 {
     if (e->kind == ELEMENT_PRESENCE)
-        note_presence(c, e);
-    else if (e->kind == ELEMENT_IQ)
-        note_request(c, e);
+        note_presence(contacts_of(s), e);
+    else if (e->kind == ELEMENT_IQ && is_roster_get(e))
+        set_asked(contacts_of(s), e->id);
+    else if (e->kind == ELEMENT_IQ && slice_eq_str(e->type, "set"))
+        note_setting(contacts_of(s), e);
     else
         return;
-    count_memory(c);
+    count_memory(s->contacts);
 }
 
 /* ---- rosters ---- */
@@ -240,10 +246,11 @@ static void count_item(void *ctx, const struct roster_item *item)
     ++*(size_t *)ctx;
 }
 
-bool contacts_compare(struct contacts *c, const struct element *roster, const struct contacts_changes *changes,
+bool contacts_compare(struct session *s, const struct element *roster, const struct contacts_changes *changes,
                       void *ctx)
 {
     size_t n = 0;
+    struct contacts *c = contacts_of(s);
     struct comparison cmp = {c, c->known ? changes : NULL, ctx};
     if (roster->tree_cut && !roster_each(roster, count_item, &n))
         return false;
@@ -283,7 +290,7 @@ static void ask_for_all(struct session *s, struct contacts *c)
 bool contacts_await(struct session *s)
 {
     struct contacts *c = s->contacts;
-    if (c->known || !s->up || !contacts_is_visible(c))
+    if (!contacts_is_visible(c) || c->known || !s->up)
         return false;
     if (!c->tried && !c->asked && !c->own_asked) {
         c->tried = true;
@@ -294,6 +301,8 @@ bool contacts_await(struct session *s)
 
 void contacts_on_fresh_leg(struct contacts *c)
 {
+    if (!c)
+        return;
     set_text(&c->own_asked, SLICE_NONE);
     c->tried = false;
     if (c->wanted)
@@ -318,17 +327,18 @@ static void take_answer(struct session *s, const struct element *e, bool own)
     if (!slice_eq_str(e->type, "result"))
         return; /* an error may carry the query, too */
     if (e->facts & FACT_ROSTER)
-        contacts_compare(s->contacts, e, NULL, NULL);
+        contacts_compare(s, e, NULL, NULL);
     else if (!own && !s->contacts->known)
         ask_for_all(s, s->contacts);
 }
 
 bool contacts_from_upstream(struct session *s, const struct element *e)
 {
-    struct contacts *c = s->contacts;
     bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
-    if (e->kind != ELEMENT_IQ || !is_own_server(s, e->from))
+    bool push = (e->facts & FACT_ROSTER) && slice_eq_str(e->type, "set");
+    if (e->kind != ELEMENT_IQ || (!s->contacts && !push) || !is_own_server(s, e->from))
         return false;
+    struct contacts *c = contacts_of(s);
     if (answer && same(c->own_asked, e->id)) {
         set_text(&c->own_asked, SLICE_NONE);
         take_answer(s, e, true);
@@ -337,9 +347,9 @@ bool contacts_from_upstream(struct session *s, const struct element *e)
     if (answer && same(c->asked, e->id)) {
         set_text(&c->asked, SLICE_NONE);
         take_answer(s, e, false);
-    } else if ((e->facts & FACT_ROSTER) && slice_eq_str(e->type, "set")) {
-        struct comparison push = {c, NULL, NULL};
-        roster_each(e, put_item, &push);
+    } else if (push) {
+        struct comparison cmp = {c, NULL, NULL};
+        roster_each(e, put_item, &cmp);
         count_memory(c);
         if (c->tried && !c->wanted) {
             answer_push(s, e);
@@ -379,6 +389,9 @@ static void load_table(struct jid_table *t, const struct hash_key *key, struct r
 /* The key goes along: the digests were made with it. */
 void contacts_save(const struct contacts *c, struct buf *out)
 {
+    const struct contacts none = {.seed = hash_key_new()};
+    if (!c)
+        c = &none;
     for (int i = 0; i < 2; i++)
         record_number(out, (int64_t)c->seed.word[i]);
     record_number(out, c->known);
@@ -390,8 +403,9 @@ void contacts_save(const struct contacts *c, struct buf *out)
     save_table(&c->directed, out);
 }
 
-void contacts_load(struct contacts *c, struct record_reader *in)
+void contacts_load(struct session *s, struct record_reader *in)
 {
+    struct contacts *c = contacts_of(s);
     for (int i = 0; i < 2; i++)
         c->seed.word[i] = (uint64_t)record_take_number(in);
     c->known = record_take_number(in);

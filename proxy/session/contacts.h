@@ -1,5 +1,6 @@
 /* Who may see the presence of a client, as far as its own stream tells: the roster (RFC 6121 2) and directed presence
- * (4.6). What is not known is denied. Each session has one, from bind to its end. */
+ * (4.6). What is not known is denied. A session has one as soon as there is something to know; NULL is one that knows
+ * nothing. */
 #ifndef HOLDFAST_SESSION_CONTACTS_H
 #define HOLDFAST_SESSION_CONTACTS_H
 
@@ -7,11 +8,10 @@
 
 struct contacts;
 
-struct contacts *contacts_new(struct context *cx);
 void contacts_free(struct contacts *c);
 
 /* What passes on the stream. From the client: requests for the roster, presence, ways to be invisible. */
-void contacts_from_client(struct contacts *c, const struct element *e);
+void contacts_from_client(struct session *s, const struct element *e);
 /* From the server: results for those requests, and pushes. True: the stanza is for us alone. */
 bool contacts_from_upstream(struct session *s, const struct element *e);
 
@@ -38,13 +38,13 @@ struct contacts_changes {
 };
 /* A whole roster (an iq with its tree): what is not in it is forgotten. With changes (may be NULL) all differences from
  * what was known are told; none if no whole roster was known. False: it could not be read, nothing has changed. */
-bool contacts_compare(struct contacts *c, const struct element *roster, const struct contacts_changes *changes,
+bool contacts_compare(struct session *s, const struct element *roster, const struct contacts_changes *changes,
                       void *ctx);
 
 struct record_reader;
 void contacts_save(const struct contacts *c, struct buf *out);
-void contacts_load(struct contacts *c, struct record_reader *in);
+void contacts_load(struct session *s, struct record_reader *in);
 
-size_t contacts_bytes(const struct contacts *c); /* memory that it takes */
+size_t contacts_bytes(const struct contacts *c); /* memory that it takes; not of NULL */
 
 #endif

@@ -206,7 +206,7 @@ bool thaw(struct session *s, struct slice record, void (*queues)(struct session 
     rooms_load(s, &in);
     sightings_load(s, &in);
     pending_load(s, &in);
-    contacts_load(s->contacts, &in);
+    contacts_load(s, &in);
     receipts_load(s, &in); /* behind its queue and its contacts */
     chat_states_load(s, &in);
     resent_load(s, &in);

@@ -72,7 +72,6 @@ struct session *session_blank(struct context *cx)
     s->cx = cx;
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
     list_init(&s->dirty);
-    s->contacts = contacts_new(cx);
     random_hex(s->tag, 8);
     return s;
 }

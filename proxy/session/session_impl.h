@@ -102,7 +102,7 @@ struct session {
     bool mail_hinted;               /* more has come since it was asked */
     struct entry *held;             /* a presence that waits for it */
     struct handed *handed;     /* messages written to a client without stream management; NULL until there are any */
-    struct contacts *contacts; /* who may see that the client is there */
+    struct contacts *contacts; /* who may see that the client is there; NULL until something is known */
     struct receipts *receipts; /* NULL until a message asks for one */
     struct chat_states *chat_states; /* NULL until the client tells one */
     struct resent *resent;   /* what the client may send again when the session is lost; NULL until it sends some */

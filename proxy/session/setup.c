@@ -280,7 +280,7 @@ bool setup_take_answer(struct session *s, const struct element *e)
         s->setup->awaited[i] = NULL;
         free(id);
         if (i == SETUP_ROSTER && slice_eq_str(e->type, "result"))
-            contacts_compare(s->contacts, e, &roster_changes, s);
+            contacts_compare(s, e, &roster_changes, s);
         return true;
     }
     return false;

@@ -149,7 +149,7 @@ void session_from_client(struct session *s, const struct element *e)
     s->stanzas_up++;
     bool known = resent_is_known(s, e);
     bool swallowed = known || handed_take_answer(s, e) || receipts_from_client(s, e) || setup_takes_reply(e);
-    contacts_from_client(s->contacts, e);
+    contacts_from_client(s, e);
     if (!swallowed)
         chat_states_from_client(s, e);
     const struct entry *kept = is_managed(s) ? keep(s, e, swallowed) : NULL;

@@ -231,7 +231,7 @@ static void compare(struct fixture *f, const char *items, const char *difference
     char *xml = mem_printf("<iq type='result' id='1'><query xmlns='jabber:iq:roster'>%s</query></iq>", items);
     struct xml_tree *tree = xml_tree_parse(slice_str(xml), &root);
     assert_non_null(tree);
-    assert_true(contacts_compare(f->s->contacts, xml_tree_element(tree), &changes, &told));
+    assert_true(contacts_compare(f->s, xml_tree_element(tree), &changes, &told));
     char *text = buf_steal(&told.text);
     assert_string_equal(text ? text : "", differences);
     free(text);
