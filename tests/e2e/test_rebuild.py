@@ -208,6 +208,9 @@ def test_a_rebuilt_session_is_equal_to_the_old_one(own_scene, own_legacy, crowd_
     alice.iq("get", "unanswered", "<query xmlns='jabber:iq:version'/>", stranger.jid)
     for each in proxied:
         each.settle()
+    # a server that is killed may have lost subscriptions that it had told everybody of
+    add_to_roster(alice, "last@example.net", "behind-all-subscriptions")
+    wait_written(own_legacy, "behind-all-subscriptions")
     bob.go_away()
     s.wait_detached()
     direct = (leaver, stayer, stranger)
