@@ -186,18 +186,15 @@ static bool ends_alike(const struct buf *a, const struct buf *b)
     return n >= 2 && slice_eq(slice_skip(buf_slice(a), a->n - n), slice_skip(buf_slice(b), b->n - n));
 }
 
-#define PROTOCOL_ERROR 1002 /* RFC 6455 7.4.1 */
-#define NO_UTF8        1007
+#define NO_UTF8 1007 /* RFC 6455 7.4.1 */
 
-static bool is_bad_close(const struct result *r)
+/* That the text of a Close is no UTF-8 is seen at once where many bytes come together, else when the frame is whole; by
+ * then its code may be what is wrong with it. */
+static bool is_same_end(const struct result *whole, const struct result *pieces)
 {
-    return r->broken && r->in_close && (r->code == PROTOCOL_ERROR || r->code == NO_UTF8);
-}
-
-/* Of a Close whose code is wrong and whose text is no UTF-8, which is told depends on how much is looked at at once. */
-static bool is_same_end(const struct result *a, const struct result *b)
-{
-    return a->over == b->over && a->broken == b->broken && (a->code == b->code || (is_bad_close(a) && is_bad_close(b)));
+    if (whole->broken && whole->code == NO_UTF8 && whole->in_close && pieces->in_close)
+        return true;
+    return whole->over == pieces->over && whole->broken == pieces->broken && whole->code == pieces->code;
 }
 
 /* Of a message that is no UTF-8 there is more or less ahead of the fault. */
