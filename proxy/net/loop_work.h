@@ -38,7 +38,7 @@ static inline void loop_unqueue(struct loop_task *task)
 unsigned long long loop_turn(const struct loop *l); /* counts the turns */
 
 /* Whether one more step of a TLS handshake is to be taken in this turn: when thousands of clients come at once, those
- * that are there have their say in between. One that may not is offered again by the socket, or by LOOP_NEXT. */
+ * that are there have their say in between. One that may not waits in LOOP_NEXT. */
 bool loop_may_handshake(struct loop *l);
 
 /* For a descriptor that lives on elsewhere, after its watchers were stopped. libev leaves it in the epoll set until it

@@ -15,7 +15,7 @@
 static int tcp_wants(const struct tcp *t)
 {
     int want = 0;
-    if (t->state == TCP_HANDSHAKE || (t->state == TCP_UP && t->reading))
+    if (t->state == TCP_HANDSHAKE ? !(t->due & TCP_DUE_HANDSHAKE) : t->state == TCP_UP && t->reading)
         want = t->read_needs;
     else if (t->state == TCP_GOODBYE && !t->peer_finished)
         want = EV_READ;
@@ -327,8 +327,12 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
     if (revents & EV_READ & ~tcp_wants(t))
         tcp_watch_for(t, tcp_wants(t));
     if (t->state == TCP_HANDSHAKE) {
-        if (loop_may_handshake(t->loop))
+        if (loop_may_handshake(t->loop)) {
             tcp_handshake(t);
+        } else { /* in its turn, without being told by the socket again and again */
+            tcp_add_due(t, TCP_DUE_HANDSHAKE);
+            tcp_watch(t);
+        }
         return;
     }
     if (t->blocked && (revents & t->write_needs))
