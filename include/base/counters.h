@@ -75,6 +75,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     F(certificate_expiry_timestamp_seconds, GAUGE, "When the first certificate ends, 0 without certificates") \
     F(mailbox_fates, COUNTER, "What became of messages in mailboxes")                              \
     F(barriers, COUNTER, "Barrier pings sent to the server, by result")                            \
+    F(echoes, COUNTER, "Messages seen at their recipients, which confirms them and all before; and those waited for in vain") \
     F(receipts, COUNTER, "Delivery receipts sent to the server, by who made them")                 \
     F(message_events, COUNTER, "Message events (XEP-0022) sent to the server, by event and by who made them") \
     F(chat_states, COUNTER, "Chat states (XEP-0085) sent for clients that had vanished")               \
@@ -238,6 +239,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_TIME, METRIC_HISTOGRAM, 
     M(barriers_answered, barriers, "result=\"answered\"")                                          \
     M(barriers_timeout, barriers, "result=\"timeout\"")                                            \
     M(barriers_lost, barriers, "result=\"lost\"")                                                  \
+    M(echoes_heard, echoes, "result=\"heard\"")                                                    \
+    M(echoes_missed, echoes, "result=\"missed\"")                                                  \
     M(receipts_proxy, receipts, "source=\"proxy\"")                                                \
     M(receipts_client, receipts, "source=\"client\"")                                              \
     M(message_events_delivered_proxy, message_events, "event=\"delivered\",source=\"proxy\"")                    \

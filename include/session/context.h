@@ -97,6 +97,13 @@ struct relay_sample {
     usec waited; /* before this turn began */
 };
 
+/* Messages that senders wait to see at their recipients (proxy/session/echo.h), by a hash: one in each place. */
+#define ECHO_SLOTS 4096
+struct echo_slot {
+    uint64_t key;
+    struct session *session; /* NULL: free */
+};
+
 struct context {
     const struct context_ops *ops;
     const struct settings *settings; /* may be replaced between turns */
@@ -133,6 +140,7 @@ struct context {
         uint64_t left_out;
     } talk; /* of context_may_tell */
     struct relay_sample relay[2];
+    struct echo_slot echoes[ECHO_SLOTS];
 };
 
 /* An object that is freed at the end of the turn. */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "chat_states.h"
 #include "contacts.h"
+#include "echo.h"
 #include "receipts.h"
 #include "resent.h"
 #include "session_impl.h"
@@ -112,6 +113,7 @@ static void relay(struct session *s, const struct element *e)
     if (handed_wants(s, e)) {
         struct entry *entry = entry_new(e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
         entry->id = fate_id(s->cx, e->id);
+        echo_hear(s->cx, e, entry->id);
         handed_write(s, entry);
         receipts_on_append(s, entry, e, true);
     } else {
@@ -170,6 +172,7 @@ void session_from_upstream(struct session *s, const struct element *e)
         parking_forget_chat_state(s, e);
     struct entry *entry = entry_take(&s->cx->entries, e, leg_extra_ns(&s->up->leg, e), s->cx->clock->wall);
     entry->id = fate_id(s->cx, e->id);
+    echo_hear(s->cx, e, entry->id);
     downlink_append(s, entry);
     receipts_on_append(s, entry, e, false);
     downlink_check_full(s);

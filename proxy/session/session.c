@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "chat_states.h"
 #include "contacts.h"
+#include "echo.h"
 #include "receipts.h"
 #include "resent.h"
 #include "session_impl.h"
@@ -454,6 +455,7 @@ static void bury(struct grave *g)
     receipts_forget(s);
     chat_states_forget(s);
     resent_forget(s);
+    echo_forget(s);
     handed_forget(s);
     entry_free(s->held);
     free(s->jid);

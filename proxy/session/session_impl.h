@@ -9,6 +9,7 @@
 #include "store/kept.h"
 
 struct awaited;
+struct echo;
 struct record_reader;
 struct resent;
 
@@ -81,6 +82,7 @@ struct session {
     struct queue *posted;   /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
     struct queue lingering; /* confirmed less than sm.confirm_linger ago */
     struct barrier barrier;
+    struct echo *echo;             /* NULL until the client sends a message */
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
     struct upstream_facts *lost;   /* of the server whose upstream leg broke last */
     struct upstream_facts *probed; /* where the result of the order probe belongs */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "chat_states.h"
 #include "contacts.h"
+#include "echo.h"
 #include "receipts.h"
 #include "resent.h"
 #include "session_impl.h"
@@ -171,6 +172,8 @@ void session_from_client(struct session *s, const struct element *e)
         context_relayed(s->cx, METRIC_relay_up, 0);
     if (!swallowed)
         uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+    if (kept && !swallowed && s->up)
+        echo_expect(s, e, kept);
     if (swallowed)
         fate_tell_element(s, known ? FATE_KNOWN : FATE_UP_SWALLOWED, e);
     else
@@ -344,9 +347,24 @@ static void barrier_send(struct session *s)
     s->unconfirmed_since = 0;
 }
 
-static bool barrier_wanted(const struct session *s)
+/* Somebody waits for it, or it has waited long enough: an ack to the client aside. */
+static bool is_due(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
+    return s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
+           s->unconfirmed.count >= set->sm.confirm_every ||
+           s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
+}
+
+/* The stanza that the client wants to be told of; 0: none that is not confirmed yet. */
+static uint64_t asked_upto(const struct session *s)
+{
+    uint64_t upto = s->in.asked ? s->in.asked_upto : s->in.owed;
+    return s->unconfirmed.count && s->unconfirmed.first->number <= upto ? upto : 0;
+}
+
+static bool barrier_wanted(struct session *s)
+{
     usec receipts = receipts_barrier_at(s);
     if (s->barrier.open || s->held)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
@@ -356,9 +374,19 @@ static bool barrier_wanted(const struct session *s)
         return true;
     if (!s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
         return false;
-    return s->in.asked || s->in.owed || s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
-           s->unconfirmed.last_number - s->barrier.upto >= set->sm.confirm_every ||
-           s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
+    return is_due(s) || (asked_upto(s) && !echo_is_near(s, asked_upto(s)));
+}
+
+/* Echoes are put to use no sooner than that is of use: each confirmation may be a command to a store. */
+static void confirm_by_echo(struct session *s)
+{
+    if (!s->unconfirmed.count || !(asked_upto(s) || is_due(s)))
+        return;
+    uint64_t heard = echo_take(s);
+    if (!heard)
+        return;
+    uplink_confirmed(s, heard);
+    s->unconfirmed_since = s->unconfirmed.count ? s->cx->clock->mono : 0;
 }
 
 static void barrier_answered(struct session *s)
@@ -485,6 +513,7 @@ static void upstream_turn(struct session *s)
         server_is_silent(s);
         return;
     }
+    confirm_by_echo(s);
     if (session_confirms(s))
         barrier_turn(s);
     else
@@ -499,11 +528,14 @@ void uplink_turn(struct session *s)
         check_full(s); /* may parse what was held, and so end the session or its client */
     if (is_managed(s))
         break_deadlock(s);
+    echo_turn(s);
     if (s->up && s->state != SESSION_ENDED)
         upstream_turn(s);
     if (s->state == SESSION_ENDED)
         return;
     answer(s);
+    if (!asked_upto(s))
+        echo_rest(s);
     if (s->up) /* without, what is left of it is sent again some day */
         uplink_drop_lingering(s, s->cx->clock->mono - s->cx->settings->sm.confirm_linger);
 }
@@ -527,7 +559,7 @@ static usec upstream_due_at(const struct session *s)
 
 usec uplink_due_at(const struct session *s)
 {
-    usec at = s->up ? upstream_due_at(s) : -1;
+    usec at = earlier(echo_due_at(s), s->up ? upstream_due_at(s) : -1);
     if (s->client && (s->client->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx))
         at = earlier(at, s->cx->clock->mono + USEC_S); /* nobody tells us when the node has room again */
     if (is_managed(s) && s->in.asked && replay_is_written(s))

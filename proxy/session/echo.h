@@ -1,0 +1,31 @@
+/* Confirmation without a ping. A server works off what a client says in order; so a message that it has passed on to
+ * its recipient proves that it has processed all that its sender had said up to that message. If the recipient's
+ * session lives on the same worker, we see that message come: its echo. Each session has one message at a time that is
+ * expected so; what is heard is put to use when the session wants something confirmed.
+ *
+ * An echo is known by the sender's full JID, which only the server can have written, and the id of the message, which
+ * is to be unique within a stream (RFC 6120 8.1.3). A message with the id of the one before is never expected. Where
+ * nothing is noted of fates (limits.fates = 0) there are no hashes of ids, and no echoes. */
+#ifndef HOLDFAST_SESSION_ECHO_H
+#define HOLDFAST_SESSION_ECHO_H
+
+#include "session/session.h"
+
+struct echo;
+struct entry;
+
+/* The client's message e went to the server, kept as that entry. */
+void echo_expect(struct session *s, const struct element *e, const struct entry *kept);
+/* A message from the server, whoever it is for; id: its hash. */
+void echo_hear(struct context *cx, const struct element *e, uint64_t id);
+/* All up to this number is processed; 0: nothing was heard since it was asked last. */
+uint64_t echo_take(struct session *s);
+/* An echo that proves that much will come at once, by all that is known: the last one was its recipient's. From then on
+ * it is waited for, but no longer than a few times what that one took (echo_turn). */
+bool echo_is_near(struct session *s, uint64_t upto);
+void echo_turn(struct session *s);         /* gives up what has been waited for too long */
+void echo_rest(struct session *s);         /* nothing is waited for */
+usec echo_due_at(const struct session *s); /* of echo_turn, -1: nothing is waited for */
+void echo_forget(struct session *s);
+
+#endif

@@ -1,0 +1,219 @@
+/* Confirmation by messages that are seen at their recipients (XEP-0198 without a ping of our own). */
+#include "fixture.h"
+
+#define A(h) "<a xmlns='urn:xmpp:sm:3' h='" h "'/>"
+
+/* Juliet is there too, and the server answers pings only when it is told to. */
+static int setup_two(void **state)
+{
+    setup(state);
+    struct fixture *f = *state;
+    client_enter(&f->other, 0, "juliet");
+    world_wait(&f->w, 2 * USEC_S);
+    client_forget_heard(&f->other);
+    client_send(&f->c, CLIENT_R);
+    client_hears(&f->c, A("1"));
+    f->server.hold_pings = true;
+    return 0;
+}
+
+#define ECHO(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
+
+static void say(struct fixture *f, const char *id)
+{
+    client_printf(&f->c, "<message to='juliet@example.org/x' type='chat' id='%s'><body>b</body></message>", id);
+}
+
+/* The server passes it on. */
+static void pass_on(struct fixture *f, const char *id)
+{
+    char *jid = server_jid(f->conn);
+    world_run(&f->w);
+    server_printf(server_newest(&f->server),
+                  "<message from='%s' to='juliet@example.org/x' type='chat' id='%s'><body>b</body></message>", jid, id);
+    world_run(&f->w);
+    free(jid);
+}
+
+static unsigned pings(struct fixture *f)
+{
+    world_run(&f->w);
+    return f->conn->pings;
+}
+
+static void test_no_ping(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before = pings(f);
+    say(f, "m1");
+    pass_on(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    client_hears(&f->c, A("2"));
+    for (int i = 2; i < 200; i++) { /* now that it knows who answers at once */
+        char id[16], answer[64];
+        snprintf(id, sizeof id, "m%d", i);
+        snprintf(answer, sizeof answer, A("%d"), i + 1);
+        say(f, id);
+        client_send(&f->c, CLIENT_R);
+        client_hears_nothing(&f->c);
+        pass_on(f, id);
+        client_hears(&f->c, answer);
+    }
+    assert_int_equal(pings(f), before);
+    assert_int_equal(world_sum(&f->w, METRIC_echoes_heard), 199);
+    assert_int_equal(world_sum(&f->w, METRIC_echoes_missed), 0);
+}
+
+/* From then on its echo is waited for. */
+static void get_near(struct fixture *f)
+{
+    say(f, "first");
+    pass_on(f, "first");
+    client_send(&f->c, CLIENT_R);
+    client_hears(&f->c, A("2"));
+    client_hears_nothing(&f->c);
+}
+
+static void test_never_heard_before(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before = pings(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    assert_int_equal(pings(f), before + 1);
+    pass_on(f, "m1"); /* while the ping is under way */
+    client_hears(&f->c, A("2"));
+    server_answer_pings(&f->server);
+    client_hears_nothing(&f->c);
+}
+
+static void test_waits_no_longer_than_is_likely(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    unsigned before = pings(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    assert_int_equal(pings(f), before);
+    world_wait(&f->w, 6 * USEC_MS);
+    assert_int_equal(pings(f), before + 1);
+    assert_int_equal(world_sum(&f->w, METRIC_echoes_missed), 1);
+    server_answer_pings(&f->server);
+    client_hears(&f->c, A("3"));
+    say(f, "m2"); /* that one is not relied on any more */
+    client_send(&f->c, CLIENT_R);
+    assert_int_equal(pings(f), before + 2);
+    server_answer_pings(&f->server);
+    client_hears(&f->c, A("4"));
+}
+
+static void test_somebody_elses(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    world_run(&f->w);
+    server_printf(server_newest(&f->server),
+                  "<message from='mallory@example.org/x' type='chat' id='m1'><body>b</body></message>");
+    client_hears_nothing(&f->c);
+    assert_int_equal(world_sum(&f->w, METRIC_echoes_heard), 1);
+}
+
+static void test_the_same_id_again(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    pass_on(f, "m1");
+    client_hears(&f->c, A("3"));
+    unsigned before = pings(f);
+    say(f, "m1"); /* which of the two comes now could not be told */
+    client_send(&f->c, CLIENT_R);
+    assert_int_equal(pings(f), before + 1);
+    pass_on(f, "m1");
+    client_hears_nothing(&f->c);
+}
+
+static void test_only_what_is_before_it(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    say(f, "m1");
+    client_send(&f->c, "<iq type='get' id='q' to='example.org'><query xmlns='jabber:iq:version'/></iq>");
+    client_send(&f->c, CLIENT_R);
+    unsigned before = pings(f);
+    pass_on(f, "m1");
+    assert_int_equal(world_sum(&f->w, METRIC_unconfirmed_stanzas), 1);
+    assert_int_equal(before, f->conn->pings);
+    client_hears_nothing(&f->c);
+    server_answer_pings(&f->server);
+    client_hears(&f->c, A("4"));
+}
+
+static void test_without_a_request(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before = pings(f);
+    say(f, "m1");
+    pass_on(f, "m1");
+    world_wait(&f->w, 2 * USEC_S); /* longer than sm.confirm_delay */
+    assert_int_equal(pings(f), before);
+    assert_int_equal(world_sum(&f->w, METRIC_unconfirmed_stanzas), 0);
+}
+
+static void test_rooms_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    client_send(&f->c, "<message to='room@example.org' type='groupchat' id='g'><body>b</body></message>");
+    assert_null(f->s->echo);
+}
+
+/* Another session's message is expected in the same place. */
+static void test_place_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    world_run(&f->w);
+    for (size_t i = 0; i < ECHO_SLOTS; i++)
+        f->s->cx->echoes[i].session = NULL;
+    pass_on(f, "m1");
+    client_hears_nothing(&f->c);
+    world_wait(&f->w, 6 * USEC_MS);
+    server_answer_pings(&f->server);
+    client_hears(&f->c, A("3"));
+}
+
+static void test_session_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    get_near(f);
+    say(f, "m1");
+    char *jid = server_jid(f->conn);
+    const struct context *cx = f->s->cx;
+    client_send(&f->c, "</stream:stream>");
+    world_run(&f->w);
+    server_answer_pings(&f->server);
+    world_wait(&f->w, 2 * USEC_S);
+    f->server.hold_pings = false;
+    world_wait(&f->w, 20 * USEC_S);
+    for (size_t i = 0; i < ECHO_SLOTS; i++)
+        assert_null(cx->echoes[i].session);
+    server_printf(server_newest(&f->server), "<message from='%s' type='chat' id='m1'><body>b</body></message>", jid);
+    world_run(&f->w);
+    free(jid);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ECHO(test_no_ping),           ECHO(test_never_heard_before), ECHO(test_waits_no_longer_than_is_likely),
+        ECHO(test_somebody_elses),    ECHO(test_the_same_id_again),  ECHO(test_only_what_is_before_it),
+        ECHO(test_without_a_request), ECHO(test_rooms_do_not_count), ECHO(test_place_is_taken),
+        ECHO(test_session_is_gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
