@@ -39,6 +39,7 @@ struct proxy_node {
     struct upstreams *upstreams;
     struct pacing pacing;
     struct answered *answered;
+    struct echoes *echoes;
     struct hash_key fates_key; /* of the ids in notes of what became of stanzas */
     _Atomic int64_t memory;
     struct {

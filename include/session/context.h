@@ -20,6 +20,7 @@
 
 struct answered;
 struct client_leg;
+struct echoes;
 struct fates;
 struct session;
 struct registry;
@@ -78,6 +79,8 @@ struct context_ops {
     /* To the session of that id on that worker, if it still is there: expire it; deliver its account's mail. */
     void (*post_evict)(struct context *cx, const char *sid, int worker);
     void (*post_mail)(struct context *cx, const char *sid, int worker);
+    /* To that worker: echo_told (session/echoes.h). */
+    void (*post_echo)(struct context *cx, uint64_t key, int worker);
     /* Credentials are about to go to the server; account: for what they are, "" if that is not known. False: they must
      * not (limits.login_failures_per_ip and _per_account). */
     bool (*login_allowed)(struct context *cx, const char *peer, const char *account, struct login_pass *pass_r);
@@ -97,7 +100,7 @@ struct relay_sample {
     usec waited; /* before this turn began */
 };
 
-/* Messages that senders wait to see at their recipients (proxy/session/echo.h), by a hash: one in each place. */
+/* A message that a session of this worker expects to see at its recipient (proxy/session/echo.h). */
 #define ECHO_SLOTS 4096
 struct echo_slot {
     uint64_t key;
@@ -114,6 +117,7 @@ struct context {
     struct owner *owner;
     struct fates *fates;       /* notes of what became of stanzas; NULL: none are made */
     struct answered *answered; /* by any session of the node */
+    struct echoes *echoes;     /* that any session of the node expects */
     struct parser_pool *parsers;
     struct entry_pool entries; /* of the queues */
     struct registry *registry;
@@ -140,7 +144,7 @@ struct context {
         uint64_t left_out;
     } talk; /* of context_may_tell */
     struct relay_sample relay[2];
-    struct echo_slot echoes[ECHO_SLOTS];
+    struct echo_slot expected[ECHO_SLOTS];
 };
 
 /* An object that is freed at the end of the turn. */

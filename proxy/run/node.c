@@ -17,6 +17,7 @@
 #include "run/worker.h"
 #include "seal.h"
 #include "session/answered.h"
+#include "session/echoes.h"
 #include "session/session.h"
 #include "storage.h"
 #include "store/memory.h"
@@ -292,6 +293,7 @@ static bool start(struct running *r)
     node->admission = admission_new();
     node->login_guard = login_guard_new(LOGIN_GUARD_PLACES);
     node->answered = answered_new();
+    node->echoes = echoes_new();
     node->fates_key = hash_key_new();
     r->certificates = certificate_watch_new();
     node->counters = counters_new();
@@ -562,6 +564,7 @@ static void free_all(struct running *r)
     admission_free(node->admission);
     login_guard_free(node->login_guard);
     answered_free(node->answered);
+    echoes_free(node->echoes);
     inbox_free(node->inbox);
     counters_free(node->counters);
     free(node->workers);

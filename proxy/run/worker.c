@@ -10,6 +10,7 @@
 #include "peers.h"
 #include "run/digest.h"
 #include "session/client_leg.h"
+#include "session/echoes.h"
 #include "session/fates.h"
 #include "session/session.h"
 #include "site.h"
@@ -198,6 +199,22 @@ static void post_mail(struct context *cx, const char *sid, int worker)
     post_sid(cx, sid, worker, mail);
 }
 
+static void echo(void *owner, void *arg)
+{
+    struct worker *w = owner;
+    const uint64_t *key = arg;
+    echo_told(&w->cx, *key);
+    free(arg);
+}
+
+static void post_echo(struct context *cx, uint64_t key, int worker)
+{
+    uint64_t *copy = MEM_NEW(uint64_t);
+    *copy = key;
+    if (!inbox_post(self(cx)->node->workers[worker]->inbox, echo, copy))
+        free(copy);
+}
+
 static void client_left(struct context *cx, const char *peer)
 {
     self(cx)->clients--;
@@ -240,6 +257,7 @@ static const struct context_ops context_ops = {
     .move = move,
     .post_evict = post_evict,
     .post_mail = post_mail,
+    .post_echo = post_echo,
     .login_allowed = login_allowed,
     .login_ended = login_ended,
     .client_left = client_left,
@@ -751,6 +769,7 @@ struct worker *worker_new(struct proxy_node *node, unsigned index, char **error_
     w->cx.upstream = upstreams_service(node->upstreams);
     w->cx.pacing = &node->pacing;
     w->cx.answered = node->answered;
+    w->cx.echoes = node->echoes;
     w->cx.memory = &node->memory;
     w->cx.worker = (int)index;
     w->cx.workers = node->config->proxy.workers;

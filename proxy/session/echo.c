@@ -1,13 +1,32 @@
 #include "echo.h"
 #include "base/mem.h"
+#include "session/echoes.h"
 #include "session_impl.h"
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* How long an echo is waited for: so many times what the last one took, and a little. A ping behind it would take as long
- * as the echo does. */
+/* How long an echo is waited for: so many times what the last one took, and a little. A ping behind it would take as
+ * long as the echo does. */
 #define PATIENCE     3
 #define PATIENCE_MIN (5 * USEC_MS)
 #define PATIENCE_MAX USEC_S
+
+#define PLACES 8192
+
+/* What another worker may see for us: by keys alone, which nobody can make who does not know the secret. A session that
+ * waits sets `wanted` and then looks at `heard`, who hears does it the other way round: so one of them finds out. */
+struct place {
+    _Atomic uint64_t key; /* what a session of that worker expects */
+    _Atomic int worker;
+    _Atomic uint64_t heard;  /* the key that was heard last */
+    _Atomic uint64_t wanted; /* the key whose session is to be told at once */
+};
+
+struct echoes {
+    struct place places[PLACES];
+    struct hash_key secret;
+};
 
 struct sent {
     uint64_t key, number;
@@ -15,15 +34,28 @@ struct sent {
 };
 
 struct echo {
+    uint64_t own;         /* hash of the session's JID */
     struct sent expected; /* number 0: nothing is */
     struct sent last;     /* the last message that went to the server */
     uint64_t heard;       /* highest number that was, 0: it was taken */
     uint64_t near;        /* the recipient whose echo came last, 0: it did not come in time */
-    usec since, took;     /* when the one that is expected was written; how long the last one took */
+    usec since, took;     /* when the one that is expected was written; how long the last one took at most */
     usec wait_until;      /* 0: nobody waits */
 };
 
-/* Tells addresses apart, fast and without a secret: who makes two collide gets pings for it. Never 0. */
+struct echoes *echoes_new(void)
+{
+    struct echoes *all = MEM_NEW(struct echoes);
+    all->secret = hash_key_new();
+    return all;
+}
+
+void echoes_free(struct echoes *all)
+{
+    free(all);
+}
+
+/* Tells recipients apart, fast and without a secret: two with the same mark cost a needless wait. Never 0. */
 static uint64_t mark_of(struct slice jid)
 {
     uint64_t mark = jid.n;
@@ -36,15 +68,15 @@ static uint64_t mark_of(struct slice jid)
     return mark | 1;
 }
 
-/* Clients that count their messages use the same ids. */
-static uint64_t key_of(uint64_t id, struct slice from)
-{
-    return id ^ mark_of(from);
-}
-
 static struct echo_slot *slot_of(struct context *cx, uint64_t key)
 {
-    return &cx->echoes[key % ECHO_SLOTS];
+    return &cx->expected[key % ECHO_SLOTS];
+}
+
+/* NULL where there are no other workers. */
+static struct place *place_of(struct context *cx, uint64_t key)
+{
+    return cx->workers > 1 ? &cx->echoes->places[key % PLACES] : NULL;
 }
 
 static void unexpect(struct session *s)
@@ -59,10 +91,15 @@ static void unexpect(struct session *s)
 static void expect(struct session *s, const struct sent *sent)
 {
     struct echo *echo = s->echo;
+    struct place *place = place_of(s->cx, sent->key);
     unexpect(s);
     echo->expected = *sent;
     echo->since = s->cx->clock->mono;
     *slot_of(s->cx, sent->key) = (struct echo_slot){sent->key, s};
+    if (place) {
+        atomic_store(&place->worker, s->cx->worker);
+        atomic_store(&place->key, sent->key);
+    }
 }
 
 static bool is_expected(struct session *s)
@@ -71,46 +108,85 @@ static bool is_expected(struct session *s)
     return sent->number && slot_of(s->cx, sent->key)->session == s;
 }
 
+static void heard(struct session *s)
+{
+    struct echo *echo = s->echo;
+    count(s->cx->counters, METRIC_echoes_heard);
+    echo->heard = echo->expected.number;
+    echo->near = echo->expected.to;
+    echo->took = s->cx->clock->mono - echo->since;
+    echo->wait_until = 0;
+    unexpect(s);
+    if (s->in.asked || s->in.owed)
+        session_dirty(s);
+}
+
+/* By another worker, which has not told: nobody waited. */
+static bool heard_elsewhere(struct session *s)
+{
+    uint64_t key = s->echo->expected.key;
+    struct place *place = place_of(s->cx, key);
+    if (!place || !is_expected(s) || atomic_load(&place->heard) != key)
+        return false;
+    heard(s);
+    return true;
+}
+
 /* What is held back has a number and has not gone: nothing behind it proves anything. */
 void echo_expect(struct session *s, const struct element *e, const struct entry *kept)
 {
     if (e->kind != ELEMENT_MESSAGE || !e->to.n || !kept->id || s->held || slice_eq_str(e->type, "groupchat") ||
         slice_eq_str(e->type, "error"))
         return;
-    if (!s->echo)
+    if (!s->echo) {
         s->echo = MEM_NEW(struct echo);
-    uint64_t key = key_of(kept->id, slice_str(s->jid));
+        s->echo->own = hash_of(&s->cx->echoes->secret, slice_str(s->jid));
+    }
+    uint64_t key = kept->id ^ s->echo->own; /* clients that count their messages use the same ids */
     bool again = key == s->echo->last.key;
     s->echo->last = (struct sent){key, again ? 0 : kept->number, mark_of(e->to)};
-    if (!again && !is_expected(s))
+    if (!again && (heard_elsewhere(s) || !is_expected(s)))
         expect(s, &s->echo->last);
+}
+
+static void hear_for_others(struct context *cx, uint64_t key)
+{
+    struct place *place = place_of(cx, key);
+    if (!place || atomic_load_explicit(&place->key, memory_order_relaxed) != key)
+        return;
+    atomic_store(&place->heard, key);
+    if (atomic_load(&place->wanted) == key && atomic_exchange(&place->wanted, 0) == key)
+        cx->ops->post_echo(cx, key, atomic_load(&place->worker));
 }
 
 void echo_hear(struct context *cx, const struct element *e, uint64_t id)
 {
     if (!id || e->kind != ELEMENT_MESSAGE || !e->from.n)
         return;
-    uint64_t key = key_of(id, e->from);
-    struct session *s = slot_of(cx, key)->session;
-    if (!s || slot_of(cx, key)->key != key || !slice_eq_str(e->from, s->jid))
-        return;
-    struct echo *echo = s->echo;
-    count(cx->counters, METRIC_echoes_heard);
-    echo->heard = echo->expected.number;
-    echo->near = echo->expected.to;
-    echo->took = cx->clock->mono - echo->since;
-    unexpect(s);
-    echo->wait_until = 0;
-    if (s->in.asked || s->in.owed)
-        session_dirty(s);
+    uint64_t key = id ^ hash_of(&cx->echoes->secret, e->from);
+    struct echo_slot *slot = slot_of(cx, key);
+    if (slot->session && slot->key == key)
+        heard(slot->session);
+    else
+        hear_for_others(cx, key);
+}
+
+void echo_told(struct context *cx, uint64_t key)
+{
+    struct echo_slot *slot = slot_of(cx, key);
+    if (slot->session && slot->key == key)
+        heard(slot->session);
 }
 
 uint64_t echo_take(struct session *s)
 {
-    uint64_t heard = s->echo ? s->echo->heard : 0;
-    if (heard)
-        s->echo->heard = 0;
-    return heard;
+    struct echo *echo = s->echo;
+    if (!echo)
+        return 0;
+    heard_elsewhere(s);
+    uint64_t upto = echo->heard;
+    echo->heard = 0;
+    return upto;
 }
 
 static usec patience(const struct echo *echo)
@@ -130,7 +206,11 @@ bool echo_is_near(struct session *s, uint64_t upto)
         return false;
     if (!is_expected(s) || echo->expected.number < upto)
         expect(s, &echo->last);
-    echo->wait_until = s->cx->clock->mono + patience(echo);
+    struct place *place = place_of(s->cx, echo->expected.key);
+    if (place)
+        atomic_store(&place->wanted, echo->expected.key);
+    if (!heard_elsewhere(s))
+        echo->wait_until = s->cx->clock->mono + patience(echo);
     return true;
 }
 

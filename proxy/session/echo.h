@@ -1,7 +1,8 @@
 /* Confirmation without a ping. A server works off what a client says in order; so a message that it has passed on to
  * its recipient proves that it has processed all that its sender had said up to that message. If the recipient's
- * session lives on the same worker, we see that message come: its echo. Each session has one message at a time that is
- * expected so; what is heard is put to use when the session wants something confirmed.
+ * session lives on this node, we see that message come: its echo. Each session has one message at a time that is
+ * expected so; what is heard is put to use when the session wants something confirmed. Another worker that hears it
+ * leaves a note, and tells only who waits.
  *
  * An echo is known by the sender's full JID, which only the server can have written, and the id of the message, which
  * is to be unique within a stream (RFC 6120 8.1.3). A message with the id of the one before is never expected. Where

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/answered.h"
+#include "session/echoes.h"
 #include "session/fates.h"
 #include "session/session.h"
 #include "store/memory.h"
@@ -74,6 +75,7 @@ struct world {
     struct upstream_facts upstream;
     struct pacing pacing;
     struct answered *answered;
+    struct echoes *echoes;
     struct hash_key fates_key;
     struct memory_store *memory_store;
     struct owner *owner;
@@ -408,6 +410,19 @@ static inline void world_op_mail(struct context *cx, const char *sid, int worker
     world_post(&world_of(cx)->worker[worker], world_mail, mem_strdup(sid));
 }
 
+static inline void world_echo(struct context *cx, void *key)
+{
+    echo_told(cx, *(uint64_t *)key);
+    free(key);
+}
+
+static inline void world_op_echo(struct context *cx, uint64_t key, int worker)
+{
+    uint64_t *copy = MEM_NEW(uint64_t);
+    *copy = key;
+    world_post(&world_of(cx)->worker[worker], world_echo, copy);
+}
+
 static inline void world_op_left(struct context *cx, const char *peer)
 {
     (void)peer;
@@ -451,6 +466,7 @@ static const struct context_ops world_ops = {
     .move = world_op_move,
     .post_evict = world_op_evict,
     .post_mail = world_op_mail,
+    .post_echo = world_op_echo,
     .login_allowed = world_op_allowed,
     .login_ended = world_op_ended,
     .client_left = world_op_left,
@@ -512,6 +528,7 @@ static inline void world_init(struct world *w)
     w->memory_store = memory_store_new(w->settings.sm.mailbox_ttl, w->settings.sm.tombstone_ttl, &w->memory);
     w->owner = owner_new(false);
     w->answered = answered_new();
+    w->echoes = echoes_new();
     for (int i = 0; i < WORLD_WORKERS; i++) {
         struct context *cx = &w->worker[i];
         context_init(cx);
@@ -528,6 +545,7 @@ static inline void world_init(struct world *w)
         cx->upstream = &w->upstream;
         cx->pacing = &w->pacing;
         cx->answered = w->answered;
+        cx->echoes = w->echoes;
         cx->memory = &w->memory;
         cx->worker = i;
         cx->workers = WORLD_WORKERS;
@@ -636,8 +654,7 @@ static inline void world_check_books(struct world *w)
     static const enum metric zero[] = {
         METRIC_connections_tcp,     METRIC_connections_tls,   METRIC_sessions_attached, METRIC_sessions_detached,
         METRIC_sessions_unmanaged,  METRIC_unacked_stanzas,   METRIC_unacked_bytes,     METRIC_parked_stanzas,
-        METRIC_unconfirmed_stanzas, METRIC_unconfirmed_bytes, METRIC_mailbox_lent,
-        METRIC_connections_logging_in,
+        METRIC_unconfirmed_stanzas, METRIC_unconfirmed_bytes, METRIC_mailbox_lent,      METRIC_connections_logging_in,
     };
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         if (world_sum(w, zero[i]) != 0)
@@ -647,9 +664,9 @@ static inline void world_check_books(struct world *w)
     assert_int_equal(w->client_legs, 0);
     assert_int_equal(world_sum(w, METRIC_down_mailbox), mail.box[BOX_MAIL].put);
     for (int i = 0; i < BOXES; i++)
-        assert_int_equal(mail.box[i].put + mail.box[i].loaded,
-                         (i == BOX_MAIL ? mail.messages : mail.outbox) + mail.box[i].done + mail.box[i].expired +
-                             mail.box[i].overflown + mail.box[i].purged);
+        assert_int_equal(mail.box[i].put + mail.box[i].loaded, (i == BOX_MAIL ? mail.messages : mail.outbox) +
+                                                                   mail.box[i].done + mail.box[i].expired +
+                                                                   mail.box[i].overflown + mail.box[i].purged);
 }
 
 static inline int64_t world_sum_all(struct world *w, const enum metric *m, size_t n)
@@ -669,15 +686,16 @@ static inline void world_check_fates(struct world *w)
 {
     int64_t down = WORLD_SUM(w, METRIC_stanzas_down_message, METRIC_stanzas_down_presence, METRIC_stanzas_down_iq);
     down += WORLD_SUM(w, METRIC_stanzas_injected, METRIC_restored_down);
-    int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_kept, METRIC_down_relayed, METRIC_down_mailbox, METRIC_down_bounced,
-                              METRIC_down_swallowed, METRIC_down_discarded_presence, METRIC_down_discarded_chat_state,
-                              METRIC_down_discarded_groupchat, METRIC_down_discarded_iq, METRIC_down_discarded_message,
-                              METRIC_down_purged);
+    int64_t fates = WORLD_SUM(w, METRIC_down_acked, METRIC_down_kept, METRIC_down_relayed, METRIC_down_mailbox,
+                              METRIC_down_bounced, METRIC_down_swallowed, METRIC_down_discarded_presence,
+                              METRIC_down_discarded_chat_state, METRIC_down_discarded_groupchat,
+                              METRIC_down_discarded_iq, METRIC_down_discarded_message, METRIC_down_purged);
     int64_t here = WORLD_SUM(w, METRIC_unacked_stanzas, METRIC_parked_stanzas) - world_sum(w, METRIC_mailbox_lent);
     assert_int_equal(down, fates + here);
-    int64_t up = WORLD_SUM(w, METRIC_stanzas_up_message, METRIC_stanzas_up_presence, METRIC_stanzas_up_iq, METRIC_restored_up);
-    assert_int_equal(up, WORLD_SUM(w, METRIC_up_confirmed, METRIC_up_kept, METRIC_up_swallowed, METRIC_up_relayed, METRIC_up_returned, METRIC_up_bounced,
-                                   METRIC_unconfirmed_stanzas));
+    int64_t up =
+        WORLD_SUM(w, METRIC_stanzas_up_message, METRIC_stanzas_up_presence, METRIC_stanzas_up_iq, METRIC_restored_up);
+    assert_int_equal(up, WORLD_SUM(w, METRIC_up_confirmed, METRIC_up_kept, METRIC_up_swallowed, METRIC_up_relayed,
+                                   METRIC_up_returned, METRIC_up_bounced, METRIC_unconfirmed_stanzas));
 }
 
 /* Ends what is left, checks the books, frees all. The far ends must have been freed by their owners before. */
@@ -716,6 +734,7 @@ static inline void world_free(struct world *w)
     }
     owner_free(w->owner);
     answered_free(w->answered);
+    echoes_free(w->echoes);
     memory_store_free(w->memory_store);
     log_set_sink(NULL, NULL);
 }

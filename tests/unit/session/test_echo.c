@@ -4,11 +4,11 @@
 #define A(h) "<a xmlns='urn:xmpp:sm:3' h='" h "'/>"
 
 /* Juliet is there too, and the server answers pings only when it is told to. */
-static int setup_two(void **state)
+static int setup_two(void **state, int worker)
 {
     setup(state);
     struct fixture *f = *state;
-    client_enter(&f->other, 0, "juliet");
+    client_enter(&f->other, worker, "juliet");
     world_wait(&f->w, 2 * USEC_S);
     client_forget_heard(&f->other);
     client_send(&f->c, CLIENT_R);
@@ -17,7 +17,18 @@ static int setup_two(void **state)
     return 0;
 }
 
-#define ECHO(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
+static int setup_near(void **state)
+{
+    return setup_two(state, 0);
+}
+
+static int setup_apart(void **state)
+{
+    return setup_two(state, 1);
+}
+
+#define ECHO(name)  cmocka_unit_test_setup_teardown(name, setup_near, teardown)
+#define APART(name) cmocka_unit_test_setup_teardown(name, setup_apart, teardown) /* on another worker */
 
 static void say(struct fixture *f, const char *id)
 {
@@ -179,7 +190,7 @@ static void test_place_is_taken(void **state)
     client_send(&f->c, CLIENT_R);
     world_run(&f->w);
     for (size_t i = 0; i < ECHO_SLOTS; i++)
-        f->s->cx->echoes[i].session = NULL;
+        f->s->cx->expected[i].session = NULL;
     pass_on(f, "m1");
     client_hears_nothing(&f->c);
     world_wait(&f->w, 6 * USEC_MS);
@@ -201,7 +212,7 @@ static void test_session_is_gone(void **state)
     f->server.hold_pings = false;
     world_wait(&f->w, 20 * USEC_S);
     for (size_t i = 0; i < ECHO_SLOTS; i++)
-        assert_null(cx->echoes[i].session);
+        assert_null(cx->expected[i].session);
     server_printf(server_newest(&f->server), "<message from='%s' type='chat' id='m1'><body>b</body></message>", jid);
     world_run(&f->w);
     free(jid);
@@ -214,6 +225,13 @@ int main(void)
         ECHO(test_somebody_elses),    ECHO(test_the_same_id_again),  ECHO(test_only_what_is_before_it),
         ECHO(test_without_a_request), ECHO(test_rooms_do_not_count), ECHO(test_place_is_taken),
         ECHO(test_session_is_gone),
+        APART(test_no_ping),
+        APART(test_waits_no_longer_than_is_likely),
+        APART(test_somebody_elses),
+        APART(test_the_same_id_again),
+        APART(test_without_a_request),
+        APART(test_place_is_taken),
+        APART(test_session_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
