@@ -110,9 +110,11 @@ def of_growth(g):
         own, other = (sizes[-1].values[name] / sizes[0].values[name] for name in ("holdfast", "haproxy"))
         g.at_most(f"a message with {sizes[-1].label} against {sizes[0].label}", 1.1, own / other,
                   " HAProxy's own growth", shown=f" ({own:.2f} beside {other:.2f})")
-    queued = g.results.group(TIME + messages.QUEUED)
-    for short, long in zip(queued[::2], queued[1::2]):
-        g.at_most(f"{long.label} against {short.label.split(', ')[1]}", 1.1,
+    for line in g.results.group(messages.LONGER):
+        g.at_most(line.label, 1.1, line.values["holdfast+queues"], "")
+    counted = g.results.group(instructions.QUEUED)
+    for short, long in zip(counted[::2], counted[1::2]):
+        g.at_most(f"instructions of {long.label} against {short.label.split(', ', 1)[1]}", 1.1,
                   long.values["holdfast+queues"] / short.values["holdfast+queues"], "")
     for line in g.results.group(TIME + messages.SPREAD):
         g.at_most(f"processor time of a message with two workers, {line.label}", 2 / 1.8,

@@ -5,10 +5,13 @@ import re
 import statistics
 import subprocess
 
+import messages
 from run import choice_of, PLACE, title_of
 from targets import BINARY, Fault, KINDS
 
 GROUP = "instructions in user space, thousands a message"
+QUEUED = "instructions in user space, thousands each, with recipients that do not ack"
+QUEUES = 4  # of each length; callgrind is slow
 WORKERS = "one worker beside two, a message"
 LOGINS_AT_ONCE = 10
 PROXIES = ("haproxy", "nginx", "holdfast")
@@ -33,7 +36,31 @@ def instructions(run):
     run.results.add(GROUP, title_of(pairs), {name: thousands[name] for name in proxies})
     run.results.add(WORKERS, "thousands of instructions", {name: thousands[name] for name in BOTH})
     run.results.add(WORKERS, "locks of mutexes", {name: locks[name] for name in BOTH})
+    queues(run)
     return None
+
+
+def queues(run):
+    """The row `queue`, without what the machine adds: other work on the same core, caches."""
+    _, step, before = run.sizes.queue
+    ends = messages.queue_lengths(run.sizes)
+    lines = {what: {} for what in messages.QUEUE_COUNTS}
+    with Counted("holdfast+queues", QUEUES) as counted:
+        loads = dict(zip(ends, (counted.load, counted.more())))
+        for load in loads.values():
+            load.ask("hold", QUEUES)
+        control(counted.pid, "-i", "off")
+        loads[ends[1]].ask("post", QUEUES, 100, before, 16, 0)
+        control(counted.pid, "-i", "on")
+        asked = {"a message": ("post", QUEUES, 100, step, 16, 0), "an ack": ("release", QUEUES, step, 1)}
+        for what, words in asked.items():
+            for label, load in loads.items():
+                answer, text = counted.count(load, *words)
+                lines[what][label] = total_of(text) / answer[messages.QUEUE_COUNTS[what]]
+    for what, values in lines.items():
+        for label, value in values.items():
+            run.note("instructions", "holdfast+queues", {"instructions": value}, what=what, queued=label)
+            run.results.add(QUEUED, f"{what}, {label}", {"holdfast+queues": value / 1000})
 
 
 def is_sanitized():
@@ -63,16 +90,27 @@ class Counted:
             control(self.pid, "-i", "off")
         self._target.__exit__(*problem)
 
+    def more(self):
+        """As many clients again."""
+        load = self._target.load(2 * self._pairs, first=2 * self._pairs)
+        load.ensure(2 * self._pairs, LOGINS_AT_ONCE)
+        return load
+
     def round(self, sizes):
         """Instructions and calls of locks, for each of the messages; those at the beginning and the end are among them."""
+        answer, text = self.count(self.load, "pairs", self._pairs, 100, 1, 0, sizes.counted[1])
+        sent = answer["sent"]
+        return {"messages": sent, "instructions": total_of(text) / sent, "locks": calls_of(text, LOCK) / sent}
+
+    def count(self, load, *words):
+        """The answer, and what callgrind has noted meanwhile."""
         for old in self.file.parent.glob(f"{self.file.name}.*"):
             old.unlink()
         control(self.pid, "-z")
-        sent = self.load.ask("pairs", self._pairs, 100, 1, 0, sizes.counted[1])["sent"]
+        answer = load.ask(*words)
         control(self.pid, "-d")
         dump, = self.file.parent.glob(f"{self.file.name}.*")
-        text = dump.read_text()
-        return {"messages": sent, "instructions": total_of(text) / sent, "locks": calls_of(text, LOCK) / sent}
+        return answer, dump.read_text()
 
 
 def command(file):

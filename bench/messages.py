@@ -11,6 +11,9 @@ BUSY = "µs a message, all sessions busy"
 FRAMED = "µs a message, over direct TLS and over WebSocket with TLS"
 KEPT = "µs a message, kept in memory and in Redis"
 QUEUED = "µs each, with recipients that do not ack"
+QUEUE_COUNTS = {"a message": "messages", "an ack": "acks"}  # and the field that says how often it was done
+QUEUE_TURNS = 3  # for each of the run's rounds: they are short
+LONGER = "processor time with a long queue, times that with a short one; median of turns"
 ASKED = "µs a message, with XEP-0184 requests and without"
 SPREAD = "µs a message, processors shared with the load"
 LATENCY = "latency at 1,000 messages a second, µs"
@@ -59,36 +62,42 @@ def flat(run):
 
 
 def queue(run):
-    """What a message and an ack cost while the queue of the recipient's session is short, and while it is long."""
-    pairs_, step, between = run.sizes.queue
-    ends = (f"1 to {step:,} queued", f"{step + between - step:,} to {step + between:,} queued")
-    messages, acks = {label: [] for label in ends}, {label: [] for label in ends}
+    """What a message and an ack cost while the queue of the recipient's session is short, and while it is long. Some
+    sessions have short ones, others long ones, and they take turns: what else the machine does meets both."""
+    pairs_, step, before = run.sizes.queue
+    ends = queue_lengths(run.sizes)
+    answers = {what: {label: [] for label in ends} for what in QUEUE_COUNTS}
     with contextlib.ExitStack() as closing:
         targets = start(closing, ("holdfast+queues",))
         target, = targets.values()
-        load = target.load(2 * pairs_)
-        load.ensure(2 * pairs_)
-        load.ask("hold", pairs_)
-
-        def post(count):
-            return load.ask("post", pairs_, 100, count, 16, 0)
-
-        with run.watching(targets, {"load": load}):
-            for _ in range(run.sizes.rounds):
-                messages[ends[0]].append(post(step))
-                post(between - step)
-                messages[ends[1]].append(post(step))
+        loads = {label: target.load(2 * pairs_, first=2 * pairs_ * number) for number, label in enumerate(ends)}
+        for load in loads.values():
+            load.ensure(2 * pairs_)
+            load.ask("hold", pairs_)
+        loads[ends[1]].ask("post", pairs_, 100, before, 16, 0)
+        with run.watching(targets, loads):
+            for _ in range(QUEUE_TURNS * run.sizes.rounds):
+                for label, load in loads.items():
+                    answers["a message"][label].append(load.ask("post", pairs_, 100, step, 16, 0))
                 held = target.proxy.metric("holdfast_unacked_stanzas")
-                if held != pairs_ * (between + step):
+                if held != pairs_ * (before + 2 * step):
                     raise Fault(f"{held} stanzas are queued")
-                acks[ends[1]].append(load.ask("release", pairs_, step, 1))
-                load.ask("release", pairs_, 1, between - step)
-                acks[ends[0]].append(load.ask("release", pairs_, step, 1))
-    for what, answers, count in (("a message", messages, "messages"), ("an ack", acks, "acks")):
+                for label, load in loads.items():
+                    answers["an ack"][label].append(load.ask("release", pairs_, step, 1))
+    for what, count in QUEUE_COUNTS.items():
         for label in ends:
-            for answer in answers[label]:
+            for answer in answers[what][label]:
                 run.note("queue", target.name, answer, what=what, queued=label)
-            run.costs(QUEUED, f"{what}, {label}", {target.name: answers[label]}, count)
+            run.costs(QUEUED, f"{what}, {label}", {target.name: answers[what][label]}, count)
+        pairs_of_costs = zip(*([one["cpu"]["holdfast"] / one[count] for one in answers[what][label]] for label in ends))
+        run.results.add(LONGER, f"{what}, {ends[1]} against {ends[0]}",
+                        {target.name: statistics.median(long / short for short, long in pairs_of_costs)})
+
+
+def queue_lengths(sizes):
+    """While messages are queued, and while they are acked: the short queue and the long one."""
+    _, step, before = sizes.queue
+    return f"1 to {step:,} queued", f"{before:,} to {before + step:,} queued"
 
 
 # ---- one way of Holdfast beside another ----

@@ -17,7 +17,7 @@ FULL = dict(
     rate=1000, open_ms=1500,
     others_rate=500, others_ms=2000,
     quiet_rate=500, quiet_ms=1000,
-    queue=(20, 500, 9500),  # pairs; stanzas of the beginning and of the end; stanzas queued in between
+    queue=(20, 500, 9500),  # pairs; stanzas of a turn; stanzas that are in the long queues already
     receipts=(500, 20),  # pairs; messages of each, as many as a session answers at once
     takeovers=(100, 100),  # with the stub, and with a real server
     orphans=5000,
