@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#define TIMER_BUDGET  1000   /* timers of one turn, so that a storm of them does not keep sockets waiting */
-#define HANDSHAKES    8      /* steps of TLS handshakes, likewise: one takes as long as a dozen messages */
-#define SPARE_BUFS    64     /* kept for reuse */
-#define SPARE_BUF_MAX 65536u /* larger ones go back to the system */
+#define TIMER_BUDGET  1000      /* timers of one turn, so that a storm of them does not keep sockets waiting */
+#define TASK_BUDGET   (USEC_MS) /* tasks of one turn, likewise; at least one is run */
+#define SPARE_BUFS    64        /* kept for reuse */
+#define SPARE_BUF_MAX 65536u    /* larger ones go back to the system */
 
 struct loop {
     struct ev_loop *ev;
@@ -24,7 +24,6 @@ struct loop {
     struct timers *timers;
     bool in_turn;
     unsigned long long turn;
-    unsigned handshakes; /* steps that this turn may still take */
     usec last_turn, longest_turn;
 
     void (*turn_end)(void *ctx);
@@ -46,20 +45,52 @@ void loop_queue(struct loop *l, enum loop_queue queue, struct loop_task *task)
         list_append(&l->queues[queue], &task->link);
 }
 
-/* Runs what is queued now; what these tasks queue in turn waits for the next time. */
-static void run_queue(struct loop *l, enum loop_queue queue)
+/* All of it, ahead of what is in the other list. */
+static void put_ahead(struct list *to, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->prev->next = to->next;
+    to->next->prev = from->prev;
+    to->next = from->next;
+    from->next->prev = to;
+    list_init(from);
+}
+
+static usec time_now(void)
+{
+    struct clock now;
+    clock_read(&now);
+    return now.mono;
+}
+
+/* Runs what is queued now, as far as time goes; what these tasks queue in turn waits for the next time. True: that was
+ * all. */
+static bool run_queue_until(struct loop *l, enum loop_queue queue, usec until)
 {
     struct list now, *first;
     list_init(&now);
-    while ((first = list_first(&l->queues[queue]))) {
-        list_remove(first);
-        list_append(&now, first);
-    }
+    put_ahead(&now, &l->queues[queue]);
     while ((first = list_first(&now))) {
         list_remove(first);
         struct loop_task *task = CONTAINER_OF(first, struct loop_task, link);
         task->run(task);
+        if (until >= 0 && time_now() >= until)
+            break;
     }
+    bool all = list_is_empty(&now);
+    put_ahead(&l->queues[queue], &now);
+    return all;
+}
+
+static void run_queue(struct loop *l, enum loop_queue queue)
+{
+    run_queue_until(l, queue, -1);
+}
+
+static bool has_tasks(const struct loop *l, enum loop_queue queue)
+{
+    return !list_is_empty(&l->queues[queue]);
 }
 
 /* The alarm only ends the sleep in time; setting it anew costs, so it is left alone while the deadline is the same. */
@@ -82,17 +113,18 @@ static void begin_turn(struct loop *l)
     clock_read(&l->clock);
     l->turn++;
     l->in_turn = true;
-    l->handshakes = HANDSHAKES;
-    run_queue(l, LOOP_NEXT);
-    l->handshakes = HANDSHAKES; /* those that are on their way do not wait for those that begin */
+    if (has_tasks(l, LOOP_NEXT))
+        run_queue_until(l, LOOP_NEXT, l->clock.mono + TASK_BUDGET);
 }
 
-bool loop_may_handshake(struct loop *l)
+/* Behind the sockets: who is there goes first. */
+static void run_handshakes(struct loop *l)
 {
-    if (!l->handshakes)
-        return false;
-    l->handshakes--;
-    return true;
+    if (!has_tasks(l, LOOP_HANDSHAKE) && !has_tasks(l, LOOP_HELLO))
+        return;
+    usec until = time_now() + TASK_BUDGET;
+    if (run_queue_until(l, LOOP_HANDSHAKE, until) && time_now() < until)
+        run_queue_until(l, LOOP_HELLO, until);
 }
 
 static void end_turn(struct loop *l)
@@ -100,17 +132,16 @@ static void end_turn(struct loop *l)
     if (l->turn_end)
         l->turn_end(l->turn_end_ctx);
     run_queue(l, LOOP_FLUSH);
-    bool freed = !list_is_empty(&l->queues[LOOP_FREE]); /* turn_end may want to know that something is gone */
+    bool freed = has_tasks(l, LOOP_FREE); /* turn_end may want to know that something is gone */
     run_queue(l, LOOP_FREE);
-    if (freed || !list_is_empty(&l->queues[LOOP_NEXT]) || !list_is_empty(&l->queues[LOOP_FLUSH]))
+    if (freed || has_tasks(l, LOOP_NEXT) || has_tasks(l, LOOP_HANDSHAKE) || has_tasks(l, LOOP_HELLO) ||
+        has_tasks(l, LOOP_FLUSH))
         ev_idle_start(l->ev, &l->awake);
     else
         ev_idle_stop(l->ev, &l->awake);
     set_alarm(l);
     if (l->in_turn) {
-        struct clock now;
-        clock_read(&now);
-        l->last_turn = now.mono - l->clock.mono;
+        l->last_turn = time_now() - l->clock.mono;
         if (l->last_turn > l->longest_turn)
             l->longest_turn = l->last_turn;
         l->in_turn = false;
@@ -128,6 +159,7 @@ static void on_begin(struct ev_loop *ev, ev_check *w, int revents)
 static void on_end(struct ev_loop *ev, ev_prepare *w, int revents)
 {
     (void)ev, (void)revents;
+    run_handshakes(w->data);
     end_turn(w->data);
 }
 

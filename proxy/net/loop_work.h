@@ -1,9 +1,12 @@
 /* What the files of net/ ask of a loop beyond its public face: work put off to a certain point of the turn, and
  * memory that is shared by all transports of a loop.
  *
- *   a turn:  clock | NEXT tasks of the turn before | sockets, then timers | turn_end | FLUSH tasks | FREE tasks | sleep
+ *   a turn:  clock | NEXT tasks of the turn before | sockets, then timers | HANDSHAKE, then HELLO tasks | turn_end |
+ *            FLUSH tasks | FREE tasks | sleep
  *
- * The loop does not sleep while NEXT or FLUSH hold tasks. */
+ * When thousands of clients come or go at once, those that are there have their say in between: NEXT, and HANDSHAKE and
+ * HELLO together, have a millisecond of each turn; what is left waits for the next one. The loop does not sleep while
+ * any of these or FLUSH hold tasks. */
 #ifndef HOLDFAST_NET_LOOP_WORK_H
 #define HOLDFAST_NET_LOOP_WORK_H
 
@@ -11,10 +14,12 @@
 #include "net/loop.h"
 
 enum loop_queue {
-    LOOP_NEXT,    /* in the next turn, whatever the sockets say: the place for upcalls that cannot be made now */
-    LOOP_FLUSH,   /* once at the end of this turn; must not call up */
-    LOOP_FREE,    /* when all callbacks of this turn have returned */
-    LOOP_CLOSING, /* not run by turns: waits to say goodbye in peace; loop_free runs it to end it at once */
+    LOOP_NEXT,      /* in the next turn, whatever the sockets say: the place for upcalls that cannot be made now */
+    LOOP_HANDSHAKE, /* steps of TLS handshakes, each of which takes as long as a dozen messages: the further ones, */
+    LOOP_HELLO,     /* and the first: who has begun comes to an end before others begin */
+    LOOP_FLUSH,     /* once at the end of this turn; must not call up */
+    LOOP_FREE,      /* when all callbacks of this turn have returned */
+    LOOP_CLOSING,   /* not run by turns: waits to say goodbye in peace; loop_free runs it to end it at once */
     LOOP_QUEUES
 };
 
@@ -36,10 +41,6 @@ static inline void loop_unqueue(struct loop_task *task)
 }
 
 unsigned long long loop_turn(const struct loop *l); /* counts the turns */
-
-/* Whether one more step of a TLS handshake is to be taken in this turn: when thousands of clients come at once, those
- * that are there have their say in between. One that may not waits in LOOP_NEXT. */
-bool loop_may_handshake(struct loop *l);
 
 /* For a descriptor that lives on elsewhere, after its watchers were stopped. libev leaves it in the epoll set until it
  * has an event; by then another thread may have closed it and the number may be someone else's. */

@@ -54,8 +54,10 @@ void tcp_watch(struct tcp *t)
 static void tcp_add_due(struct tcp *t, unsigned due)
 {
     t->due |= due;
-    if (t->due && t->loop)
-        loop_queue(t->loop, LOOP_NEXT, &t->next);
+    if (!t->due || !t->loop)
+        return;
+    bool handshake = t->due == TCP_DUE_HANDSHAKE, begins = handshake && SSL_in_before(t->ssl);
+    loop_queue(t->loop, begins ? LOOP_HELLO : handshake ? LOOP_HANDSHAKE : LOOP_NEXT, &t->next);
 }
 
 static void tcp_drop_out(struct tcp *t)
@@ -93,6 +95,7 @@ static void tcp_end(struct tcp *t)
 {
     t->state = TCP_ENDED;
     t->due = 0;
+    loop_unqueue(&t->next); /* from where handshakes wait */
     tcp_clear_deadline(t);
     if (t->end != TRANSPORT_FIN)
         tcp_drop_out(t);
@@ -290,10 +293,6 @@ const char *tcp_tls_cipher(const struct transport *base)
 static void tcp_next(struct loop_task *task)
 {
     struct tcp *t = CONTAINER_OF(task, struct tcp, next);
-    if (t->due & TCP_DUE_HANDSHAKE && t->state == TCP_HANDSHAKE && !loop_may_handshake(t->loop)) {
-        loop_queue(t->loop, LOOP_NEXT, task);
-        return;
-    }
     if (t->due & TCP_DUE_HANDSHAKE) {
         t->due &= ~(unsigned)TCP_DUE_HANDSHAKE;
         tcp_handshake(t);
@@ -327,12 +326,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
     if (revents & EV_READ & ~tcp_wants(t))
         tcp_watch_for(t, tcp_wants(t));
     if (t->state == TCP_HANDSHAKE) {
-        if (loop_may_handshake(t->loop)) {
-            tcp_handshake(t);
-        } else { /* in its turn, without being told by the socket again and again */
-            tcp_add_due(t, TCP_DUE_HANDSHAKE);
-            tcp_watch(t);
-        }
+        tcp_add_due(t, TCP_DUE_HANDSHAKE);
+        tcp_watch(t); /* the socket does not tell again and again */
         return;
     }
     if (t->blocked && (revents & t->write_needs))
