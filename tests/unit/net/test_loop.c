@@ -142,6 +142,67 @@ static void another_thread_wakes(void **state)
     record_free(r);
 }
 
+#define SLOW    12
+#define SLOW_AT 400 /* microseconds that each takes; three of them are more than a turn's share */
+
+struct slow {
+    struct loop_task task;
+    struct slow_run *run;
+    char name;
+};
+
+struct slow_run {
+    struct loop *l;
+    struct slow task[SLOW];
+    char order[SLOW + 1];
+    size_t n, before, most; /* run so far, before this turn, in one turn at the most */
+};
+
+static void on_slow(struct loop_task *task)
+{
+    const struct slow *one = CONTAINER_OF(task, struct slow, task);
+    struct clock now;
+    clock_read(&now);
+    for (usec end = now.mono + SLOW_AT; now.mono < end;)
+        clock_read(&now);
+    one->run->order[one->run->n++] = one->name;
+}
+
+static void on_slow_turn(void *ctx)
+{
+    struct slow_run *r = ctx;
+    if (r->n - r->before > r->most)
+        r->most = r->n - r->before;
+    r->before = r->n;
+    if (r->n == SLOW)
+        loop_stop(r->l);
+}
+
+static void check_slow(enum loop_queue first, enum loop_queue then, const char *order)
+{
+    struct slow_run r = {.l = loop_new()};
+    for (size_t i = 0; i < SLOW; i++) {
+        bool is_first = i % 2;
+        r.task[i].run = &r;
+        r.task[i].name = is_first ? '1' : '2';
+        loop_task_init(&r.task[i].task, on_slow);
+        loop_queue(r.l, is_first ? first : then, &r.task[i].task);
+    }
+    loop_on_turn_end(r.l, on_slow_turn, &r);
+    loop_run(r.l);
+    assert_string_equal(r.order, order);
+    assert_in_range(r.most, 1, 3);
+    loop_free(r.l);
+}
+
+/* Whatever waits, a turn ends soon, and all of it is run in the end. */
+static void slow_tasks_are_spread_over_turns(void **state)
+{
+    (void)state;
+    check_slow(LOOP_NEXT, LOOP_NEXT, "212121212121");
+    check_slow(LOOP_HANDSHAKE, LOOP_HELLO, "111111222222");
+}
+
 static void buffers_are_reused(void **state)
 {
     (void)state;
@@ -168,6 +229,7 @@ int main(void)
         cmocka_unit_test(a_turn_has_its_order),
         cmocka_unit_test(timers_may_move),
         cmocka_unit_test(another_thread_wakes),
+        cmocka_unit_test(slow_tasks_are_spread_over_turns),
         cmocka_unit_test(buffers_are_reused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,7 +136,7 @@ static void handshakes_of_a_crowd_take_turns(void **state)
     for (size_t i = 0; i < CROWD; i++)
         dial_pair(f, "xmpp.example", &crowd->s[i], &crowd->c[i]);
     run_until(f->l, crowd_is_ready, crowd);
-    assert_in_range(crowd->most, 1, 16);
+    assert_in_range(crowd->most, 1, CROWD / 2); /* a millisecond's; of a slow machine two or three */
     for (size_t i = 0; i < CROWD; i++) {
         owner_end(&crowd->s[i], true);
         owner_end(&crowd->c[i], true);
