@@ -2,6 +2,7 @@
 #include "base/counters.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/tls_memory.h"
 #include "run/config.h"
 #include "run/node.h"
 #include "run/process_metrics.h"
@@ -189,6 +190,7 @@ static int run_command(const struct command *command, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    tls_memory_init();
     struct command command = parse_arguments(argc, argv);
     int status = run_command(&command, argc, argv);
     free(command.options);

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/slab.h"
 #include "health.h"
 #include "net/dialer.h"
 #include "net/proxied.h"
@@ -608,6 +609,7 @@ static void on_beat(void *ctx)
     observe_lag(w);
     count_exhausted(w);
     storage_look(w->storage);
+    slab_tidy();
     if (w->index == 0 && now - w->swept >= SWEEP) {
         w->swept = now;
         memory_store_sweep(storage_memory(w->node->storage), w->cx.clock->wall);

@@ -1,0 +1,31 @@
+#include "net/tls_memory.h"
+#include "base/slab.h"
+#include <openssl/crypto.h>
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static void *take(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return slab_alloc(n);
+}
+
+static void *resize(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return slab_realloc(p, n);
+}
+
+static void give(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    slab_free(p);
+}
+
+void tls_memory_init(void)
+{
+    if (CRYPTO_set_mem_functions(take, resize, give))
+        slab_init();
+}
+#else
+void tls_memory_init(void) {}
+#endif
