@@ -10,6 +10,7 @@ void *mem_zalloc(size_t n); /* zeroed; free() it */
 void *mem_realloc(void *p, size_t n);
 char *mem_dup(struct slice s);      /* NUL-terminated copy; free() it */
 char *mem_strdup(const char *text); /* NULL stays NULL */
+void *mem_check(void *p);           /* of another allocator: NULL ends the process */
 void *mem_copy(const void *p, size_t n);
 /* printf into a fresh string; free() it */
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));

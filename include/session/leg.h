@@ -3,6 +3,7 @@
 #define HOLDFAST_SESSION_LEG_H
 
 #include "base/buf.h"
+#include "base/slab.h"
 #include "session/context.h"
 
 /* Reasons for not taking input, one bit each: the leg listens when none is set. */
@@ -28,8 +29,8 @@ struct leg {
     unsigned long long bytes_in, bytes_out;
 };
 
-void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_limits *limits,
-              const struct stream_events *events, void *ctx);
+void leg_init(struct leg *leg, enum slab_life life, struct context *cx, struct transport *t,
+              const struct stream_limits *limits, const struct stream_events *events, void *ctx);
 void leg_input(struct leg *leg, const char *p, size_t n);
 void leg_stop(struct leg *leg, enum leg_stop why);
 /* Takes the reasons back; when these were the last ones, what was held is parsed and reading goes on. May call up. */

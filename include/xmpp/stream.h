@@ -8,6 +8,7 @@
 #ifndef HOLDFAST_XMPP_STREAM_H
 #define HOLDFAST_XMPP_STREAM_H
 
+#include "base/slab.h"
 #include "base/slice.h"
 #include "xmpp/element.h"
 #include "xmpp/stream_error.h"
@@ -53,8 +54,8 @@ struct stream_events {
     void (*failed)(void *ctx, enum stream_error error, const char *text);
 };
 
-/* The pool must outlive it; limits are copied. */
-struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *limits,
+/* The pool must outlive it; limits are copied. life: of the connection. */
+struct stream *stream_new(enum slab_life life, struct parser_pool *pool, const struct stream_limits *limits,
                           const struct stream_events *events, void *ctx);
 void stream_free(struct stream *s); /* NULL is fine; may be called inside an upcall (takes effect when it returns) */
 

@@ -1,6 +1,7 @@
 #include "base/map.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -35,7 +36,7 @@ void map_free(struct map *m)
     for (size_t i = 0; i < m->slots; i++) {
         for (struct entry *e = m->slot[i], *next; e; e = next) {
             next = e->next;
-            free(e);
+            slab_free(e);
         }
     }
     free(m->slot);
@@ -93,7 +94,7 @@ static void *put(struct map *m, struct slice key, void *value, bool copies)
             (*at)->key = key.p;
         return old;
     }
-    struct entry *e = mem_alloc(sizeof *e + (copies ? key.n : 0));
+    struct entry *e = slab_zalloc(SLAB_SESSION, sizeof *e + (copies ? key.n : 0));
     *e = (struct entry){.hash = hash, .value = value, .n = (uint32_t)key.n, .key = copies ? e->copy : key.p};
     if (copies && key.n)
         memcpy(e->copy, key.p, key.n);
@@ -120,7 +121,7 @@ void *map_remove(struct map *m, struct slice key)
         return NULL;
     void *value = e->value;
     *at = e->next;
-    free(e);
+    slab_free(e);
     m->count--;
     return value;
 }

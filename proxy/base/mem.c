@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *checked(void *p)
+void *mem_check(void *p)
 {
     if (!p) {
         fputs("level=error msg=\"out of memory\"\n", stderr);
@@ -15,17 +15,17 @@ static void *checked(void *p)
 
 void *mem_alloc(size_t n)
 {
-    return checked(malloc(n ? n : 1));
+    return mem_check(malloc(n ? n : 1));
 }
 
 void *mem_zalloc(size_t n)
 {
-    return checked(calloc(1, n ? n : 1));
+    return mem_check(calloc(1, n ? n : 1));
 }
 
 void *mem_realloc(void *p, size_t n)
 {
-    return checked(realloc(p, n ? n : 1));
+    return mem_check(realloc(p, n ? n : 1));
 }
 
 void *mem_copy(const void *p, size_t n)
@@ -57,7 +57,7 @@ char *mem_printf(const char *format, ...)
     char *text = NULL;
     int n = vasprintf(&text, format, args);
     va_end(args);
-    return checked(n < 0 ? NULL : text);
+    return mem_check(n < 0 ? NULL : text);
 }
 
 void mem_wipe_free(void *p, size_t n)

@@ -25,6 +25,7 @@ struct slab {
     struct list link; /* in one of the lists of its heap; in none when it is full */
     struct heap *heap;
     struct object *free;                  /* freed ones */
+    struct list *roomy;                   /* where it is while it has room */
     uint32_t size, used, fresh, capacity; /* in objects, but for size; behind the first `fresh` nobody has been yet */
 };
 
@@ -33,7 +34,7 @@ struct heap {
     _Atomic(struct object *) strays; /* freed by other threads */
     struct list spare, bare;         /* empty slabs: with their memory, and without */
     size_t spare_count;
-    struct list roomy[SIZES]; /* slabs with room for objects of (index * GRAIN) bytes */
+    struct list roomy[SLAB_LIVES][SIZES]; /* slabs with room for objects of (index * GRAIN) bytes */
 };
 
 /* The library's hooks have no context: so there is one area in the process, and a heap of each thread. */
@@ -77,17 +78,12 @@ static struct heap *heap_new(void)
     struct heap *heap = MEM_NEW(struct heap);
     list_init(&heap->spare);
     list_init(&heap->bare);
-    for (size_t i = 0; i < SIZES; i++)
-        list_init(&heap->roomy[i]);
+    for (size_t i = 0; i < SLAB_LIVES * SIZES; i++)
+        list_init(&heap->roomy[i / SIZES][i % SIZES]);
     heap->next = atomic_load(&area.heaps);
     while (!atomic_compare_exchange_weak(&area.heaps, &heap->next, heap))
         ;
     return heap;
-}
-
-static struct list *roomy_of(struct slab *slab)
-{
-    return &slab->heap->roomy[slab->size / GRAIN];
 }
 
 /* More of the area for this heap. */
@@ -144,7 +140,7 @@ static void free_own(struct slab *slab, struct object *object)
     object->next = slab->free;
     slab->free = object;
     if (slab->used-- == slab->capacity)
-        list_append(roomy_of(slab), &slab->link);
+        list_append(slab->roomy, &slab->link);
     if (slab->used == 0)
         put_empty(slab);
 }
@@ -161,28 +157,35 @@ static void collect(struct heap *heap)
     }
 }
 
-/* One with room; NULL: there is none. */
-static struct slab *slab_for(struct heap *heap, size_t size)
+static struct slab *first_of(const struct list *roomy)
 {
-    struct list *link = list_first(&heap->roomy[size / GRAIN]);
-    if (link)
-        return CONTAINER_OF(link, struct slab, link);
+    struct list *link = list_first(roomy);
+    return link ? CONTAINER_OF(link, struct slab, link) : NULL;
+}
+
+/* One with room; NULL: there is none. */
+static struct slab *slab_for(struct heap *heap, enum slab_life life, size_t size)
+{
+    struct list *roomy = &heap->roomy[life][size / GRAIN];
+    struct slab *slab = first_of(roomy);
+    if (slab)
+        return slab;
     collect(heap);
-    link = list_first(&heap->roomy[size / GRAIN]);
-    if (link)
-        return CONTAINER_OF(link, struct slab, link);
-    struct slab *slab = take_empty(heap);
+    if ((slab = first_of(roomy)))
+        return slab;
+    slab = take_empty(heap);
     if (!slab)
         return NULL;
     slab->free = NULL;
+    slab->roomy = roomy;
     slab->size = (uint32_t)size;
     slab->capacity = SLAB_BYTES / slab->size;
     slab->used = slab->fresh = 0;
-    list_append(roomy_of(slab), &slab->link);
+    list_append(slab->roomy, &slab->link);
     return slab;
 }
 
-void *slab_alloc(size_t n)
+void *slab_alloc(enum slab_life life, size_t n)
 {
     if (n == 0)
         return NULL;
@@ -190,7 +193,7 @@ void *slab_alloc(size_t n)
         return malloc(n);
     if (!mine)
         mine = heap_new();
-    struct slab *slab = slab_for(mine, (n + GRAIN - 1) & ~(size_t)(GRAIN - 1));
+    struct slab *slab = slab_for(mine, life, (n + GRAIN - 1) & ~(size_t)(GRAIN - 1));
     if (!slab)
         return malloc(n);
     struct object *object = slab->free;
@@ -201,6 +204,11 @@ void *slab_alloc(size_t n)
     if (++slab->used == slab->capacity)
         list_remove(&slab->link);
     return object;
+}
+
+void *slab_zalloc(enum slab_life life, size_t n)
+{
+    return memset(mem_check(slab_alloc(life, n)), 0, n);
 }
 
 static void free_stray(struct heap *heap, struct object *object)
@@ -236,7 +244,7 @@ void slab_tidy(void)
     }
 }
 
-void *slab_realloc(void *p, size_t n)
+void *slab_realloc(enum slab_life life, void *p, size_t n)
 {
     struct slab *slab = slab_of(p);
     if (!slab && p && n)
@@ -244,7 +252,7 @@ void *slab_realloc(void *p, size_t n)
     size_t had = slab ? slab->size : 0;
     if (n && n <= had && had - n < GRAIN)
         return p;
-    void *other = slab_alloc(n);
+    void *other = slab_alloc(life, n);
     if (n && !other)
         return NULL;
     if (had && n)

@@ -2,6 +2,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +56,7 @@ static struct account *account_of(struct owner *o, struct slice name, const char
 {
     struct account *a = map_get(o->accounts, name);
     if (!a) {
-        a = mem_zalloc(sizeof *a + name.n + 1);
+        a = slab_zalloc(SLAB_SESSION, sizeof *a + name.n + 1);
         if (name.n)
             memcpy(a->name, name.p, name.n);
         list_init(&a->sessions);
@@ -70,7 +71,7 @@ static struct account *account_of(struct owner *o, struct slice name, const char
 
 void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof)
 {
-    struct place *p = MEM_NEW(struct place);
+    struct place *p = SLAB_NEW(SLAB_SESSION, struct place);
     memcpy(p->sid, sid, SID_SIZE);
     p->worker = worker;
     p->proof = mem_strdup(proof);
@@ -107,11 +108,11 @@ static void forget(struct owner *o, struct place *p)
         map_remove(o->accounts, slice_str(a->name));
         if (o->tags && map_get(o->tags, slice_str(a->tag)) == a)
             map_remove(o->tags, slice_str(a->tag));
-        free(a);
+        slab_free(a);
     }
     free(p->proof);
     set_resource(o, p, SLICE_NONE);
-    free(p);
+    slab_free(p);
 }
 
 void owner_remove(struct owner *o, const char *sid)

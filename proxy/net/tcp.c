@@ -1,5 +1,6 @@
 #include "net/tcp.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "net/address.h"
 #include "tcp_private.h"
 #include <assert.h>
@@ -407,7 +408,7 @@ static void tcp_release(struct loop_task *last)
     tls_free(t->tls);
     tcp_drop_out(t);
     free(t->detail);
-    free(t);
+    slab_free(t);
 }
 
 void tcp_close(struct tcp *t, bool reset)
@@ -505,9 +506,9 @@ void tcp_bytes(const struct transport *base, unsigned long long *in, unsigned lo
 
 /* --- Beginnings --- */
 
-static struct tcp *tcp_new(struct loop *l, enum tcp_state state)
+static struct tcp *tcp_new(struct loop *l, enum tcp_state state, enum slab_life life)
 {
-    struct tcp *t = MEM_NEW(struct tcp);
+    struct tcp *t = SLAB_NEW(life, struct tcp);
     t->base.ops = &tcp_ops;
     t->base.kind = TRANSPORT_TCP;
     t->loop = l;
@@ -541,7 +542,7 @@ static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char
 static struct transport *accept_one(struct loop *l, int fd, struct tls_context *tls, enum tls_protocol protocol,
                                     usec handshake_timeout, const struct endpoints *told)
 {
-    struct tcp *t = tcp_new(l, TCP_UP);
+    struct tcp *t = tcp_new(l, TCP_UP, SLAB_CONNECTION);
     t->base.ends = told && told->source.family ? *told : address_ends(fd);
     endpoint_text(&t->base.ends.source, t->base.peer);
     tcp_begin(t, fd, tls, NULL, protocol, loop_clock(l)->mono + handshake_timeout);
@@ -562,7 +563,7 @@ struct transport *tcp_accept_web(struct loop *l, int fd, struct tls_context *tls
 
 struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
 {
-    struct tcp *t = tcp_new(l, TCP_DIALLING);
+    struct tcp *t = tcp_new(l, TCP_DIALLING, SLAB_SESSION);
     t->abandoned = abandoned;
     t->abandoned_ctx = ctx;
     return &t->base;

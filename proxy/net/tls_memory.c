@@ -6,13 +6,13 @@
 static void *take(size_t n, const char *file, int line)
 {
     (void)file, (void)line;
-    return slab_alloc(n);
+    return slab_alloc(SLAB_CONNECTION, n);
 }
 
 static void *resize(void *p, size_t n, const char *file, int line)
 {
     (void)file, (void)line;
-    return slab_realloc(p, n);
+    return slab_realloc(SLAB_CONNECTION, p, n);
 }
 
 static void give(void *p, const char *file, int line)

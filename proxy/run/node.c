@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/slab.h"
 #include "certificate_watch.h"
 #include "config_row.h"
 #include "drain.h"
@@ -468,6 +469,7 @@ static void housekeeping(struct running *r)
     struct buf reasons = {0};
     struct clock clock;
     clock_read(&clock);
+    slab_tidy();
     certificate_watch_look(r->certificates, &clock);
     if (now - r->rotated >= TICKET_KEY_AGE) {
         r->rotated = now;

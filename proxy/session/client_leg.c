@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/slab.h"
 #include "cluster/peer.h"
 #include "login.h"
 #include "rate.h"
@@ -67,7 +68,7 @@ static void bury(struct grave *g)
     struct client_leg *c = CONTAINER_OF(g, struct client_leg, grave);
     leg_clear(&c->leg);
     free(c->relay_node);
-    free(c);
+    slab_free(c);
 }
 
 static const struct {
@@ -490,13 +491,13 @@ static void on_timer(void *ctx)
 
 struct client_leg *client_leg_new(struct context *cx, struct transport *t)
 {
-    struct client_leg *c = MEM_NEW(struct client_leg);
+    struct client_leg *c = SLAB_NEW(SLAB_CONNECTION, struct client_leg);
     c->number = cx->last_leg++ * (cx->workers ? cx->workers : 1) + (unsigned)cx->worker + 1; /* unique in the node */
     c->born = cx->clock->mono;
     c->login = MEM_NEW(struct login);
     c->timer = (struct timer){.fire = on_timer, .ctx = c};
     rate_begin(c);
-    leg_init(&c->leg, cx, t, &cx->settings->limits.login, &stream_events, c);
+    leg_init(&c->leg, SLAB_CONNECTION, cx, t, &cx->settings->limits.login, &stream_events, c);
     transport_set_events(t, &transport_events, c);
     leg_stop(&c->leg, STOP_TURN);
     list_init(&c->in_deferred);

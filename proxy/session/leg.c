@@ -5,12 +5,12 @@
 #include "xmpp/stanza.h"
 #include <stdlib.h>
 
-void leg_init(struct leg *leg, struct context *cx, struct transport *t, const struct stream_limits *limits,
-              const struct stream_events *events, void *ctx)
+void leg_init(struct leg *leg, enum slab_life life, struct context *cx, struct transport *t,
+              const struct stream_limits *limits, const struct stream_events *events, void *ctx)
 {
     leg->cx = cx;
     leg->transport = t;
-    leg->stream = stream_new(cx->parsers, limits, events, ctx);
+    leg->stream = stream_new(life, cx->parsers, limits, events, ctx);
     if (transport_is_framed(t))
         stream_set_framed(leg->stream);
     leg->last_input = leg->last_output = cx->clock->mono;

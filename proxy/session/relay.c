@@ -272,7 +272,7 @@ bool relay_begin(struct client_leg *c, const char *address, const struct relay_e
     r->ctx = ctx;
     r->begun = cx->clock->mono;
     r->timer = (struct timer){.fire = on_timer, .ctx = r};
-    leg_init(&r->leg, cx, t, &cx->settings->limits.server, &stream_events, r);
+    leg_init(&r->leg, SLAB_CONNECTION, cx, t, &cx->settings->limits.server, &stream_events, r);
     transport_set_events(t, &transport_events, r);
     relay_open_stream(r->leg.stream);
     leg_stop(&r->leg, STOP_TURN);

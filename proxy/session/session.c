@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "base/slab.h"
 #include "chat_states.h"
 #include "contacts.h"
 #include "echo.h"
@@ -69,7 +70,7 @@ static void on_timer(void *ctx)
 
 struct session *session_blank(struct context *cx)
 {
-    struct session *s = MEM_NEW(struct session);
+    struct session *s = SLAB_NEW(SLAB_SESSION, struct session);
     s->cx = cx;
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
     list_init(&s->dirty);
@@ -461,7 +462,7 @@ static void bury(struct grave *g)
     free(s->jid);
     free(s->domain);
     free(s->keeping);
-    free(s);
+    slab_free(s);
 }
 
 /* Valid as long as place and resent. */

@@ -1,6 +1,7 @@
 #include "session/upstream_leg.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "xmpp/stream_error.h"
 #include "xmpp/xml.h"
 #include <stdlib.h>
@@ -34,7 +35,7 @@ static void bury(struct grave *g)
     leg_clear(&up->leg);
     free(up->header);
     free(up->domain);
-    free(up);
+    slab_free(up);
 }
 
 const char *upstream_leg_server(const struct upstream_leg *up)
@@ -233,12 +234,12 @@ struct upstream_leg *upstream_leg_open(struct context *cx, struct slice domain, 
 struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *t, struct slice domain, uint64_t number,
                                           const struct upstream_events *events, void *ctx)
 {
-    struct upstream_leg *up = MEM_NEW(struct upstream_leg);
+    struct upstream_leg *up = SLAB_NEW(SLAB_SESSION, struct upstream_leg);
     up->number = number;
     up->domain = mem_dup(domain);
     up->facts = cx->upstream;
     upstream_leg_set_events(up, events, ctx);
-    leg_init(&up->leg, cx, t, &cx->settings->limits.server, &stream_events, up);
+    leg_init(&up->leg, SLAB_SESSION, cx, t, &cx->settings->limits.server, &stream_events, up);
     transport_set_events(up->leg.transport, &transport_events, up);
     leg_stop(&up->leg, STOP_TURN); /* nothing is expected before we have spoken */
     return up;

@@ -2,6 +2,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "memory_visit.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -31,9 +32,8 @@ struct grave {
     struct list link; /* in order of death */
     usec until;
     struct tombstone tombstone;
-    char *account, *proof;
-    struct buf resent;
     char sid[SID_SIZE];
+    char bytes[]; /* of the tombstone's account, proof and resent: in one piece, as there are many, for long */
 };
 
 struct memory_store {
@@ -198,11 +198,8 @@ static void grave_free(struct memory_store *m, struct grave *g)
 {
     map_remove(m->graves, slice_str(g->sid));
     list_remove(&g->link);
-    account_resent(m, -(int64_t)g->resent.n);
-    buf_free(&g->resent);
-    free(g->account);
-    free(g->proof);
-    free(g);
+    account_resent(m, -(int64_t)g->tombstone.resent.n);
+    slab_free(g);
 }
 
 static usec wall_now(void)
@@ -212,21 +209,39 @@ static usec wall_now(void)
     return now.wall;
 }
 
-void memory_store_bury(struct memory_store *m, const char *sid, const struct tombstone *t, usec until)
+/* A copy behind the others. */
+static const char *copy_to(char **end, const char *p, size_t n)
 {
-    struct grave *g = MEM_NEW(struct grave);
-    g->tombstone = *t;
-    g->account = mem_strdup(t->account);
-    g->proof = mem_strdup(t->proof);
-    buf_add(&g->resent, t->resent);
+    if (!n)
+        return NULL;
+    char *copy = memcpy(*end, p, n);
+    *end += n;
+    return copy;
+}
+
+static struct grave *grave_new(const char *sid, const struct tombstone *t, usec until)
+{
+    size_t account_n = t->account ? strlen(t->account) + 1 : 0, proof_n = t->proof ? strlen(t->proof) + 1 : 0;
+    struct grave *g = slab_zalloc(SLAB_RECORD, sizeof *g + account_n + proof_n + t->resent.n);
+    char *end = g->bytes;
     g->until = until;
     memcpy(g->sid, sid, SID_SIZE);
+    g->tombstone = *t;
+    g->tombstone.account = copy_to(&end, t->account, account_n);
+    g->tombstone.proof = copy_to(&end, t->proof, proof_n);
+    g->tombstone.resent.p = copy_to(&end, t->resent.p, t->resent.n);
+    return g;
+}
+
+void memory_store_bury(struct memory_store *m, const char *sid, const struct tombstone *t, usec until)
+{
+    struct grave *g = grave_new(sid, t, until);
     pthread_mutex_lock(&m->lock);
     struct grave *old = map_get(m->graves, slice_str(sid));
     if (old)
         grave_free(m, old);
-    account_resent(m, (int64_t)g->resent.n);
-    map_put(m->graves, slice_str(sid), g);
+    account_resent(m, (int64_t)t->resent.n);
+    map_put_lent(m->graves, slice_str(g->sid), g);
     list_append(&m->graves_by_age, &g->link);
     if (map_count(m->graves) > TOMBSTONES_MAX) /* a login in a loop must not fill the memory */
         grave_free(m, CONTAINER_OF(list_first(&m->graves_by_age), struct grave, link));
@@ -253,11 +268,11 @@ static void tombstone_get(struct store *s, const char *sid, const char *account,
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
     struct grave *g = map_get(m->graves, slice_str(sid));
-    bool known = g && g->until > wall_now() && (same(account, g->account) || same(proof, g->proof));
+    bool known = g && g->until > wall_now() && (same(account, g->tombstone.account) || same(proof, g->tombstone.proof));
     struct tombstone t = known ? g->tombstone : (struct tombstone){0};
     struct buf resent = {0};
     if (known)
-        buf_add(&resent, buf_slice(&g->resent));
+        buf_add(&resent, g->tombstone.resent);
     pthread_mutex_unlock(&m->lock);
     t.resent = buf_slice(&resent);
     done(ctx, known ? &t : NULL);
@@ -326,7 +341,7 @@ static void purge(struct store *s, struct slice account, store_purge_fn *done, v
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     {
         struct grave *g = CONTAINER_OF(it, struct grave, link);
-        if (g->account && slice_eq_str(account, g->account)) {
+        if (g->tombstone.account && slice_eq_str(account, g->tombstone.account)) {
             grave_free(m, g);
             purged.tombstones++;
         }
@@ -448,8 +463,7 @@ void memory_store_visit(struct memory_store *m, const struct memory_visitor *v, 
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     {
         struct grave *g = CONTAINER_OF(it, struct grave, link);
-        struct tombstone t = {g->account, g->proof, g->tombstone.h, g->tombstone.reason, buf_slice(&g->resent)};
-        v->grave(ctx, g->sid, &t, g->until);
+        v->grave(ctx, g->sid, &g->tombstone, g->until);
     }
     pthread_mutex_unlock(&m->lock);
 }

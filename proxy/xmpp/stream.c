@@ -6,6 +6,7 @@
  * what has to follow is done in settle(), when expat has returned. */
 #include "xmpp/stream.h"
 #include "base/mem.h"
+#include "base/slab.h"
 #include "header_reader.h"
 #include "parser_pool.h"
 #include "plain.h"
@@ -51,10 +52,10 @@ struct stream {
     size_t in_at;
 };
 
-struct stream *stream_new(struct parser_pool *pool, const struct stream_limits *limits,
+struct stream *stream_new(enum slab_life life, struct parser_pool *pool, const struct stream_limits *limits,
                           const struct stream_events *events, void *ctx)
 {
-    struct stream *s = MEM_NEW(struct stream);
+    struct stream *s = SLAB_NEW(life, struct stream);
     s->pool = pool;
     s->limits = *limits;
     s->events = events;
@@ -89,7 +90,7 @@ void stream_free(struct stream *s)
         s->freed = true;
     } else if (s) {
         forget(s);
-        free(s);
+        slab_free(s);
     }
 }
 

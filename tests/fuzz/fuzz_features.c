@@ -66,7 +66,7 @@ static const struct stream_events client_events = {opened, client_element, clien
 static void read_back(struct client *c, struct slice features)
 {
     struct parser_pool *pool = parser_pool_new();
-    struct stream *stream = stream_new(pool, &limits, &client_events, c);
+    struct stream *stream = stream_new(SLAB_CONNECTION, pool, &limits, &client_events, c);
     stream_feed(stream, HEADER ">", sizeof HEADER);
     FUZZ_CHECK(stream_feed(stream, features.p, features.n) == features.n);
     FUZZ_CHECK(stream_pending(stream) == 0);
@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     buf_add(&bytes, in);
     BUF_LIT(&bytes, "</stream:features>");
     struct parser_pool *pool = parser_pool_new();
-    s.stream = stream_new(pool, &limits, &server_events, &s);
+    s.stream = stream_new(SLAB_CONNECTION, pool, &limits, &server_events, &s);
     stream_feed(s.stream, buf_slice(&bytes).p, bytes.n);
     stream_free(s.stream);
     parser_pool_free(pool);

@@ -188,7 +188,7 @@ static void far_begin(struct far *far, struct wire *x)
     if (far->wire)
         wire_cut(far->wire, TRANSPORT_RESET);
     stream_free(far->stream);
-    far->stream = stream_new(far->scene->parsers, &limits, &stream_events, far);
+    far->stream = stream_new(SLAB_CONNECTION, far->scene->parsers, &limits, &stream_events, far);
     far->wire = x;
     far->authenticated = false;
     x->peer = &far_peer;

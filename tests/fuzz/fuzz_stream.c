@@ -131,7 +131,7 @@ static void run(struct reader *r, bool framed, const struct stream_limits *limit
 {
     struct parser_pool *pool = parser_pool_new();
     size_t turn = 0, before = __sanitizer_get_current_allocated_bytes();
-    r->stream = stream_new(pool, limits, &events, r);
+    r->stream = stream_new(SLAB_CONNECTION, pool, limits, &events, r);
     if (framed)
         stream_set_framed(r->stream);
     while (in.n && !r->ended) {

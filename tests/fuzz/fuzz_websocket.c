@@ -89,7 +89,7 @@ static void write_again(const struct element *e)
     static const struct stream_events events = {ignore_opened, on_copy, ignore_closed, ignore_failed};
     struct copy c = {e->ns, e->name, e->id, false};
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &limits, &events, &c);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &limits, &events, &c);
     struct slice parts[FRAMING_PARTS];
     struct buf message = {0};
     stream_set_framed(s);
@@ -132,7 +132,7 @@ static char *hear(struct slice messages, size_t piece)
     static const struct stream_events events = {on_opened, on_element, on_closed, on_failed};
     struct buf seen = {0};
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &limits, &events, &seen);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &limits, &events, &seen);
     stream_set_framed(s);
     for (size_t i = 0; i < messages.n; i += piece)
         stream_feed(s, messages.p + i, messages.n - i < piece ? messages.n - i : piece);

@@ -149,7 +149,7 @@ static inline void client_init(struct client *c, struct world *w)
     static const struct stream_limits limits = {
         .stanza_bytes = 1 << 20, .tag_bytes = 1 << 16, .depth = 100, .attributes = 100, .namespace_bytes = 4096};
     *c = (struct client){.w = w, .parsers = parser_pool_new()};
-    c->stream = stream_new(c->parsers, &limits, &client_stream_events, c);
+    c->stream = stream_new(SLAB_CONNECTION, c->parsers, &limits, &client_stream_events, c);
     list_init(&c->heard);
 }
 

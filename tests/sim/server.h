@@ -289,7 +289,7 @@ static inline void server_dialled(void *ctx, struct wire *x)
     conn->server = server;
     conn->number = ++server->opened;
     conn->wire = x;
-    conn->stream = stream_new(server->parsers, &limits, &server_stream_events, conn);
+    conn->stream = stream_new(SLAB_CONNECTION, server->parsers, &limits, &server_stream_events, conn);
     list_init(&conn->heard);
     list_append(&server->conns, &conn->link);
     x->peer = &server_peer;

@@ -36,7 +36,7 @@ static size_t count_resident(void **objects)
 static void fill(void **objects, size_t size)
 {
     for (size_t i = 0; i < COUNT; i++) {
-        objects[i] = slab_alloc(size);
+        objects[i] = slab_alloc(SLAB_SESSION, size);
         memset(objects[i], (int)i, size);
     }
 }
@@ -44,9 +44,9 @@ static void fill(void **objects, size_t size)
 static void test_everything_is_mallocs_before_init(void **state)
 {
     (void)state;
-    void *p = slab_alloc(100);
+    void *p = slab_alloc(SLAB_SESSION, 100);
     memset(p, 1, 100);
-    p = slab_realloc(p, 10);
+    p = slab_realloc(SLAB_SESSION, p, 10);
     free(p);
     slab_free(malloc(10));
     slab_tidy();
@@ -62,7 +62,7 @@ static void test_objects_of_all_sizes_are_apart(void **state)
     enum { LARGEST = 10000, STEP = 7 };
     unsigned char *objects[LARGEST / STEP + 1];
     for (size_t n = 1, i = 0; n < LARGEST; n += STEP, i++) {
-        objects[i] = slab_alloc(n);
+        objects[i] = slab_alloc(SLAB_SESSION, n);
         assert_int_equal((uintptr_t)objects[i] % 16, 0);
         memset(objects[i], (int)i, n);
     }
@@ -71,16 +71,16 @@ static void test_objects_of_all_sizes_are_apart(void **state)
         assert_int_equal(objects[i][n - 1], (unsigned char)i);
         slab_free(objects[i]);
     }
-    assert_null(slab_alloc(0));
+    assert_null(slab_alloc(SLAB_SESSION, 0));
     slab_free(NULL);
 }
 
 static void test_what_is_freed_is_used_again(void **state)
 {
     (void)state;
-    void *first = slab_alloc(100);
+    void *first = slab_alloc(SLAB_SESSION, 100);
     slab_free(first);
-    void *second = slab_alloc(97); /* of the same size, as far as slabs go */
+    void *second = slab_alloc(SLAB_SESSION, 97); /* of the same size, as far as slabs go */
     assert_ptr_equal(first, second);
     slab_free(second);
 }
@@ -109,12 +109,43 @@ static void test_empty_slabs_are_given_back(void **state)
     free(objects);
 }
 
+static void test_objects_of_other_lives_are_apart(void **state)
+{
+    (void)state;
+    void **objects = mem_alloc(COUNT * sizeof *objects), **others = mem_alloc(COUNT * sizeof *others);
+    for (size_t i = 0; i < COUNT; i++) {
+        objects[i] = slab_alloc(SLAB_CONNECTION, 160);
+        others[i] = slab_alloc(SLAB_SESSION, 160);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        slab_free(objects[i]);
+    slab_tidy();
+    assert_int_equal(count_resident(objects), 0); /* though as many of the same size stay */
+    for (size_t i = 0; i < COUNT; i++)
+        slab_free(others[i]);
+    free(objects);
+    free(others);
+}
+
+static void test_new_objects_are_zeroed(void **state)
+{
+    (void)state;
+    static const char zeros[100];
+    void *p = slab_alloc(SLAB_RECORD, sizeof zeros);
+    memset(p, 1, sizeof zeros);
+    slab_free(p);
+    void *again = slab_zalloc(SLAB_RECORD, sizeof zeros);
+    assert_ptr_equal(again, p);
+    assert_memory_equal(again, zeros, sizeof zeros);
+    slab_free(again);
+}
+
 static void *free_all(void *arg)
 {
     void **objects = arg;
     for (size_t i = 0; i < COUNT; i++)
         slab_free(objects[i]);
-    void *own = slab_alloc(SIZE); /* not of what it has just freed: that is another thread's */
+    void *own = slab_alloc(SLAB_SESSION, SIZE); /* not of what it has just freed: that is another thread's */
     bool good = true;
     for (size_t i = 0; i < COUNT; i++)
         good = good && objects[i] != own;
@@ -132,7 +163,7 @@ static void test_what_another_thread_frees_comes_back(void **state)
     assert_int_equal(pthread_create(&thread, NULL, free_all, objects), 0);
     void *meanwhile[100];
     for (size_t i = 0; i < 100; i++)
-        meanwhile[i] = slab_alloc(SIZE);
+        meanwhile[i] = slab_alloc(SLAB_SESSION, SIZE);
     for (size_t i = 0; i < 100; i++)
         slab_free(meanwhile[i]);
     pthread_join(thread, &good);
@@ -146,18 +177,18 @@ static void test_realloc_keeps_the_bytes(void **state)
 {
     (void)state;
     static const size_t sizes[] = {1, 16, 17, 100, 112, 113, 8192, 8193, 20000, 30000, 8192, 500, 3};
-    unsigned char *p = slab_realloc(NULL, 1);
+    unsigned char *p = slab_realloc(SLAB_SESSION, NULL, 1);
     size_t had = 1;
     memset(p, 'a', 1);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        p = slab_realloc(p, sizes[i]);
+        p = slab_realloc(SLAB_SESSION, p, sizes[i]);
         for (size_t k = 0; k < had && k < sizes[i]; k++)
             assert_int_equal(p[k], 'a');
         memset(p, 'a', sizes[i]);
         had = sizes[i];
     }
-    assert_null(slab_realloc(p, 0));
-    assert_null(slab_realloc(NULL, 0));
+    assert_null(slab_realloc(SLAB_SESSION, p, 0));
+    assert_null(slab_realloc(SLAB_SESSION, NULL, 0));
 }
 
 int main(void)
@@ -167,6 +198,8 @@ int main(void)
         cmocka_unit_test(test_objects_of_all_sizes_are_apart),
         cmocka_unit_test(test_what_is_freed_is_used_again),
         cmocka_unit_test(test_empty_slabs_are_given_back),
+        cmocka_unit_test(test_objects_of_other_lives_are_apart),
+        cmocka_unit_test(test_new_objects_are_zeroed),
         cmocka_unit_test(test_what_another_thread_frees_comes_back),
         cmocka_unit_test(test_realloc_keeps_the_bytes),
     };

@@ -123,7 +123,7 @@ static const struct stream_events record_events = {record_opened, record_element
 static inline void recorder_begin(struct recorder *r, struct parser_pool *pool, const struct stream_limits *limits)
 {
     *r = (struct recorder){.next = STREAM_GO};
-    r->stream = stream_new(pool, limits, &record_events, r);
+    r->stream = stream_new(SLAB_CONNECTION, pool, limits, &record_events, r);
 }
 
 static inline void recorder_end(struct recorder *r)

@@ -52,7 +52,7 @@ static void rewrite_behind(const char *header, const char *features, struct feat
                            struct features_offer *offer, const char *wanted)
 {
     struct rewriting w = {.pool = parser_pool_new(), .change = change};
-    w.stream = stream_new(w.pool, &usual_limits, &events, &w);
+    w.stream = stream_new(SLAB_CONNECTION, w.pool, &usual_limits, &events, &w);
     stream_feed(w.stream, header, strlen(header));
     stream_feed(w.stream, features, strlen(features));
     char *got = buf_steal(&w.out);

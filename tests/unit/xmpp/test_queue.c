@@ -51,7 +51,7 @@ static void parse(const char *xml, void (*look)(void *ctx, const struct element 
     static const struct stream_events events = {on_opened, on_element, on_closed, on_failed};
     struct parsed p = {look, ctx, 0};
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &usual_limits, &events, &p);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &usual_limits, &events, &p);
     stream_feed(s, HEADER, strlen(HEADER));
     stream_feed(s, xml, strlen(xml));
     assert_int_equal(p.elements, 1);

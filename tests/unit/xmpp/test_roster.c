@@ -69,7 +69,7 @@ static struct seen look(const char *xml)
     static const struct stream_events events = {on_opened, on_element, on_closed, on_failed};
     struct seen seen = {0};
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &limits, &events, &seen);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &limits, &events, &seen);
     stream_feed(s, HEADER, strlen(HEADER));
     stream_feed(s, xml, strlen(xml));
     stream_free(s);

@@ -41,7 +41,7 @@ static struct stanza_bytes places_of(const char *stanza)
     static const char header[] = "<stream:stream xmlns='jabber:client' xmlns:c='jabber:client' xmlns:x='urn:x' "
                                  "xmlns:stream='http://etherx.jabber.org/streams'>";
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &usual_limits, &events, (void *)stanza);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &usual_limits, &events, (void *)stanza);
     places = (struct stanza_bytes){0};
     stream_feed(s, header, sizeof header - 1);
     stream_feed(s, stanza, strlen(stanza));

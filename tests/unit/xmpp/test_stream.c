@@ -192,7 +192,7 @@ static void feed_facts(const char *stanza)
 {
     static const struct stream_events events = {ignore_opened, take_facts, ignore_closed, never_failed};
     struct parser_pool *pool = parser_pool_new();
-    struct stream *s = stream_new(pool, &usual_limits, &events, NULL);
+    struct stream *s = stream_new(SLAB_CONNECTION, pool, &usual_limits, &events, NULL);
     facts_result = UINT32_MAX;
     assert_int_equal(stream_feed(s, HEADER, strlen(HEADER)), strlen(HEADER));
     assert_int_equal(stream_feed(s, stanza, strlen(stanza)), strlen(stanza));
