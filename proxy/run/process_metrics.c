@@ -23,7 +23,8 @@ static const struct {
 } families[FIGURES] = {
     [CPU] = {"process_cpu_seconds", "User and system time spent", METRIC_COUNTER, "process_cpu_seconds_total"},
     [RESIDENT] = {"process_resident_memory_bytes", "Memory that is resident", METRIC_GAUGE, NULL},
-    [VIRTUAL] = {"process_virtual_memory_bytes", "Address space in use", METRIC_GAUGE, NULL},
+    [VIRTUAL] = {"process_virtual_memory_bytes", "Address space in use; 16 GiB of it are merely reserved", METRIC_GAUGE,
+                 NULL},
     [START] = {"process_start_time_seconds", "Start of the process since 1970", METRIC_GAUGE, NULL},
     [OPEN_FDS] = {"process_open_fds", "Descriptors that are open", METRIC_GAUGE, NULL},
     [MAX_FDS] = {"process_max_fds", "Descriptors that may be open", METRIC_GAUGE, NULL},
