@@ -12,6 +12,9 @@
 #define PATIENCE_MIN (5 * USEC_MS)
 #define PATIENCE_MAX USEC_S
 
+/* One that was confirmed otherwise makes room for the next: its recipient may be anywhere. */
+#define FORGOTTEN_AFTER (100 * USEC_MS)
+
 #define PLACES 8192
 
 /* What another worker may see for us: by keys alone, which nobody can make who does not know the secret. A session that
@@ -132,6 +135,13 @@ static bool heard_elsewhere(struct session *s)
     return true;
 }
 
+/* The message that is expected will hardly come any more. */
+static bool is_forgotten(const struct session *s)
+{
+    const struct echo *echo = s->echo;
+    return echo->expected.number < s->unconfirmed.first->number && s->cx->clock->mono - echo->since >= FORGOTTEN_AFTER;
+}
+
 /* What is held back has a number and has not gone: nothing behind it proves anything. */
 void echo_expect(struct session *s, const struct element *e, const struct entry *kept)
 {
@@ -145,7 +155,7 @@ void echo_expect(struct session *s, const struct element *e, const struct entry 
     uint64_t key = kept->id ^ s->echo->own; /* clients that count their messages use the same ids */
     bool again = key == s->echo->last.key;
     s->echo->last = (struct sent){key, again ? 0 : kept->number, mark_of(e->to)};
-    if (!again && (heard_elsewhere(s) || !is_expected(s)))
+    if (!again && (heard_elsewhere(s) || !is_expected(s) || is_forgotten(s)))
         expect(s, &s->echo->last);
 }
 

@@ -163,6 +163,25 @@ static void test_only_what_is_before_it(void **state)
     client_hears(&f->c, A("4"));
 }
 
+/* The first message goes to somebody who never shows. */
+static void test_others_are_expected_later(void **state)
+{
+    struct fixture *f = *state;
+    f->server.hold_pings = false;
+    client_send(&f->c, "<message to='nobody@example.org' type='chat' id='n'><body>b</body></message>" CLIENT_R);
+    client_hears(&f->c, A("2"));
+    world_wait(&f->w, 100 * USEC_MS);
+    f->server.hold_pings = true;
+    unsigned before = pings(f);
+    say(f, "m1");
+    pass_on(f, "m1");
+    say(f, "m2");
+    client_send(&f->c, CLIENT_R);
+    pass_on(f, "m2");
+    client_hears(&f->c, A("4"));
+    assert_int_equal(pings(f), before);
+}
+
 static void test_without_a_request(void **state)
 {
     struct fixture *f = *state;
@@ -221,14 +240,22 @@ static void test_session_is_gone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ECHO(test_no_ping),           ECHO(test_never_heard_before), ECHO(test_waits_no_longer_than_is_likely),
-        ECHO(test_somebody_elses),    ECHO(test_the_same_id_again),  ECHO(test_only_what_is_before_it),
-        ECHO(test_without_a_request), ECHO(test_rooms_do_not_count), ECHO(test_place_is_taken),
+        ECHO(test_no_ping),
+        ECHO(test_never_heard_before),
+        ECHO(test_waits_no_longer_than_is_likely),
+        ECHO(test_somebody_elses),
+        ECHO(test_the_same_id_again),
+        ECHO(test_only_what_is_before_it),
+        ECHO(test_others_are_expected_later),
+        ECHO(test_without_a_request),
+        ECHO(test_rooms_do_not_count),
+        ECHO(test_place_is_taken),
         ECHO(test_session_is_gone),
         APART(test_no_ping),
         APART(test_waits_no_longer_than_is_likely),
         APART(test_somebody_elses),
         APART(test_the_same_id_again),
+        APART(test_others_are_expected_later),
         APART(test_without_a_request),
         APART(test_place_is_taken),
         APART(test_session_is_gone),
