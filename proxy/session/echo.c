@@ -40,7 +40,7 @@ struct echo {
     uint64_t own;         /* hash of the session's JID */
     struct sent expected; /* number 0: nothing is */
     struct sent last;     /* the last message that went to the server */
-    uint64_t heard;       /* highest number that was, 0: it was taken */
+    uint64_t heard;       /* highest number that was */
     uint64_t near;        /* the recipient whose echo came last, 0: it did not come in time */
     usec since, took;     /* when the one that is expected was written; how long the last one took at most */
     usec wait_until;      /* 0: nobody waits */
@@ -188,15 +188,12 @@ void echo_told(struct context *cx, uint64_t key)
         heard(slot->session);
 }
 
-uint64_t echo_take(struct session *s)
+uint64_t echo_heard(struct session *s)
 {
-    struct echo *echo = s->echo;
-    if (!echo)
+    if (!s->echo)
         return 0;
     heard_elsewhere(s);
-    uint64_t upto = echo->heard;
-    echo->heard = 0;
-    return upto;
+    return s->echo->heard;
 }
 
 static usec patience(const struct echo *echo)

@@ -19,8 +19,7 @@ struct entry;
 void echo_expect(struct session *s, const struct element *e, const struct entry *kept);
 /* A message from the server, whoever it is for; id: its hash. */
 void echo_hear(struct context *cx, const struct element *e, uint64_t id);
-/* All up to this number is processed; 0: nothing was heard since it was asked last. */
-uint64_t echo_take(struct session *s);
+uint64_t echo_heard(struct session *s); /* all up to this number is processed */
 /* An echo that proves that much will come at once, by all that is known: the last one was its recipient's. From then on
  * it is waited for, but no longer than a few times what that one took (echo_turn). */
 bool echo_is_near(struct session *s, uint64_t upto);

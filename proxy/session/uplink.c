@@ -353,7 +353,7 @@ static bool is_due(const struct session *s)
     const struct settings *set = s->cx->settings;
     return s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
            s->unconfirmed.count >= set->sm.confirm_every ||
-           s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay;
+           (s->unconfirmed_since && s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay);
 }
 
 /* The stanza that the client wants to be told of; 0: none that is not confirmed yet. */
@@ -378,12 +378,17 @@ static bool barrier_wanted(struct session *s)
 }
 
 /* Echoes are put to use no sooner than that is of use: each confirmation may be a command to a store. */
+static bool is_of_use(const struct session *s, uint64_t upto)
+{
+    return is_due(s) || (s->in.asked && upto >= s->in.asked_from) || (s->in.owed && upto >= s->in.owed);
+}
+
 static void confirm_by_echo(struct session *s)
 {
-    if (!s->unconfirmed.count || !(asked_upto(s) || is_due(s)))
+    if (!s->unconfirmed.count)
         return;
-    uint64_t heard = echo_take(s);
-    if (!heard)
+    uint64_t heard = echo_heard(s);
+    if (heard < s->unconfirmed.first->number || !is_of_use(s, heard))
         return;
     uplink_confirmed(s, heard);
     s->unconfirmed_since = s->unconfirmed.count ? s->cx->clock->mono : 0;
