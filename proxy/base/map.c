@@ -94,7 +94,7 @@ static void *put(struct map *m, struct slice key, void *value, bool copies)
             (*at)->key = key.p;
         return old;
     }
-    struct entry *e = slab_zalloc(SLAB_SESSION, sizeof *e + (copies ? key.n : 0));
+    struct entry *e = mem_check(slab_alloc(SLAB_SESSION, sizeof *e + (copies ? key.n : 0)));
     *e = (struct entry){.hash = hash, .value = value, .n = (uint32_t)key.n, .key = copies ? e->copy : key.p};
     if (copies && key.n)
         memcpy(e->copy, key.p, key.n);

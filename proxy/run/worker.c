@@ -183,21 +183,21 @@ static void mail(void *owner, void *arg)
     free(arg);
 }
 
-static void post_sid(struct context *cx, const char *sid, int worker, void (*run)(void *owner, void *arg))
+/* run frees it. */
+static void post_copy(struct context *cx, int worker, void (*run)(void *owner, void *arg), void *copy)
 {
-    char *copy = mem_strdup(sid);
     if (!inbox_post(self(cx)->node->workers[worker]->inbox, run, copy))
         free(copy);
 }
 
 static void post_evict(struct context *cx, const char *sid, int worker)
 {
-    post_sid(cx, sid, worker, evict);
+    post_copy(cx, worker, evict, mem_strdup(sid));
 }
 
 static void post_mail(struct context *cx, const char *sid, int worker)
 {
-    post_sid(cx, sid, worker, mail);
+    post_copy(cx, worker, mail, mem_strdup(sid));
 }
 
 static void echo(void *owner, void *arg)
@@ -210,10 +210,7 @@ static void echo(void *owner, void *arg)
 
 static void post_echo(struct context *cx, uint64_t key, int worker)
 {
-    uint64_t *copy = MEM_NEW(uint64_t);
-    *copy = key;
-    if (!inbox_post(self(cx)->node->workers[worker]->inbox, echo, copy))
-        free(copy);
+    post_copy(cx, worker, echo, mem_copy(&key, sizeof key));
 }
 
 static void client_left(struct context *cx, const char *peer)

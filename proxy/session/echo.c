@@ -169,23 +169,28 @@ static void hear_for_others(struct context *cx, uint64_t key)
         cx->ops->post_echo(cx, key, atomic_load(&place->worker));
 }
 
+/* By a session of this worker. */
+static bool hear_here(struct context *cx, uint64_t key)
+{
+    struct echo_slot *slot = slot_of(cx, key);
+    if (!slot->session || slot->key != key)
+        return false;
+    heard(slot->session);
+    return true;
+}
+
 void echo_hear(struct context *cx, const struct element *e, uint64_t id)
 {
     if (!id || e->kind != ELEMENT_MESSAGE || !e->from.n)
         return;
     uint64_t key = id ^ hash_of(&cx->echoes->secret, e->from);
-    struct echo_slot *slot = slot_of(cx, key);
-    if (slot->session && slot->key == key)
-        heard(slot->session);
-    else
+    if (!hear_here(cx, key))
         hear_for_others(cx, key);
 }
 
 void echo_told(struct context *cx, uint64_t key)
 {
-    struct echo_slot *slot = slot_of(cx, key);
-    if (slot->session && slot->key == key)
-        heard(slot->session);
+    hear_here(cx, key);
 }
 
 uint64_t echo_heard(struct session *s)

@@ -391,7 +391,8 @@ static void confirm_by_echo(struct session *s)
     if (heard < s->unconfirmed.first->number || !is_of_use(s, heard))
         return;
     uplink_confirmed(s, heard);
-    s->unconfirmed_since = s->unconfirmed.count ? s->cx->clock->mono : 0;
+    bool uncovered = s->unconfirmed.count && s->unconfirmed.last_number != s->barrier.upto;
+    s->unconfirmed_since = uncovered ? s->cx->clock->mono : 0;
 }
 
 static void barrier_answered(struct session *s)

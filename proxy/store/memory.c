@@ -222,11 +222,10 @@ static const char *copy_to(char **end, const char *p, size_t n)
 static struct grave *grave_new(const char *sid, const struct tombstone *t, usec until)
 {
     size_t account_n = t->account ? strlen(t->account) + 1 : 0, proof_n = t->proof ? strlen(t->proof) + 1 : 0;
-    struct grave *g = slab_zalloc(SLAB_RECORD, sizeof *g + account_n + proof_n + t->resent.n);
+    struct grave *g = mem_check(slab_alloc(SLAB_RECORD, sizeof *g + account_n + proof_n + t->resent.n));
     char *end = g->bytes;
-    g->until = until;
+    *g = (struct grave){.until = until, .tombstone = *t};
     memcpy(g->sid, sid, SID_SIZE);
-    g->tombstone = *t;
     g->tombstone.account = copy_to(&end, t->account, account_n);
     g->tombstone.proof = copy_to(&end, t->proof, proof_n);
     g->tombstone.resent.p = copy_to(&end, t->resent.p, t->resent.n);

@@ -49,13 +49,13 @@ def figures(proxy):
 
 
 def eventually(condition, text, timeout=TIMEOUT):
-    """Looks until it holds; text says what was waited for. Gives what the condition gave."""
+    """Looks until it holds; text, or what it gives then, says what was waited for. Gives what the condition gave."""
     deadline = time.monotonic() + timeout
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, f"not within {timeout} s: {text}"
+        assert time.monotonic() < deadline, f"not within {timeout} s: {text() if callable(text) else text}"
         time.sleep(0.02)
 
 

@@ -418,9 +418,7 @@ static inline void world_echo(struct context *cx, void *key)
 
 static inline void world_op_echo(struct context *cx, uint64_t key, int worker)
 {
-    uint64_t *copy = MEM_NEW(uint64_t);
-    *copy = key;
-    world_post(&world_of(cx)->worker[worker], world_echo, copy);
+    world_post(&world_of(cx)->worker[worker], world_echo, mem_copy(&key, sizeof key));
 }
 
 static inline void world_op_left(struct context *cx, const char *peer)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 from certs import Authority  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from raw import Closed, RawClient, TimedOut, WireError, bind_iq, enable_tag  # noqa: E402
-from scene import assert_sums, figures, is_sanitized, resident  # noqa: E402
+from scene import assert_sums, eventually, figures, is_sanitized, resident  # noqa: E402
 from servers import KINDS, Prosody  # noqa: E402
 
 GONE = (Closed, TimedOut, OSError)
@@ -303,14 +303,10 @@ class Soak:
         print(" ".join(f"{key}={value:g}" for key, value in row.items()), flush=True)
         self.rows.append(row)
 
-    def settle(self, read, limits, seconds=30):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            above = {name: value for name, value in read().items() if value > limits[name] or value < 0}
-            if not above:
-                return
-            time.sleep(0.2)
-        raise AssertionError(f"after {seconds} s there is still {above}, at the start {limits}")
+    def settle(self, read, limits):
+        def above():
+            return {name: value for name, value in read().items() if value > limits[name] or value < 0}
+        eventually(lambda: not above(), lambda: f"there is still {above()}, at the start {limits}", 30)
 
     def held(self):
         process = pathlib.Path("/proc") / str(self.proxy.pid)

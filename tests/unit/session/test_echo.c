@@ -193,6 +193,25 @@ static void test_without_a_request(void **state)
     assert_int_equal(world_sum(&f->w, METRIC_unconfirmed_stanzas), 0);
 }
 
+/* While a ping is under way that covers the rest: the time until the next one begins with what comes later. */
+static void test_leaves_no_delay_behind(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before = pings(f);
+    say(f, "m1");
+    client_send(&f->c, CLIENT_R "<iq type='get' id='q' to='example.org'><query xmlns='jabber:iq:version'/></iq>");
+    pass_on(f, "m1");
+    client_hears(&f->c, A("2"));
+    assert_int_equal(world_sum(&f->w, METRIC_unconfirmed_stanzas), 1);
+    server_answer_pings(&f->server);
+    world_wait(&f->w, 5 * USEC_S); /* much longer than sm.confirm_delay */
+    assert_int_equal(pings(f), before + 1);
+    say(f, "m2");
+    assert_int_equal(pings(f), before + 1);
+    world_wait(&f->w, 2 * USEC_S);
+    assert_int_equal(pings(f), before + 2);
+}
+
 static void test_rooms_do_not_count(void **state)
 {
     struct fixture *f = *state;
@@ -248,6 +267,7 @@ int main(void)
         ECHO(test_only_what_is_before_it),
         ECHO(test_others_are_expected_later),
         ECHO(test_without_a_request),
+        ECHO(test_leaves_no_delay_behind),
         ECHO(test_rooms_do_not_count),
         ECHO(test_place_is_taken),
         ECHO(test_session_is_gone),
