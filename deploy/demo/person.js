@@ -176,8 +176,11 @@ export class Person {
 
     #mark(id, state) {
         const message = this.byId.get(id);
-        if (!message || message.trail.at(-1)?.state === state) return;
-        message.trail.push({ state, at: Date.now() });
+        const last = message?.trail.at(-1)?.state;
+        if (!message || last === state) return;
+        // The receipt may overtake the ack, which waits until the store has the message.
+        const place = state === "acked" && last === "delivered" ? -1 : message.trail.length;
+        message.trail.splice(place, 0, { state, at: Date.now() });
         this.#changed(message);
     }
 

@@ -37,6 +37,8 @@ enum stream_error {
 const char *stream_error_name(enum stream_error error); /* "not-well-formed" */
 /* The server's stream error tells of its own failure or end: another try may succeed. */
 bool stream_error_is_failure(const struct element *e);
+/* The name of its condition, for a log; "none" without one. Lives as long as the element. */
+struct slice stream_error_condition(const struct element *e);
 /* `<stream:error>…</stream:error>`; text (escaped here) may be NULL; extra is XML of an application's own condition
  * or NULL. */
 /* The server's stream error under our own prefix, whatever its was. */

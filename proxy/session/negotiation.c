@@ -337,6 +337,8 @@ static void success(struct client_leg *c, const struct element *e)
 static void server_error(struct client_leg *c, const struct element *e)
 {
     struct buf *scratch = &c->leg.cx->scratch;
+    LOG(LOG_INFO, "stream error from the server", LF_INT("leg", c->number),
+        LF_SLICE("condition", stream_error_condition(e)));
     if (stream_error_is_failure(e) && client_is_to_retry(c)) {
         client_leg_close(c, CLOSE_UPSTREAM_LOST, GOODBYE_CUT);
         return;

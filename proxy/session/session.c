@@ -407,9 +407,8 @@ static void upstream_error(struct session *s, const struct element *e)
 {
     bool conflict = node_child(e->tree, NS_STREAM_ERRORS, "conflict") != NULL;
     bool leaving = stream_error_is_failure(e);
-    const char *condition = e->tree && e->tree->first_child ? e->tree->first_child->name.p : NULL;
     LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
-        LF_SLICE("condition", condition ? e->tree->first_child->name : SLICE_LIT("none")));
+        LF_SLICE("condition", stream_error_condition(e)));
     if (leaving && session_can_strand(s)) {
         session_strand(s, CLOSE_SERVER_END);
         return;

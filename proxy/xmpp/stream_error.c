@@ -56,6 +56,12 @@ void stream_error_relay(struct buf *out, const struct element *e)
     BUF_LIT(out, "</stream:error>");
 }
 
+struct slice stream_error_condition(const struct element *e)
+{
+    const struct node *first = e->tree ? e->tree->first_child : NULL;
+    return first ? first->name : SLICE_LIT("none");
+}
+
 bool stream_error_is_failure(const struct element *e)
 {
     static const char *const condition[] = {"system-shutdown", "internal-server-error",    "connection-timeout",

@@ -46,7 +46,8 @@ class Stage:
                                  ".querySelectorAll('.trail li')].map((mark) => mark.textContent.split(' ')[1])")
 
     def until_trail(self, role, *marks, number=-1):
-        eventually(lambda: self.trail(role, number) == list(marks), f"{role}: {marks}", 30)
+        eventually(lambda: self.trail(role, number) == list(marks),
+                   lambda: f"{role}: {marks}; it shows {self.trail(role, number)}", 30)
 
     def heard(self, role):
         return self.of(role, "person.messages.filter(({ mine }) => !mine).map(({ body }) => body)")

@@ -384,7 +384,7 @@ def login_and_leg(crowd, knife, account, port):
 @pytest.mark.servers("prosody", "ejabberd", "jabberd2")
 @pytest.mark.parametrize("how", ["rst", "fin", "hole"])
 def test_one_upstream_leg_breaks(legacy, scene, upstream_knife, crowd_of, how):
-    s = scene(upstream=f"127.0.0.1:{upstream_knife.port}", sm_confirm_timeout="2s")
+    s = scene(upstream=f"127.0.0.1:{upstream_knife.port}", sm_confirm_timeout="5s")
     crowd = crowd_of(s)
     alice, leg = login_and_leg(crowd, upstream_knife, s.account("alice"), s.proxy.port)
     bob, _ = login_and_leg(crowd, upstream_knife, s.account("bob"), s.proxy.port)
