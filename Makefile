@@ -124,7 +124,7 @@ $(BUILD)/bench/bench-stub: $(call BENCH_OBJ,stub)
 # Debian's own Python has the XMPP library and pytest, whatever comes first in PATH. T="-k word" picks tests of `make e2e`.
 PYTHON := /usr/bin/python3
 UNDER ?=
-LIMIT ?= 60
+LIMIT ?= 180
 T ?=
 JOBS ?= 4
 export PYTHONDONTWRITEBYTECODE := 1

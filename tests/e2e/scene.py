@@ -6,6 +6,7 @@ import re
 import secrets
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -46,6 +47,27 @@ def figures(proxy):
     status, text = proxy.http("/metrics")
     assert status == 200, (status, text)
     return Figures(text)
+
+
+class Stalls:
+    """`with Stalls() as stalls`: stalls.longest is for how long the machine has let this process stand at most, seconds.
+    What was due meanwhile is then done at once, by whoever measures it as well."""
+
+    def __enter__(self):
+        self.longest, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._over.is_set():
+            before = time.monotonic()
+            self._over.wait(0.01)
+            self.longest = max(self.longest, time.monotonic() - before - 0.01)
 
 
 def eventually(condition, text, timeout=TIMEOUT):

@@ -15,7 +15,6 @@ from raw import NS_SASL, NS_SM3, NS_STREAMS, NS_TLS, Closed, TimedOut, message_t
 from scene import (eventually, is_sanitized, resident, scene, stub, stub_scene, unread)  # noqa: F401  (fixtures)
 
 TRANSPORTS = [None, "direct"]
-SERVED_SECONDS = 5
 GROWTH_KILOBYTES = 64 * 1024
 
 
@@ -24,9 +23,7 @@ def is_error(element):
 
 
 def assert_served(other):
-    begin = time.monotonic()
     assert other.ping()["type"] == "result"
-    assert time.monotonic() - begin < SERVED_SECONDS
 
 
 # XML

@@ -11,6 +11,7 @@ from scene import eventually, scene  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.servers("prosody")
 
+SOON = "3s"  # and time enough to be detached and to be written to, also where processors stand still for a second or two
 CHAT_STATE = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 
 
@@ -36,7 +37,7 @@ def stamp_of(message):
 
 @pytest.mark.servers("prosody", "ejabberd", "jabberd2")
 def test_messages_come_later_exactly_once_in_order_with_the_time_they_arrived(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     contact = expired_with(s, [1, 2, 3])
     after = datetime.datetime.now(datetime.timezone.utc)
@@ -56,7 +57,7 @@ def test_messages_come_later_exactly_once_in_order_with_the_time_they_arrived(sc
 
 
 def test_messages_are_passed_on_unchanged_but_for_the_stamp(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     payload = "<thread>t</thread><x xmlns='urn:example:x' a='1'>&lt;&amp;é</x>"
     client, contact = s.login(), s.direct()
     s.say(contact, client.jid, [1], payload=payload)
@@ -71,7 +72,7 @@ def test_messages_are_passed_on_unchanged_but_for_the_stamp(scene):
 
 
 def test_what_was_read_but_not_acked_comes_again(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     s.say(contact, client.jid, [1, 2, 3, 4])
     s.hear(client, 4)
@@ -109,7 +110,7 @@ def test_acked_messages_of_a_clean_end_do_not(scene):
 
 
 def test_a_stamp_that_was_there_stays(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1], payload=f"<delay xmlns='{NS_DELAY}' stamp='2001-02-03T04:05:06Z'/>")
     again = s.login(resource="new", presence=0)
     message = again.wait_for(s.is_ours)
@@ -120,7 +121,7 @@ def test_a_stamp_that_was_there_stays(scene):
 # When the mailbox opens
 
 def test_the_mailbox_waits_for_a_presence_of_non_negative_priority(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1, 2])
     again = s.login(resource="new")
     again.ping()
@@ -137,7 +138,7 @@ def test_the_mailbox_waits_for_a_presence_of_non_negative_priority(scene):
 
 def test_old_messages_come_before_what_the_server_has_stored(scene):
     """The presence is held back until the mailbox has answered."""
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     contact = expired_with(s, [1, 2, 3])
     s.say(contact, s.jid(), [4, 5, 6])
     contact.ping()
@@ -147,7 +148,7 @@ def test_old_messages_come_before_what_the_server_has_stored(scene):
 
 
 def test_a_client_without_stream_management_gets_them_as_well(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1, 2])
     again = s.login(resource="new", sm=False, presence=0)
     assert s.hear(again, 2) == [1, 2]
@@ -170,7 +171,7 @@ def test_mail_behind_the_replay_of_a_resumption(scene):
 
 
 def test_mail_reaches_a_session_that_is_online_at_once(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     online = s.login(resource="online", presence=0)
     contact, client = s.direct(), s.login(resource="r")
     detach(s, client)
@@ -182,7 +183,7 @@ def test_mail_reaches_a_session_that_is_online_at_once(scene):
 
 
 def test_mail_that_was_not_acked_is_not_lost(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1, 2, 3])
     for resource in ("second", "third", "fourth"):
         client = s.login(resource=resource, presence=0)
@@ -216,7 +217,7 @@ def test_chains_of_expired_sessions_do_not_multiply_messages(scene):
 
 
 def test_mail_of_two_sessions_keeps_the_order_of_each(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     one, two, contact = s.login(resource="one"), s.login(resource="two"), s.direct()
     one.cut()
     two.cut()
@@ -232,7 +233,7 @@ def test_mail_of_two_sessions_keeps_the_order_of_each(scene):
 
 
 def test_the_mailboxes_time_ends_counted(scene):
-    s = scene(sm_max="1s", sm_mailbox_ttl="1s")
+    s = scene(sm_max=SOON, sm_mailbox_ttl="1s")
     expired_with(s, [1, 2])
     s.wait_figure(2, "mailbox_fates_total", fate="expired")
     assert s.figure("mailbox_messages") == 0
@@ -242,7 +243,7 @@ def test_the_mailboxes_time_ends_counted(scene):
 
 
 def test_mail_is_its_owners_alone(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1, 2])
     other = s.login("other", presence=0)
     assert s.hear_rest(other) == []
@@ -253,7 +254,7 @@ def test_mail_is_its_owners_alone(scene):
 
 @pytest.mark.servers("prosody", "ejabberd", "jabberd2")
 def test_a_contact_who_asks_a_lost_client_is_told(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     detach(s, client)
     contact.iq("get", "question", f"<ping xmlns='{NS_PING}'/>", to=client.jid)
@@ -273,7 +274,7 @@ def test_a_contact_who_asks_a_lost_client_is_told(scene):
     ("chat", CHAT_STATE, None, "discarded_chat_state"),
 ], ids=["groupchat", "headline", "error", "chat state"])
 def test_what_is_out_of_date_is_discarded_and_counted(scene, kind, payload, body, fate):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     detach(s, client)
     contact.message(client.jid, body and f"{s.token} {body}", "m", kind, payload)
@@ -286,7 +287,7 @@ def test_what_is_out_of_date_is_discarded_and_counted(scene, kind, payload, body
 
 
 def test_carbon_copies_are_discarded(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(presence=0), s.direct()
     client.iq("set", "carbons", "<enable xmlns='urn:xmpp:carbons:2'/>")
     client.pick("iq")
@@ -304,7 +305,7 @@ def test_carbon_copies_are_discarded(scene):
 
 
 def test_presence_is_discarded_and_counted(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     detach(s, client)
     contact.presence(to=client.jid)
@@ -314,13 +315,13 @@ def test_presence_is_discarded_and_counted(scene):
 
 
 def test_a_message_with_a_chat_state_and_a_body_is_kept(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     expired_with(s, [1], payload=CHAT_STATE)
     assert s.hear(s.login(resource="new", presence=0), 1) == [1]
 
 
 def test_a_message_without_a_body_but_with_something_in_it_is_kept(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     detach(s, client)
     contact.message(client.jid, None, "m", payload=f"<secret xmlns='urn:example:omemo'>{s.token}</secret>")
@@ -331,7 +332,7 @@ def test_a_message_without_a_body_but_with_something_in_it_is_kept(scene):
 
 
 def test_one_odd_stanza_in_a_queue_does_not_stop_the_rest(scene):
-    s = scene(sm_max="1s")
+    s = scene(sm_max=SOON)
     client, contact = s.login(), s.direct()
     detach(s, client)
     s.say(contact, client.jid, [1])

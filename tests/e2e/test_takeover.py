@@ -209,8 +209,7 @@ def test_a_node_that_is_stopped_lets_its_sessions_go(cluster):
     gone.ping()
     gone.cut("rst")
     s.wait_detached()
-    s.say(contact, gone.jid, range(5))
-    s.wait_queued(5)
+    s.send_away(contact, gone.jid, range(5))
     s.nodes[0].stop()
     assert not client.closed or client.closed != "end"
     s.use(1)
@@ -253,7 +252,7 @@ def test_sessions_of_a_node_that_died_expire_by_another(stub_cluster, stub, redi
     client.cut("rst")
     s.wait_detached()
     session.send(f"<message from='x@y/c' to='{client.jid}' type='chat'><body>{s.text(7)}</body></message>")
-    s.wait_queued(1)
+    s.wait_figure(1, "stanzas_total", direction="downlink", kind="message")
     s.wait_settled()
     s.nodes[0].kill()
     s.use(1)
