@@ -10,7 +10,7 @@
  * long as the echo does. */
 #define PATIENCE     3
 #define PATIENCE_MIN (5 * USEC_MS)
-#define PATIENCE_MAX USEC_S
+#define PATIENCE_MAX (5 * USEC_S)
 
 /* One that was confirmed otherwise makes room for the next: its recipient may be anywhere. */
 #define FORGOTTEN_AFTER (100 * USEC_MS)
@@ -105,7 +105,7 @@ static void expect(struct session *s, const struct sent *sent)
     }
 }
 
-static bool is_expected(struct session *s)
+static bool is_expected(const struct session *s)
 {
     const struct sent *sent = &s->echo->expected;
     return sent->number && slot_of(s->cx, sent->key)->session == s;
@@ -224,6 +224,12 @@ bool echo_is_near(struct session *s, uint64_t upto)
     if (!heard_elsewhere(s))
         echo->wait_until = s->cx->clock->mono + patience(echo);
     return true;
+}
+
+usec echo_slack(const struct session *s)
+{
+    const struct echo *echo = s->echo;
+    return echo && echo->near == echo->expected.to && is_expected(s) ? patience(echo) : 0;
 }
 
 void echo_turn(struct session *s)

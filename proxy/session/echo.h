@@ -23,6 +23,9 @@ uint64_t echo_heard(struct session *s); /* all up to this number is processed */
 /* An echo that proves that much will come at once, by all that is known: the last one was its recipient's. From then on
  * it is waited for, but no longer than a few times what that one took (echo_turn). */
 bool echo_is_near(struct session *s, uint64_t upto);
+/* By how much longer than sm.confirm_delay something may stay unconfirmed: a server that takes long to pass a message on
+ * takes as long for a ping, and is not to be asked for what it will show. */
+usec echo_slack(const struct session *s);
 void echo_turn(struct session *s);         /* gives up what has been waited for too long */
 void echo_rest(struct session *s);         /* nothing is waited for */
 usec echo_due_at(const struct session *s); /* of echo_turn, -1: nothing is waited for */

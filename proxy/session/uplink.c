@@ -347,13 +347,18 @@ static void barrier_send(struct session *s)
     s->unconfirmed_since = 0;
 }
 
+static usec unconfirmed_until(const struct session *s)
+{
+    return s->unconfirmed_since + s->cx->settings->sm.confirm_delay + echo_slack(s);
+}
+
 /* Somebody waits for it, or it has waited long enough: an ack to the client aside. */
 static bool is_due(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
     return s->state != SESSION_ATTACHED || (s->client->leg.stopped & STOP_QUEUE) ||
            s->unconfirmed.count >= set->sm.confirm_every ||
-           (s->unconfirmed_since && s->cx->clock->mono >= s->unconfirmed_since + set->sm.confirm_delay);
+           (s->unconfirmed_since && s->cx->clock->mono >= unconfirmed_until(s));
 }
 
 /* The stanza that the client wants to be told of; 0: none that is not confirmed yet. */
@@ -555,7 +560,7 @@ static usec upstream_due_at(const struct session *s)
     else if ((s->unconfirmed.count || outbox_waits(s)) && !session_confirms(s))
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
-        at = earlier(at, s->unconfirmed_since + set->sm.confirm_delay);
+        at = earlier(at, unconfirmed_until(s));
     if (!s->barrier.open && session_confirms(s) && !s->up->leg.stopped && !s->held)
         at = earlier(at, receipts_barrier_at(s));
     if (s->lingering.first)

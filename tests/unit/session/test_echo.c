@@ -118,6 +118,32 @@ static void test_waits_no_longer_than_is_likely(void **state)
     client_hears(&f->c, A("4"));
 }
 
+/* Its ping would take as long as the message does. */
+static void test_a_slow_server_is_not_asked_for_what_it_will_show(void **state)
+{
+    struct fixture *f = *state;
+    say(f, "first");
+    world_wait(&f->w, 1500 * USEC_MS);
+    assert_int_equal(pings(f), 2); /* nobody knows yet that it takes so long: one from the login, and one for this */
+    pass_on(f, "first");
+    server_answer_pings(&f->server);
+    say(f, "m1");
+    world_wait(&f->w, 1500 * USEC_MS);
+    pass_on(f, "m1");
+    client_send(&f->c, CLIENT_R);
+    client_hears(&f->c, A("3"));
+    say(f, "m2");
+    client_send(&f->c, CLIENT_R);
+    world_wait(&f->w, 1500 * USEC_MS);
+    client_hears(&f->c, A("3")); /* sm.answer_delay */
+    pass_on(f, "m2");
+    client_hears(&f->c, A("4"));
+    assert_int_equal(pings(f), 2);
+    say(f, "m3"); /* which never comes */
+    world_wait(&f->w, (1000 + 3 * 1500 + 5) * USEC_MS);
+    assert_int_equal(pings(f), 3);
+}
+
 static void test_somebody_elses(void **state)
 {
     struct fixture *f = *state;
@@ -262,6 +288,7 @@ int main(void)
         ECHO(test_no_ping),
         ECHO(test_never_heard_before),
         ECHO(test_waits_no_longer_than_is_likely),
+        ECHO(test_a_slow_server_is_not_asked_for_what_it_will_show),
         ECHO(test_somebody_elses),
         ECHO(test_the_same_id_again),
         ECHO(test_only_what_is_before_it),
