@@ -42,7 +42,8 @@ def together(run, wanted):
             targets = start(closing, run.sizes.targets)
             loads = {name: one.load(run.sizes.legacy) for name, one in targets.items()}
         for name in wanted:
-            run.attempt(name, TOGETHER[name], targets, loads)
+            there = [each for each in targets if not KINDS[each].rows or name in KINDS[each].rows]
+            run.attempt(name, TOGETHER[name], *({each: all_[each] for each in there} for all_ in (targets, loads)))
 
 
 def report(run):

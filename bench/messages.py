@@ -1,6 +1,8 @@
 """Rows about messages: what one costs, and how long it takes."""
 
 import contextlib
+import pathlib
+import socket
 import statistics
 
 from run import choice_of, PROXIES, start, title_of
@@ -10,6 +12,8 @@ COST = "µs a message"
 BUSY = "µs a message, all sessions busy"
 FRAMED = "µs a message, over direct TLS and over WebSocket with TLS"
 KEPT = "µs a message, kept in memory and in Redis"
+PLAIN = "processor time of the same Redis, µs, for a list that is kept short"
+PIPELINED = "RPUSH and LTRIM, 128 at once"
 QUEUED = "µs each, with recipients that do not ack"
 QUEUE_COUNTS = {"a message": "messages", "an ack": "acks"}  # and the field that says how often it was done
 QUEUE_TURNS = 3  # for each of the run's rounds: they are short
@@ -40,7 +44,7 @@ def latency(run, targets, loads):
     for load in loads.values():
         load.ensure(100)
     with run.watching(targets, loads):
-        answers = run.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms))
+        answers = run.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms), 2 * sizes.rounds)
     for key, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
         run.results.add(LATENCY, label, choice_of(min, answers, lambda one, key=key: one[key]))
 
@@ -104,7 +108,34 @@ def queue_lengths(sizes):
 
 def durability(run):
     """What it costs to have each stanza in Redis before it is acked."""
-    beside(run, "durability", ("holdfast", "holdfast+redis"), KEPT, ((100, 1), (100, 16)))
+    beside(run, "durability", ("holdfast", "holdfast+redis"), KEPT, ((100, 1), (100, 16)), plain_lists)
+
+
+def plain_lists(run, targets):
+    """What Redis itself takes here for the least that could keep a stanza."""
+    redis = targets["holdfast+redis"].redis
+    stanza = "<message>" + 200 * "x" + "</message>"
+    batch = b"".join(redis_command("RPUSH", f"plain:{n}", stanza) + redis_command("LTRIM", f"plain:{n}", -10, -1)
+                     for n in range(128))
+    answers = []
+    with socket.create_connection(("127.0.0.1", redis.port)) as wire, wire.makefile("rb") as lines:
+        for _ in range(run.sizes.rounds):
+            before = processor_ns(redis.process.pid)
+            for _ in range(run.sizes.plain):
+                wire.sendall(batch)
+                for _ in range(2 * 128):
+                    lines.readline()
+            answers.append((processor_ns(redis.process.pid) - before) / run.sizes.plain / 128 / 1000)
+    run.results.add(PLAIN, PIPELINED, {"holdfast+redis": min(answers)})
+
+
+def redis_command(*words):
+    encoded = [str(word).encode() for word in words]
+    return b"".join([b"*%d\r\n" % len(words)] + [b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded])
+
+
+def processor_ns(pid):
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
 
 
 def web(run):
@@ -117,8 +148,8 @@ def workers(run):
     beside(run, "workers", ("holdfast+one", "holdfast+two"), SPREAD, ((100, 1), (100, 16)))
 
 
-def beside(run, row, names, what, sizes_of_messages):
-    """With 50 pairs: (bytes of the body, messages in flight)."""
+def beside(run, row, names, what, sizes_of_messages, then=None):
+    """With 50 pairs: (bytes of the body, messages in flight). Then `then`, with the same targets."""
     sizes = run.sizes
     with contextlib.ExitStack() as closing:
         targets = start(closing, names)
@@ -129,6 +160,8 @@ def beside(run, row, names, what, sizes_of_messages):
             with run.watching(targets, loads):
                 answers = run.rounds(row, loads, ("pairs", 50, body, in_flight, sizes.warm, sizes.ms))
             run.costs(what, title_of(50, body, in_flight), answers, "messages")
+        if then:
+            then(run, targets)
 
 
 def receipts(run):

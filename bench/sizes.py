@@ -14,22 +14,23 @@ FULL = dict(
     legacy=2000, legacy_idle=1000,  # and of the real servers: at most, and in the row `idle`
     pairs=((1, 100, 1), (50, 100, 1), (50, 1000, 1), (50, 100, 16), (1000, 100, 1)),  # bytes of the body, in flight
     flat=(5, 50, 500, 4900),
-    rate=1000, open_ms=1500,
+    rate=1000, open_ms=750,
     others_rate=500, others_ms=2000,
     quiet_rate=500, quiet_ms=1000,
     queue=(20, 500, 9500),  # pairs; stanzas of a turn; stanzas that are in the long queues already
     receipts=(500, 20),  # pairs; messages of each, as many as a session answers at once
     takeovers=(100, 100),  # with the stub, and with a real server
-    orphans=5000,
+    orphans=5000, plain=40,  # batches for a plain Redis
     counted=(50, 2000, 3),  # pairs, ms, rounds
-    targets=tuple(TARGETS), idle=tuple(TARGETS), rows=None,  # side by side, in the row `idle`; None: all
+    targets=tuple(TARGETS), rows=None,  # side by side; None: all
+    idle=tuple(name for name, target in TARGETS.items() if not target.rows),
 )
 
 QUICK = FULL | dict(
     rounds=3, few=2, ms=250, warm=100, gap=0.2,
     logins=60, storm=300, most=2000, legacy=600, legacy_idle=300,
     pairs=((50, 100, 1), (50, 1000, 1), (50, 100, 16), (300, 100, 1)),
-    flat=(5, 1000), open_ms=600, others_ms=800, queue=(10, 300, 4700), counted=(50, 1500, 1),
+    flat=(5, 1000), open_ms=300, others_ms=800, queue=(10, 300, 4700), counted=(50, 1500, 1),
     targets=("stub", "haproxy", "holdfast", "prosody", "prosody+holdfast"),
     idle=("haproxy", "holdfast", "prosody", "prosody+holdfast"),
     rows=("login", "pairs", "latency", "storm", "flat", "queue", "idle", "durability", "receipts", "instructions"),
@@ -41,7 +42,8 @@ TINY = FULL | dict(
     pairs=((1, 100, 1), (10, 1000, 4), (30, 100, 1)),
     flat=(5, 30), open_ms=200, others_ms=200, quiet_ms=200, queue=(5, 50, 100), receipts=(10, 5),
     takeovers=(10, 10), orphans=40, counted=(5, 200, 1),
-    targets=("stub", "haproxy", "nginx", "holdfast", "prosody", "prosody+holdfast", "ejabberd+holdfast"),
+    targets=("stub", "haproxy", "nginx", "holdfast", "prosody", "prosody+holdfast", "prosody+haproxy",
+             "ejabberd+holdfast"),
     idle=("haproxy", "holdfast", "prosody+holdfast"),
 )
 

@@ -123,6 +123,7 @@ class Target:
     tls = managed = True
     web = False
     measured = ()
+    rows = None  # of those for which targets run side by side: the ones that it is in; None: all
 
     def __init__(self, under=None):
         """`under` makes the command of the measured process run under another: valgrind."""
@@ -179,6 +180,28 @@ class Target:
         self.pids["redis"] = self.redis.process.pid
         return self.redis.url
 
+    def _haproxy(self, upstream):
+        """In front of that port of ours."""
+        _, _, both = self.authority.issue()
+        port, = servers.free_ports(1)
+        file = self.directory / "haproxy.cfg"
+        file.write_text(f"""global
+    nbthread 1
+    maxconn 9900
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+frontend clients
+    bind 127.0.0.1:{port} ssl crt {both} alpn xmpp-client
+    default_backend server
+backend server
+    server upstream 127.0.0.1:{upstream}
+""")
+        wait_for_port(port, self._run("haproxy", [*self.under, "haproxy", "-db", "-f", file], MEASURED))
+        return port
+
     def _holdfast(self, upstream, cores=None, **more):
         """The defaults, but one worker, and logins as fast as they can be (by default a server is spared storms); what
         would limit clients that share an address is off by default."""
@@ -214,26 +237,7 @@ class HAProxy(Target):
     measured = ("haproxy",)
 
     def start(self):
-        upstream = self._stub(REST)
-        _, _, both = self.authority.issue()
-        self.port, = servers.free_ports(1)
-        file = self.directory / "haproxy.cfg"
-        file.write_text(f"""global
-    nbthread 1
-    maxconn 9900
-defaults
-    mode tcp
-    timeout connect 10s
-    timeout client 1h
-    timeout server 1h
-frontend clients
-    bind 127.0.0.1:{self.port} ssl crt {both} alpn xmpp-client
-    default_backend server
-backend server
-    server stub 127.0.0.1:{upstream}
-""")
-        self.process = self._run("haproxy", [*self.under, "haproxy", "-db", "-f", file], MEASURED)
-        wait_for_port(self.port, self.process)
+        self.port = self._haproxy(self._stub(REST))
 
 
 class Nginx(Target):
@@ -461,6 +465,22 @@ class EjabberdBehind(Legacy):
     behind, measured = True, ("holdfast", "ejabberd")
 
 
+class ProsodyUnaware(Legacy):
+    """The least that a proxy with TLS can cost there: it knows nothing of XMPP, and nobody acks anything."""
+
+    name, title, make = "prosody+haproxy", "HAProxy + Prosody in clear", PatientProsody
+    managed, rows, measured = False, ("pairs",), ("haproxy", "prosody")
+
+    def start(self):
+        super().start()
+        self.port = self._haproxy(self.server.port)
+
+
+class EjabberdUnaware(ProsodyUnaware):
+    name, title, make = "ejabberd+haproxy", "HAProxy + ejabberd in clear", QuietEjabberd
+    measured = ("haproxy", "ejabberd")
+
+
 class NodesBefore(Nodes):
     """The same in front of a real server."""
 
@@ -476,7 +496,8 @@ class NodesBefore(Nodes):
 
 
 TARGETS = {one.name: one for one in (Stub, HAProxy, Nginx, Holdfast, ProsodyTls, ProsodyAlone, ProsodyBehind,
-                                     EjabberdTls, EjabberdAlone, EjabberdBehind) if one.is_installed()}
+                                     ProsodyUnaware, EjabberdTls, EjabberdAlone, EjabberdBehind, EjabberdUnaware)
+           if one.is_installed()}
 # Those of single rows, too.
 KINDS = TARGETS | {one.name: one for one in (HoldfastQueues, HoldfastOne, HoldfastTwo, HoldfastWeb, HoldfastRedis,
                                              Nodes, NodesBefore)}
