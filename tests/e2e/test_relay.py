@@ -273,7 +273,7 @@ def test_a_draining_owner_hands_its_sessions_over(stub_cluster, stub):
     client = s.login()
     client.presence()
     client.ping()
-    stay = s.login(resource="stays")  # so that the drain does not end
+    stay = [s.login(resource=f"stays {number}") for number in range(8)]  # for as many seconds
     client.cut("rst")
     s.wait_detached()
     s.nodes[0].control("/drain", "POST")
@@ -283,7 +283,8 @@ def test_a_draining_owner_hands_its_sessions_over(stub_cluster, stub):
     assert s.figure("relay_failures_total", reason="refused") == 1
     assert s.figure("resumes_total", result="rebuilt") == 1
     assert figures(s.nodes[0]).sum("peer_refusals_total", reason="draining") >= 2
-    stay.cut("rst")
+    for each in stay:
+        each.cut("rst")
 
 
 def test_greetings_that_are_refused(stub_cluster, stub):
