@@ -34,18 +34,6 @@ static inline void list_append(struct list *head, struct list *l)
     head->prev = l;
 }
 
-/* All of one list, ahead of what is in the other. */
-static inline void list_move_ahead(struct list *to, struct list *from)
-{
-    if (list_is_empty(from))
-        return;
-    from->prev->next = to->next;
-    to->next->prev = from->prev;
-    to->next = from->next;
-    from->next->prev = to;
-    list_init(from);
-}
-
 /* Out of its list; harmless when it is in none. */
 static inline void list_remove(struct list *l)
 {

@@ -45,6 +45,18 @@ void loop_queue(struct loop *l, enum loop_queue queue, struct loop_task *task)
         list_append(&l->queues[queue], &task->link);
 }
 
+/* All of it, ahead of what is in the other list. */
+static void put_ahead(struct list *to, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->prev->next = to->next;
+    to->next->prev = from->prev;
+    to->next = from->next;
+    from->next->prev = to;
+    list_init(from);
+}
+
 static usec time_now(void)
 {
     struct clock now;
@@ -58,7 +70,7 @@ static bool run_queue_until(struct loop *l, enum loop_queue queue, usec until)
 {
     struct list now, *first;
     list_init(&now);
-    list_move_ahead(&now, &l->queues[queue]);
+    put_ahead(&now, &l->queues[queue]);
     while ((first = list_first(&now))) {
         list_remove(first);
         struct loop_task *task = CONTAINER_OF(first, struct loop_task, link);
@@ -67,7 +79,7 @@ static bool run_queue_until(struct loop *l, enum loop_queue queue, usec until)
             break;
     }
     bool all = list_is_empty(&now);
-    list_move_ahead(&l->queues[queue], &now);
+    put_ahead(&l->queues[queue], &now);
     return all;
 }
 
