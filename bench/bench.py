@@ -42,8 +42,11 @@ def together(run, wanted):
             targets = start(closing, run.sizes.targets)
             loads = {name: one.load(run.sizes.legacy) for name, one in targets.items()}
         for name in wanted:
-            there = [each for each in targets if not KINDS[each].rows or name in KINDS[each].rows]
-            run.attempt(name, TOGETHER[name], *({each: all_[each] for each in there} for all_ in (targets, loads)))
+            run.attempt(name, TOGETHER[name], those_in(name, targets), those_in(name, loads))
+
+
+def those_in(row, by_target):
+    return {name: one for name, one in by_target.items() if row in (KINDS[name].rows or TOGETHER)}
 
 
 def report(run):

@@ -1,10 +1,10 @@
 """Rows about messages: what one costs, and how long it takes."""
 
 import contextlib
-import pathlib
 import socket
 import statistics
 
+from machine import cpu_seconds
 from run import choice_of, PROXIES, start, title_of
 from targets import Fault
 
@@ -44,7 +44,8 @@ def latency(run, targets, loads):
     for load in loads.values():
         load.ensure(100)
     with run.watching(targets, loads):
-        answers = run.rounds("latency", loads, ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms), 2 * sizes.rounds)
+        words = ("open", 50, 100, sizes.rate, sizes.warm, sizes.open_ms)
+        answers = run.rounds("latency", loads, words, 2 * sizes.rounds)
     for key, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
         run.results.add(LATENCY, label, choice_of(min, answers, lambda one, key=key: one[key]))
 
@@ -115,27 +116,18 @@ def plain_lists(run, targets):
     """What Redis itself takes here for the least that could keep a stanza."""
     redis = targets["holdfast+redis"].redis
     stanza = "<message>" + 200 * "x" + "</message>"
-    batch = b"".join(redis_command("RPUSH", f"plain:{n}", stanza) + redis_command("LTRIM", f"plain:{n}", -10, -1)
+    batch = b"".join(redis.command("RPUSH", f"plain:{n}", stanza) + redis.command("LTRIM", f"plain:{n}", -10, -1)
                      for n in range(128))
     answers = []
     with socket.create_connection(("127.0.0.1", redis.port)) as wire, wire.makefile("rb") as lines:
         for _ in range(run.sizes.rounds):
-            before = processor_ns(redis.process.pid)
+            before = cpu_seconds(redis.process.pid)
             for _ in range(run.sizes.plain):
                 wire.sendall(batch)
                 for _ in range(2 * 128):
                     lines.readline()
-            answers.append((processor_ns(redis.process.pid) - before) / run.sizes.plain / 128 / 1000)
+            answers.append((cpu_seconds(redis.process.pid) - before) / run.sizes.plain / 128 * 1e6)
     run.results.add(PLAIN, PIPELINED, {"holdfast+redis": min(answers)})
-
-
-def redis_command(*words):
-    encoded = [str(word).encode() for word in words]
-    return b"".join([b"*%d\r\n" % len(words)] + [b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded])
-
-
-def processor_ns(pid):
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
 
 
 def web(run):

@@ -73,6 +73,12 @@ class RedisServer:
 
     # To look into it
 
+    @staticmethod
+    def command(*words):
+        """As it goes over the wire."""
+        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
     def ask(self, *words):
         """One command, on a connection of its own; an error reply is raised."""
         with self.asking() as ask:
@@ -83,9 +89,7 @@ class RedisServer:
         """A connection for many commands."""
         with socket.create_connection((self.host, self.port), 10) as sock, sock.makefile("rb") as answer:
             def ask(*words):
-                parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-                sock.sendall(b"*%d\r\n" % len(parts) +
-                             b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+                sock.sendall(self.command(*words))
                 return read_reply(answer)
 
             if self.password:

@@ -257,10 +257,7 @@ class Scene:
             return value >= count
 
         value = None
-        deadline = time.monotonic() + timeout
-        while not reached():
-            assert time.monotonic() < deadline, f"{name} {labels} is {value}, not {count}, after {timeout} s"
-            time.sleep(0.02)
+        eventually(reached, lambda: f"{name} {labels} is {value}, not {count}", timeout)
 
     def wait_detached(self, count=1):
         self.wait_figure(count, "sessions", state="detached")

@@ -79,7 +79,7 @@ def test_honest_clients_do_not_meet_the_defaults(stub_scene, stub):
     session = stub.session_of(client.jid)
     s.say(client, "y@example.org", range(5000))
     client.message("y@example.org", s.text(5000), payload=f"<data xmlns='x'>{'p' * 200000}</data>")
-    session.until(lambda: len(session.received) >= 5001, "all of it has arrived", 60)
+    session.until(lambda: len(session.received) >= 5001, "all of it has arrived")
     assert paced(s) == 0
 
 
