@@ -81,6 +81,10 @@ struct transport_ops {
      * noticed late while reading is stopped. */
     void (*read_stop)(struct transport *t);
     void (*read_start)(struct transport *t);
+    /* Whether its bytes are read behind those of all that do not yield, and for a part of each turn only: for
+     * connections that are on their way in, of which anybody can make thousands. New ones do not yield. NULL: the kind
+     * cannot. */
+    void (*yield)(struct transport *t, bool yields);
     /* Bytes accepted by write that are still in the transport's own buffer. Cheap. */
     size_t (*buffered)(const struct transport *t);
     /* buffered plus what the kernel holds that the peer has not acknowledged yet (SIOCOUTQ; with TLS in its own larger
@@ -144,6 +148,11 @@ static inline void transport_read_stop(struct transport *t)
 static inline void transport_read_start(struct transport *t)
 {
     t->ops->read_start(t);
+}
+static inline void transport_yield(struct transport *t, bool yields)
+{
+    if (t->ops->yield)
+        t->ops->yield(t, yields);
 }
 static inline size_t transport_buffered(const struct transport *t)
 {

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#define TIMER_BUDGET  1000      /* timers of one turn, so that a storm of them does not keep sockets waiting */
-#define TASK_BUDGET   (USEC_MS) /* tasks of one turn, likewise; at least one is run */
-#define SPARE_BUFS    64        /* kept for reuse */
-#define SPARE_BUF_MAX 65536u    /* larger ones go back to the system */
+#define TIMER_BUDGET  1000          /* timers of one turn, so that a storm of them does not keep sockets waiting */
+#define TASK_BUDGET   (USEC_MS / 2) /* tasks of one turn, likewise; at least one is run */
+#define COMING_MAX    (5 * USEC_MS) /* what those who come have of a long turn */
+#define SPARE_BUFS    64            /* kept for reuse */
+#define SPARE_BUF_MAX 65536u        /* larger ones go back to the system */
 
 struct loop {
     struct ev_loop *ev;
@@ -117,13 +118,20 @@ static void begin_turn(struct loop *l)
         run_queue_until(l, LOOP_NEXT, l->clock.mono + TASK_BUDGET);
 }
 
-/* Behind the sockets: who is there goes first. */
-static void run_handshakes(struct loop *l)
+static bool is_somebody_coming(const struct loop *l)
 {
-    if (!has_tasks(l, LOOP_HANDSHAKE) && !has_tasks(l, LOOP_HELLO))
+    return has_tasks(l, LOOP_YIELD) || has_tasks(l, LOOP_HANDSHAKE) || has_tasks(l, LOOP_HELLO);
+}
+
+/* Behind the sockets: who is there goes first, and of those who come, who has come furthest. */
+static void run_coming(struct loop *l)
+{
+    if (!is_somebody_coming(l))
         return;
-    usec until = time_now() + TASK_BUDGET;
-    if (run_queue_until(l, LOOP_HANDSHAKE, until) && time_now() < until)
+    usec now = time_now(), share = (now - l->clock.mono) / 4;
+    usec until = now + (share < TASK_BUDGET ? TASK_BUDGET : share < COMING_MAX ? share : COMING_MAX);
+    run_queue_until(l, LOOP_YIELD, until);
+    if (run_queue_until(l, LOOP_HANDSHAKE, until))
         run_queue_until(l, LOOP_HELLO, until);
 }
 
@@ -134,8 +142,7 @@ static void end_turn(struct loop *l)
     run_queue(l, LOOP_FLUSH);
     bool freed = has_tasks(l, LOOP_FREE); /* turn_end may want to know that something is gone */
     run_queue(l, LOOP_FREE);
-    if (freed || has_tasks(l, LOOP_NEXT) || has_tasks(l, LOOP_HANDSHAKE) || has_tasks(l, LOOP_HELLO) ||
-        has_tasks(l, LOOP_FLUSH))
+    if (freed || has_tasks(l, LOOP_NEXT) || is_somebody_coming(l) || has_tasks(l, LOOP_FLUSH))
         ev_idle_start(l->ev, &l->awake);
     else
         ev_idle_stop(l->ev, &l->awake);
@@ -159,7 +166,7 @@ static void on_begin(struct ev_loop *ev, ev_check *w, int revents)
 static void on_end(struct ev_loop *ev, ev_prepare *w, int revents)
 {
     (void)ev, (void)revents;
-    run_handshakes(w->data);
+    run_coming(w->data);
     end_turn(w->data);
 }
 

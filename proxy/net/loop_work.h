@@ -1,12 +1,13 @@
 /* What the files of net/ ask of a loop beyond its public face: work put off to a certain point of the turn, and
  * memory that is shared by all transports of a loop.
  *
- *   a turn:  clock | NEXT tasks of the turn before | sockets, then timers | HANDSHAKE, then HELLO tasks | turn_end |
+ *   a turn:  clock | NEXT tasks of the turn before | sockets, then timers | YIELD, HANDSHAKE, HELLO tasks | turn_end |
  *            FLUSH tasks | FREE tasks | sleep
  *
- * When thousands of clients come or go at once, those that are there have their say in between: NEXT, and HANDSHAKE and
- * HELLO together, have a millisecond of each turn; what is left waits for the next one. The loop does not sleep while
- * any of these or FLUSH hold tasks. */
+ * When thousands of clients come or go at once, those that are there have their say in between: NEXT has half a
+ * millisecond of each turn; YIELD, HANDSHAKE and HELLO together as much, or a quarter of what the turn has taken so
+ * far: who comes to a busy worker is to get in as well. What is left waits for the next turn, but one task at least of
+ * NEXT, of YIELD, and of HANDSHAKE or HELLO is run. The loop does not sleep while any of these or FLUSH hold tasks. */
 #ifndef HOLDFAST_NET_LOOP_WORK_H
 #define HOLDFAST_NET_LOOP_WORK_H
 
@@ -15,6 +16,7 @@
 
 enum loop_queue {
     LOOP_NEXT,      /* in the next turn, whatever the sockets say: the place for upcalls that cannot be made now */
+    LOOP_YIELD,     /* reads of connections that yield to others (transport_yield) */
     LOOP_HANDSHAKE, /* steps of TLS handshakes, each of which takes as long as a dozen messages: the further ones, */
     LOOP_HELLO,     /* and the first: who has begun comes to an end before others begin */
     LOOP_FLUSH,     /* once at the end of this turn; must not call up */

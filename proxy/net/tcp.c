@@ -16,7 +16,8 @@
 static int tcp_wants(const struct tcp *t)
 {
     int want = 0;
-    if (t->state == TCP_HANDSHAKE ? !(t->due & TCP_DUE_HANDSHAKE) : t->state == TCP_UP && t->reading)
+    bool put_off = t->due & (t->state == TCP_HANDSHAKE ? TCP_DUE_HANDSHAKE : t->yields ? TCP_DUE_READ : 0);
+    if (!put_off && (t->state == TCP_HANDSHAKE || (t->state == TCP_UP && t->reading)))
         want = t->read_needs;
     else if (t->state == TCP_GOODBYE && !t->peer_finished)
         want = EV_READ;
@@ -57,8 +58,12 @@ static void tcp_add_due(struct tcp *t, unsigned due)
     t->due |= due;
     if (!t->due || !t->loop)
         return;
-    bool handshake = t->due == TCP_DUE_HANDSHAKE, begins = handshake && SSL_in_before(t->ssl);
-    loop_queue(t->loop, begins ? LOOP_HELLO : handshake ? LOOP_HANDSHAKE : LOOP_NEXT, &t->next);
+    enum loop_queue queue = LOOP_NEXT;
+    if (t->due == TCP_DUE_HANDSHAKE)
+        queue = SSL_in_before(t->ssl) ? LOOP_HELLO : LOOP_HANDSHAKE;
+    else if (t->due == TCP_DUE_READ && t->yields)
+        queue = LOOP_YIELD;
+    loop_queue(t->loop, queue, &t->next);
 }
 
 static void tcp_drop_out(struct tcp *t)
@@ -335,6 +340,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
         tcp_write_out(t);
     if (t->state == TCP_GOODBYE && (revents & EV_READ))
         tcp_goodbye_read(t);
+    else if (t->state == TCP_UP && t->reading && (revents & t->read_needs) && t->yields)
+        tcp_add_due(t, TCP_DUE_READ); /* the watcher stays: mostly it is read in this turn */
     else if (t->state == TCP_UP && (revents & t->read_needs))
         tcp_read(t);
 }
@@ -383,6 +390,11 @@ static void op_read_start(struct transport *base)
     if (t->state == TCP_UP && (tcp_io_holds(t) || t->write_failed))
         tcp_add_due(t, TCP_DUE_READ);
     tcp_watch(t);
+}
+
+static void op_yield(struct transport *base, bool yields)
+{
+    tcp_of(base)->yields = yields;
 }
 
 static size_t op_buffered(const struct transport *base)
@@ -489,6 +501,7 @@ static const struct transport_ops tcp_ops = {
     .write = op_write,
     .read_stop = op_read_stop,
     .read_start = op_read_start,
+    .yield = op_yield,
     .buffered = op_buffered,
     .outstanding = op_outstanding,
     .free = op_free,

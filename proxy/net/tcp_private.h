@@ -20,13 +20,13 @@
  *      +-----------|------------+        |
  *                  +---------------------+  */
 enum tcp_state {
-    TCP_DIALLING,  /* no socket yet: the dialer is at work */
-    TCP_STARTTLS,  /* the last bytes in clear are on their way out (dialled: the head), nothing is read */
+    TCP_DIALLING, /* no socket yet: the dialer is at work */
+    TCP_STARTTLS, /* the last bytes in clear are on their way out (dialled: the head), nothing is read */
     TCP_HANDSHAKE,
     TCP_UP,
-    TCP_ENDED,     /* `closed` is due or was called */
-    TCP_GOODBYE,   /* freed by its owner, still flushing or waiting for the peer */
-    TCP_GONE,      /* closed; the memory goes at the end of the turn */
+    TCP_ENDED,   /* `closed` is due or was called */
+    TCP_GOODBYE, /* freed by its owner, still flushing or waiting for the peer */
+    TCP_GONE,    /* closed; the memory goes at the end of the turn */
 };
 
 enum tcp_due {
@@ -59,6 +59,7 @@ struct tcp {
     bool tls_up, tls_broken; /* broken: SSL must not be used any more, not even for a goodbye */
 
     bool reading;      /* what the owner wants */
+    bool yields;       /* likewise: reads wait in LOOP_YIELD */
     bool blocked;      /* `out` waits for write_needs */
     bool late;         /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
     bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
@@ -75,7 +76,7 @@ struct tcp {
 
     void (*abandoned)(void *ctx); /* the dialer's: the owner has freed the transport while dialling */
     void *abandoned_ctx;
-    void (*left)(void *server);   /* the dialer's as well: the owner has freed it, being connected to base.server */
+    void (*left)(void *server); /* the dialer's as well: the owner has freed it, being connected to base.server */
 };
 
 static inline struct tcp *tcp_of(const struct transport *t)
@@ -94,15 +95,15 @@ enum io tcp_io_write(struct tcp *t, const char *p, size_t n, size_t *n_r);
 enum io tcp_io_handshake(struct tcp *t);
 /* Says the TLS goodbye. IO_WAIT: once more when write_needs is there. */
 enum io tcp_io_goodbye(struct tcp *t);
-bool tcp_io_holds(const struct tcp *t);       /* bytes that the socket does not tell of wait inside SSL */
-bool tcp_io_has_unread(const struct tcp *t);  /* inside SSL or in the kernel */
+bool tcp_io_holds(const struct tcp *t);      /* bytes that the socket does not tell of wait inside SSL */
+bool tcp_io_has_unread(const struct tcp *t); /* inside SSL or in the kernel */
 /* Keeps the first reason. Takes over detail. */
 void tcp_io_note_end(struct tcp *t, enum transport_end end, char *detail);
 
 /* --- tcp.c --- */
-void tcp_watch(struct tcp *t); /* tells libev what the present state waits for */
+void tcp_watch(struct tcp *t);                 /* tells libev what the present state waits for */
 void tcp_set_deadline(struct tcp *t, usec at); /* in the place of the one that there is */
-void tcp_close(struct tcp *t, bool reset); /* the end of everything; memory goes when the turn is over */
+void tcp_close(struct tcp *t, bool reset);     /* the end of everything; memory goes when the turn is over */
 
 /* --- tcp_goodbye.c --- */
 void tcp_goodbye_start(struct tcp *t);

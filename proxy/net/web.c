@@ -208,6 +208,7 @@ void web_hold(struct web *w, int fd, struct tls_context *tls, usec timeout, cons
     h->timer = (struct timer){.fire = on_timer, .ctx = h};
     h->transport = tcp_accept_web(w->loop, fd, tls, timeout, told);
     transport_set_events(h->transport, &events_below, h);
+    transport_yield(h->transport, true);
     list_append(&w->held, &h->link);
 }
 

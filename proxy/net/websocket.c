@@ -187,6 +187,11 @@ static void op_read_start(struct transport *base)
         transport_read_start(w->below);
 }
 
+static void op_yield(struct transport *base, bool yields)
+{
+    transport_yield(websocket_of(base)->below, yields);
+}
+
 static size_t op_buffered(const struct transport *base)
 {
     return transport_buffered(websocket_const(base)->below);
@@ -247,6 +252,7 @@ static const struct transport_ops websocket_ops = {
     .finish = op_finish,
     .read_stop = op_read_stop,
     .read_start = op_read_start,
+    .yield = op_yield,
     .buffered = op_buffered,
     .outstanding = op_outstanding,
     .free = op_free,

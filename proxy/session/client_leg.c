@@ -29,8 +29,10 @@ void client_set_phase(struct client_leg *c, enum client_phase phase)
 {
     LOG(LOG_DEBUG, "client leg", LF_INT("leg", c->number), LF("sid", c->sid), LF("from", client_phase_name(c->phase)),
         LF("to", client_phase_name(phase)));
-    if (phase == CLIENT_BOUND || phase == CLIENT_RELAYED)
+    if (phase == CLIENT_BOUND || phase == CLIENT_RELAYED) {
         count_add(c->leg.cx->counters, METRIC_connections_logging_in, -1);
+        transport_yield(c->leg.transport, false);
+    }
     c->phase = phase;
 }
 
@@ -499,6 +501,7 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     rate_begin(c);
     leg_init(&c->leg, SLAB_CONNECTION, cx, t, &cx->settings->limits.login, &stream_events, c);
     transport_set_events(t, &transport_events, c);
+    transport_yield(t, true);
     leg_stop(&c->leg, STOP_TURN);
     list_init(&c->in_deferred);
     list_append(&cx->clients, &c->in_clients);

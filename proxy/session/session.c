@@ -110,6 +110,7 @@ void session_take_upstream(struct session *s, struct upstream_leg *up)
     s->up = up;
     upstream_leg_set_events(up, &upstream_events, s);
     memcpy(up->sid, s->sid, SID_SIZE);
+    transport_yield(up->leg.transport, false);
 }
 
 /* ---- enable ---- */
@@ -407,8 +408,7 @@ static void upstream_error(struct session *s, const struct element *e)
 {
     bool conflict = node_child(e->tree, NS_STREAM_ERRORS, "conflict") != NULL;
     bool leaving = stream_error_is_failure(e);
-    LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid),
-        LF_SLICE("condition", stream_error_condition(e)));
+    LOG(LOG_INFO, "stream error from the server", LF("sid", s->sid), LF_SLICE("condition", stream_error_condition(e)));
     if (leaving && session_can_strand(s)) {
         session_strand(s, CLOSE_SERVER_END);
         return;

@@ -241,7 +241,8 @@ struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *
     upstream_leg_set_events(up, events, ctx);
     leg_init(&up->leg, SLAB_SESSION, cx, t, &cx->settings->limits.server, &stream_events, up);
     transport_set_events(up->leg.transport, &transport_events, up);
-    leg_stop(&up->leg, STOP_TURN); /* nothing is expected before we have spoken */
+    transport_yield(up->leg.transport, true); /* until a session has it */
+    leg_stop(&up->leg, STOP_TURN);            /* nothing is expected before we have spoken */
     return up;
 }
 

@@ -97,6 +97,8 @@ struct owner {
     bool no_start;      /* does not start reading when ready */
     size_t stop_after;  /* stops reading once that much has arrived; 0 = never */
     size_t max_upcall;  /* largest piece delivered */
+    unsigned *calls;    /* of `bytes`, shared with others; the last one here was number `call` of all; NULL: not counted */
+    unsigned call;
 };
 
 static void owner_ready(void *ctx)
@@ -113,6 +115,8 @@ static void owner_bytes(void *ctx, const char *p, size_t n)
     buf_append(&o->in, p, n);
     if (n > o->max_upcall)
         o->max_upcall = n;
+    if (o->calls)
+        o->call = ++*o->calls;
     if (o->echo)
         transport_write(o->t, slice_of(p, n));
     if (o->stop_after && o->in.n >= o->stop_after)

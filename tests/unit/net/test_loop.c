@@ -142,8 +142,9 @@ static void another_thread_wakes(void **state)
     record_free(r);
 }
 
-#define SLOW    12
-#define SLOW_AT 400 /* microseconds that each takes; three of them are more than a turn's share */
+#define SLOW    16
+#define SLOW_AT 400 /* microseconds that each takes; two are more than a turn's share, 13 more than that of a long turn */
+#define BUSY_AT 8000
 
 struct slow {
     struct loop_task task;
@@ -155,32 +156,49 @@ struct slow_run {
     struct loop *l;
     struct slow task[SLOW];
     char order[SLOW + 1];
-    size_t n, before, most; /* run so far, before this turn, in one turn at the most */
+    size_t n, before;   /* run so far, before this turn */
+    size_t most, least; /* in one turn, of those that were not the last */
+    struct loop_task busy;
 };
+
+static void spend(usec time)
+{
+    struct clock now;
+    clock_read(&now);
+    for (usec end = now.mono + time; now.mono < end;)
+        clock_read(&now);
+}
 
 static void on_slow(struct loop_task *task)
 {
     const struct slow *one = CONTAINER_OF(task, struct slow, task);
-    struct clock now;
-    clock_read(&now);
-    for (usec end = now.mono + SLOW_AT; now.mono < end;)
-        clock_read(&now);
+    spend(SLOW_AT);
     one->run->order[one->run->n++] = one->name;
 }
 
 static void on_slow_turn(void *ctx)
 {
     struct slow_run *r = ctx;
-    if (r->n - r->before > r->most)
-        r->most = r->n - r->before;
+    size_t now = r->n - r->before;
     r->before = r->n;
-    if (r->n == SLOW)
+    if (r->n == SLOW) {
         loop_stop(r->l);
+        return;
+    }
+    r->most = now > r->most ? now : r->most;
+    r->least = now && now < r->least ? now : r->least;
 }
 
-static void check_slow(enum loop_queue first, enum loop_queue then, const char *order)
+static void on_busy(struct loop_task *task)
 {
-    struct slow_run r = {.l = loop_new()};
+    struct slow_run *r = CONTAINER_OF(task, struct slow_run, busy);
+    spend(BUSY_AT);
+    loop_queue(r->l, LOOP_NEXT, &r->busy);
+}
+
+static struct slow_run run_slow(enum loop_queue first, enum loop_queue then, bool busy)
+{
+    struct slow_run r = {.l = loop_new(), .least = SLOW};
     for (size_t i = 0; i < SLOW; i++) {
         bool is_first = i % 2;
         r.task[i].run = &r;
@@ -188,19 +206,41 @@ static void check_slow(enum loop_queue first, enum loop_queue then, const char *
         loop_task_init(&r.task[i].task, on_slow);
         loop_queue(r.l, is_first ? first : then, &r.task[i].task);
     }
+    loop_task_init(&r.busy, on_busy);
+    if (busy)
+        loop_queue(r.l, LOOP_NEXT, &r.busy);
     loop_on_turn_end(r.l, on_slow_turn, &r);
     loop_run(r.l);
-    assert_string_equal(r.order, order);
-    assert_in_range(r.most, 1, 3);
+    loop_unqueue(&r.busy);
     loop_free(r.l);
+    return r;
 }
 
 /* Whatever waits, a turn ends soon, and all of it is run in the end. */
 static void slow_tasks_are_spread_over_turns(void **state)
 {
     (void)state;
-    check_slow(LOOP_NEXT, LOOP_NEXT, "212121212121");
-    check_slow(LOOP_HANDSHAKE, LOOP_HELLO, "111111222222");
+    struct slow_run r = run_slow(LOOP_NEXT, LOOP_NEXT, false);
+    assert_string_equal(r.order, "2121212121212121");
+    assert_in_range(r.most, 1, 2);
+    r = run_slow(LOOP_HANDSHAKE, LOOP_HELLO, false);
+    assert_string_equal(r.order, "1111111122222222");
+    assert_in_range(r.least, 1, 2); /* the most is more where the machine stands still within a turn */
+    assert_in_range(r.most, 1, 13);
+}
+
+static void nobody_who_comes_waits_for_all_others(void **state)
+{
+    (void)state;
+    struct slow_run r = run_slow(LOOP_YIELD, LOOP_HANDSHAKE, false);
+    assert_true(strchr(r.order, '2') < strrchr(r.order, '1'));
+}
+
+static void who_comes_has_a_part_of_a_long_turn(void **state)
+{
+    (void)state;
+    struct slow_run r = run_slow(LOOP_YIELD, LOOP_YIELD, true);
+    assert_in_range(r.most, 4, 13);
 }
 
 static void buffers_are_reused(void **state)
@@ -230,6 +270,8 @@ int main(void)
         cmocka_unit_test(timers_may_move),
         cmocka_unit_test(another_thread_wakes),
         cmocka_unit_test(slow_tasks_are_spread_over_turns),
+        cmocka_unit_test(nobody_who_comes_waits_for_all_others),
+        cmocka_unit_test(who_comes_has_a_part_of_a_long_turn),
         cmocka_unit_test(buffers_are_reused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,15 +4,22 @@
 struct pair {
     struct loop *l;
     struct owner a, b;
+    int fd; /* of a */
 };
+
+static void pair_begin_on(struct pair *p, struct loop *l)
+{
+    int fd[2];
+    *p = (struct pair){.l = l};
+    tcp_pair(fd);
+    p->fd = fd[0];
+    owner_take(&p->a, tcp_accept(p->l, nonblocking(fd[0]), NULL, TEST_TIMEOUT, NULL));
+    owner_take(&p->b, tcp_accept(p->l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
+}
 
 static void pair_begin(struct pair *p)
 {
-    int fd[2];
-    *p = (struct pair){.l = loop_new()};
-    tcp_pair(fd);
-    owner_take(&p->a, tcp_accept(p->l, nonblocking(fd[0]), NULL, TEST_TIMEOUT, NULL));
-    owner_take(&p->b, tcp_accept(p->l, nonblocking(fd[1]), NULL, TEST_TIMEOUT, NULL));
+    pair_begin_on(p, loop_new());
 }
 
 static void pair_end(struct pair *p)
@@ -122,6 +129,32 @@ static void bytes_that_nobody_reads_wake_the_loop_once(void **state)
     pair_end(&p);
 }
 
+/* Its bytes come in the same turn, but behind the other's: whichever of the two that is. */
+static void who_yields_is_read_behind_others(void **state)
+{
+    (void)state;
+    struct pair p[2];
+    unsigned calls = 0;
+    pair_begin(&p[0]);
+    pair_begin_on(&p[1], p[0].l);
+    run_until(p[0].l, owner_is_ready, &p[1].b);
+    p[0].b.calls = p[1].b.calls = &calls;
+    for (unsigned who = 0; who < 2; who++) {
+        transport_yield(p[who].b.t, true);
+        transport_yield(p[1 - who].b.t, false);
+        assert_int_equal(write(p[0].fd, "0", 1), 1);
+        assert_int_equal(write(p[1].fd, "1", 1), 1);
+        run_until_arrived(p[0].l, &p[who].b, who + 1);
+        assert_int_equal(p[1 - who].b.call, 2 * who + 1);
+        assert_int_equal(p[who].b.call, 2 * who + 2);
+    }
+    assert_received(&p[0].b, "00");
+    assert_received(&p[1].b, "11");
+    owner_end(&p[1].a, true);
+    owner_end(&p[1].b, true);
+    pair_end(&p[0]);
+}
+
 static void a_fin_comes_behind_the_bytes(void **state)
 {
     (void)state;
@@ -219,9 +252,11 @@ static void stop_loop(void *ctx)
 static void stopped_reading_does_not_spin(void **state)
 {
     (void)state;
-    for (int reset = 0; reset < 2; reset++) {
+    for (int i = 0; i < 4; i++) {
+        bool reset = i & 1, yields = i & 2;
         struct pair p;
         pair_begin(&p);
+        transport_yield(p.b.t, yields);
         p.b.no_start = true;
         run_until(p.l, owner_is_ready, &p.b);
         transport_write(p.a.t, slice_str("x"));
@@ -326,6 +361,7 @@ int main(void)
         cmocka_unit_test(bytes_go_both_ways),
         cmocka_unit_test(a_stopped_reader_holds_the_writer),
         cmocka_unit_test(bytes_that_nobody_reads_wake_the_loop_once),
+        cmocka_unit_test(who_yields_is_read_behind_others),
         cmocka_unit_test(a_fin_comes_behind_the_bytes),
         cmocka_unit_test(a_half_closed_peer_gets_the_answer),
         cmocka_unit_test(a_reset_is_told),

@@ -153,11 +153,11 @@ static bool is_stuck(void *ctx)
 }
 
 /* The reader stops in the middle of what SSL holds, goes on, and a graceful close behind it all loses nothing. */
-static void tls_obeys_back_pressure(void **state)
+static void check_back_pressure(struct fixture *f, bool yields)
 {
-    struct fixture *f = *state;
     char *data = pattern(BIG);
     dial_tls(f, "xmpp.example");
+    transport_yield(f->s.t, yields);
     f->s.stop_after = 1;
     transport_write(f->c.t, slice_of(data, BIG));
     run_until(f->l, is_stuck, f);
@@ -174,6 +174,16 @@ static void tls_obeys_back_pressure(void **state)
     assert_int_equal(f->s.in.n, BIG);
     assert_memory_equal(f->s.in.data + f->s.in.off, data, BIG);
     free(data);
+}
+
+static void tls_obeys_back_pressure(void **state)
+{
+    check_back_pressure(*state, false);
+}
+
+static void who_yields_obeys_back_pressure(void **state)
+{
+    check_back_pressure(*state, true);
 }
 
 static bool is_drained(void *ctx)
@@ -587,6 +597,7 @@ int main(void)
         TEST(handshakes_of_a_crowd_take_turns),
         TEST(direct_tls_carries_bytes),
         TEST(tls_obeys_back_pressure),
+        TEST(who_yields_obeys_back_pressure),
         TEST(both_directions_at_once),
         TEST(many_small_records_do_not_stall),
         TEST(starttls_on_both_sides),
