@@ -199,7 +199,7 @@ static void append(struct reading *r, struct entry *e)
 /* Its stanza was released before it was written, and so was all ahead of it. */
 static bool is_mere_number(const struct redisReply *entry)
 {
-    return slice_eq_str(reply_field(entry, "c"), "-");
+    return slice_eq_str(reply_stanza(entry).class, "-");
 }
 
 /* One that is damaged must not stop the rest. Uplink: it keeps its number, as one that is never written; downlink: its

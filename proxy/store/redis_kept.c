@@ -303,16 +303,13 @@ static void send_append(struct kept *k, enum kept_queue which, uint64_t number, 
     args_session_key(&a, k->sid, queue_key[which]);
     args_add(&a, SLICE_LIT("NOMKSTREAM"));
     args_id(&a, k->epoch, number);
-    args_add(&a, SLICE_LIT("c"));
     args_add(&a, slice_of(&class, 1));
+    if (e)
+        entry_write(k->s, k->sid, e, &payload);
+    args_add(&a, buf_slice(&payload));
     if (e && e->origin) {
         args_add(&a, SLICE_LIT("o"));
         args_str(&a, e->origin);
-    }
-    if (e) {
-        entry_write(k->s, k->sid, e, &payload);
-        args_add(&a, SLICE_LIT("d"));
-        args_add(&a, buf_slice(&payload));
     }
     k->due++;
     d->sent = number;

@@ -58,14 +58,26 @@ static inline struct stream_id reply_id(const struct redisReply *r)
     return id;
 }
 
-/* The field of a stream's entry [id, [name, value, ...]]. */
-static inline struct slice reply_field(const struct redisReply *entry, const char *name)
+/* A stanza as an entry of a stream [id, [class, bytes, "o", origin]], in any order; without an origin where it was
+ * never in a box. "-" is the class of a mere number, without bytes. */
+struct stanza_fields {
+    struct slice class, payload, origin;
+};
+
+static inline struct stanza_fields reply_stanza(const struct redisReply *entry)
 {
+    struct stanza_fields f = {0};
     const struct redisReply *fields = reply_at(entry, 1);
-    for (size_t i = 0; i + 1 < reply_count(fields); i += 2)
-        if (reply_is(fields->element[i], name))
-            return reply_text(fields->element[i + 1]);
-    return SLICE_NONE;
+    for (size_t i = 0; i + 1 < reply_count(fields); i += 2) {
+        struct slice value = reply_text(fields->element[i + 1]);
+        if (reply_is(fields->element[i], "o")) {
+            f.origin = value;
+        } else {
+            f.class = reply_text(fields->element[i]);
+            f.payload = value;
+        }
+    }
+    return f;
 }
 
 #endif

@@ -27,6 +27,15 @@
     "  local f = {}\n"                                                                                                 \
     "  for i = 1, #list, 2 do f[list[i]] = list[i + 1] end\n"                                                          \
     "  return f\n"                                                                                                     \
+    "end\n"                                                                                                            \
+    "-- A stanza, or a mere number (c is '-'): the name of one field is its class, its value the bytes.\n"             \
+    "local function stanza(entry)\n"                                                                                   \
+    "  local f = {}\n"                                                                                                 \
+    "  for i = 1, #entry[2], 2 do\n"                                                                                   \
+    "    local name, value = entry[2][i], entry[2][i + 1]\n"                                                           \
+    "    if name == 'o' then f.o = value else f.c, f.d = name, name ~= '-' and value or nil end\n"                     \
+    "  end\n"                                                                                                          \
+    "  return f\n"                                                                                                     \
     "end\n"
 
 /* An owner vouches for a session: all is there that it ever told as committed. What it leaves is "RUN:HISTORY:TIME": of
@@ -85,7 +94,7 @@
     "local function set_last_id(key, epoch, number)\n"                                                                 \
     "  local id = epoch .. '-' .. number\n"                                                                            \
     "  if redis.call('EXISTS', key) == 0 then\n"                                                                       \
-    "    redis.call('XADD', key, id, 'c', '-')\n"                                                                      \
+    "    redis.call('XADD', key, id, '-', '')\n"                                                                       \
     "    redis.call('XDEL', key, id)\n"                                                                                \
     "  end\n"                                                                                                          \
     "  redis.call('XSETID', key, id, 'ENTRIESADDED', number, 'MAXDELETEDID', '0-0')\n"                                 \
@@ -160,7 +169,7 @@
     "local function box_expire(box)\n"                                                                                 \
     "  local old = int(now() - tonumber(TTL) - 1)\n"                                                                   \
     "  for _, entry in ipairs(redis.call('XRANGE', box.stream, '-', old, 'COUNT', 100)) do\n"                          \
-    "    local origin = fields(entry[2]).o\n"                                                                          \
+    "    local origin = stanza(entry).o\n"                                                                             \
     "    local e = box_find(box, origin)\n"                                                                            \
     "    if e and e.lender == '-' then\n"                                                                              \
     "      box_drop(box, origin, e)\n"                                                                                 \
@@ -175,7 +184,7 @@
     "    local used = tonumber(redis.call('HGET', box.index, '#') or 0)\n"                                             \
     "    local first = redis.call('XRANGE', box.stream, '-', '+', 'COUNT', 1)[1]\n"                                    \
     "    if not first or (redis.call('XLEN', box.stream) < max_count and used + bytes <= max_bytes) then return end\n" \
-    "    local f = fields(first[2])\n"                                                                                 \
+    "    local f = stanza(first)\n"                                                                                    \
     "    local e = box_find(box, f.o) or {id = first[1], bytes = #f.d}\n"                                              \
     "    box_drop(box, f.o, e)\n"                                                                                      \
     "    if not e.copy then box_counts(box, OVERFLOWN) end\n"                                                          \
@@ -184,7 +193,7 @@
     "local function box_add(box, origin, class, payload, e)\n"                                                         \
     "  box_expire(box)\n"                                                                                              \
     "  box_make_room(box, #payload)\n"                                                                                 \
-    "  e.id = redis.call('XADD', box.stream, '*', 'o', origin, 'c', class, 'd', payload)\n"                            \
+    "  e.id = redis.call('XADD', box.stream, '*', 'o', origin, class, payload)\n"                                      \
     "  e.bytes = #payload\n"                                                                                           \
     "  box_set(box, origin, e)\n"                                                                                      \
     "  redis.call('HINCRBY', box.index, '#', #payload)\n"                                                              \
@@ -342,7 +351,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS 
     "      above = entry[1]\n"
     "      break\n"
     "    end\n"
-    "    local origin = fields(entry[2]).o\n"
+    "    local origin = stanza(entry).o\n"
     "    local e = origin and box_find(mail, origin)\n"
     "    if e then box_drop(mail, origin, e) end\n"
     "    if #told < tonumber(page) then told[#told + 1] = entry end\n"
@@ -358,7 +367,7 @@ static const char claim_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES RECORDS 
     "  local entries, from = redis.call('XRANGE', key, '-', '+'), 1\n"
     "  -- a mere number: it was released before it was written, and with it all ahead of it\n"
     "  for i, entry in ipairs(entries) do\n"
-    "    if fields(entry[2]).c == '-' then\n"
+    "    if stanza(entry).c == '-' then\n"
     "      from, before = i + 1, number_of(entry[1])\n"
     "      redis.call('XTRIM', key, 'MINID', entry[1])\n"
     "      redis.call('XDEL', key, entry[1])\n"
@@ -438,7 +447,7 @@ static const char reap_text[] = WRITES NAMES TIME FIELDS STREAMS BOXES TOMBSTONE
     "local function move(key, n, box, prefix, lost)\n"
     "  local part = redis.call('XRANGE', key, '-', '+', 'COUNT', n)\n"
     "  for _, entry in ipairs(part) do\n"
-    "    local f = fields(entry[2])\n"
+    "    local f = stanza(entry)\n"
     "    redis.call('XDEL', key, entry[1])\n"
     "    if f.c == '0' and f.d and cur[5] ~= '' then\n"
     "      box_put(box, f.o or prefix .. entry[1], f.c, f.d, sid .. ':')\n"
@@ -525,7 +534,7 @@ static const char take_text[] = WRITES TIME FIELDS BOXES
     "local part = redis.call('XRANGE', box.stream, from, '+', 'COUNT', page)\n"
     "local next = #part == tonumber(page) and '(' .. part[#part][1] or ''\n"
     "for _, entry in ipairs(part) do\n"
-    "  local f = fields(entry[2])\n"
+    "  local f = stanza(entry)\n"
     "  local e = box_find(box, f.o) or {id = entry[1], bytes = #f.d, lender = '-', till = 0}\n"
     "  if is_free(e) then\n"
     "    if e.copy then box_counts(box, PUT) end\n"
@@ -569,7 +578,7 @@ static const char purge_text[] = WRITES TIME FIELDS BOXES
     "local part = redis.call('XRANGE', box.stream, from, '+', 'COUNT', page)\n"
     "local bytes, lent = 0, 0\n"
     "for _, entry in ipairs(part) do\n"
-    "  local f = fields(entry[2])\n"
+    "  local f = stanza(entry)\n"
     "  local e = box_find(box, f.o) or {id = entry[1], bytes = #f.d, lender = '-', till = 0}\n"
     "  if e.lender == '-' then\n"
     "    bytes = bytes + #f.d\n"

@@ -230,7 +230,7 @@ static void test_late_return_of_another_lend(void **state)
 static void test_age(void **state)
 {
     struct scene *f = *state;
-    freeReplyObject(server_ask(&f->server, "XADD " MAIL " 1000-1 o s/1 c 0 d xxxxx"));
+    freeReplyObject(server_ask(&f->server, "XADD " MAIL " 1000-1 o s/1 0 xxxxx"));
     freeReplyObject(server_ask(&f->server, "HSET " MAIL ":o # 5"));
     set_index(f, "s/1", ".*", "1000-1 5 - 0 0");
     put(f, &f->a, BOX_MAIL, "<two/>", "s/2");

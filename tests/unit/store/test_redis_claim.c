@@ -498,7 +498,7 @@ static void test_damaged_stanza(void **state)
         run(f);
         struct seen seen = look(f, &f->b);
         for (int number = 3; number < 5; number++) {
-            snprintf(command, sizeof command, "XADD hf:{" TAG_R "}:%s:" REST " %" PRIu64 "-%d c 0 d nonsense",
+            snprintf(command, sizeof command, "XADD hf:{" TAG_R "}:%s:" REST " %" PRIu64 "-%d 0 nonsense",
                      which ? "u" : "d", seen.epoch, number);
             freeReplyObject(server_ask(&f->server, command));
         }
