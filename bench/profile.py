@@ -1,7 +1,8 @@
 """`make bench-profile`: where Holdfast spends its time. TOOL=perf (the default) samples the whole process, the kernel's
 part too; TOOL=callgrind counts instructions in user space, exactly. Both leave their data beside the program, for perf
 report, callgrind_annotate or kcachegrind. Environment: LOAD=pairs (the default; PAIRS, BODY, IN_FLIGHT, SECONDS), or
-LOAD=login or storm (COUNT sessions, that many times: REPEAT); TARGET=haproxy instead of Holdfast; TOP lines."""
+LOAD=login or storm (COUNT sessions, that many times: REPEAT); TARGET, of those in targets.py, instead of holdfast: of
+several processes the first is looked at; TOP lines."""
 
 import os
 import signal
@@ -16,6 +17,7 @@ from targets import Fault, KINDS
 PAIRS, BODY, IN_FLIGHT, SECONDS, COUNT, REPEAT, TOP = (int(os.environ.get(name) or default) for name, default in (
     ("PAIRS", 50), ("BODY", 100), ("IN_FLIGHT", 1), ("SECONDS", 5), ("COUNT", 200), ("REPEAT", 1), ("TOP", 40)))
 TARGET = os.environ.get("TARGET") or "holdfast"
+PROCESS = KINDS[TARGET].measured[0]
 FREQUENCY = 1999
 WARM_MS = 300
 AT_ONCE = 20  # logins
@@ -55,7 +57,7 @@ def begin(target, run):
 def put(load, run):
     """Returns how often it was done."""
     answers, count, what = LOADS[run][1](load)
-    cpu = sum(answer["cpu"][TARGET] for answer in answers)
+    cpu = sum(answer["cpu"][PROCESS] for answer in answers)
     print(f"{count} {what}, {cpu / count / 1000:.1f} µs each\n")
     return count
 
@@ -70,7 +72,7 @@ def with_perf(run):
     with KINDS[TARGET]() as target:
         load = begin(target, run)
         perf = subprocess.Popen(["perf", "record", "-q", "-e", event(), "-F", str(FREQUENCY), "-g", "-o", data, "-p",
-                                 str(target.pids[TARGET])], stdin=subprocess.DEVNULL)
+                                 str(target.pids[PROCESS])], stdin=subprocess.DEVNULL)
         put(load, run)
         perf.send_signal(signal.SIGINT)
         perf.wait()
@@ -93,7 +95,7 @@ def with_callgrind(run):
     dump = data.with_name(f"{data.name}.1")
     dump.unlink(missing_ok=True)
     with KINDS[TARGET](under=command(data)) as target:
-        pid = target.pids[TARGET]
+        pid = target.pids[PROCESS]
         load = begin(target, run)
         control(pid, "-i", "on")
         count = put(load, run)

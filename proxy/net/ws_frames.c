@@ -1,6 +1,8 @@
 #include "ws_frames.h"
+#include "base/utf8.h"
 #include "net/transport.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* Browsers send no pings of their own, other clients one in seconds or minutes. What carries nothing is cheap to send
  * in masses: 20 a second, 200 at once. */
@@ -121,6 +123,66 @@ void ws_frames_free(struct ws_frames *f)
     f->wslay = NULL;
 }
 
+/* ---- without wslay ---- */
+
+#define MASK_SIZE 4
+
+/* Whether any of it is beyond ASCII. p has room for it. */
+static bool unmask(char *p, const char *masked, size_t n, const char mask[MASK_SIZE])
+{
+    uint64_t all = 0, word, key;
+    size_t i = 0;
+    memcpy(&key, mask, MASK_SIZE);
+    memcpy((char *)&key + MASK_SIZE, mask, MASK_SIZE);
+    for (; n - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, masked + i, sizeof word);
+        word ^= key;
+        all |= word;
+        memcpy(p + i, &word, sizeof word);
+    }
+    for (; i < n; i++) {
+        p[i] = (char)(masked[i] ^ mask[i % MASK_SIZE]);
+        all |= (unsigned char)p[i];
+    }
+    return all & 0x8080808080808080u;
+}
+
+static bool is_utf8(struct slice s)
+{
+    for (size_t n; s.n && (n = utf8_size(s)) > 0; s = slice_skip(s, n))
+        ;
+    return s.n == 0;
+}
+
+/* Of a whole text message in one frame with a length of one or two bytes; 0: it is something else. */
+static size_t plain_head(struct slice in, size_t *payload)
+{
+    const unsigned char *p = (const unsigned char *)in.p;
+    if (in.n < 2 + MASK_SIZE || p[0] != (0x80 | WS_TEXT) || p[1] < 0x81 || p[1] > 0x80 + 126)
+        return 0;
+    bool wide = p[1] == 0x80 + 126;
+    *payload = wide ? (size_t)(p[2] << 8 | p[3]) : p[1] - 0x80u;
+    return wide && *payload < 126 ? 0 : 2 + (wide ? 2 : 0) + MASK_SIZE;
+}
+
+/* Messages that are whole and sent as nearly all are need no wslay, which looks at each byte by itself, and whose state
+ * is large. All else, right or wrong, is left to it. Returns the size of the frame; 0: it is for wslay. */
+static size_t take_plain(struct slice in, struct buf *messages)
+{
+    size_t n, head = plain_head(in, &n);
+    if (!head || in.n < head + n)
+        return 0;
+    char *p = buf_reserve(messages, n + 1);
+    bool beyond_ascii = unmask(p, in.p + head, n, in.p + head - MASK_SIZE);
+    if (memchr(p, '\0', n) || (beyond_ascii && !is_utf8(slice_of(p, n))))
+        return 0;
+    p[n] = TRANSPORT_MESSAGE_END;
+    buf_commit(messages, n + 1);
+    return head + n;
+}
+
+/* ---- */
+
 /* wslay reads no more when it has had, or sent, a Close. Where the head of a frame is wrong it gives no code. */
 static void note_end(struct ws_frames *f)
 {
@@ -138,15 +200,20 @@ static void note_end(struct ws_frames *f)
 
 void ws_frames_read(struct ws_frames *f, struct slice in, usec now, struct buf *messages, struct buf *answers)
 {
+    f->alive = false;
     if (f->over)
         return;
-    if (!f->wslay)
+    if (!f->wslay) {
+        for (size_t used; (used = take_plain(in, messages)) > 0; in = slice_skip(in, used))
+            ;
+        if (!in.n)
+            return;
         begin(f);
+    }
     f->in = in;
     f->now = now;
     f->messages = messages;
     f->answers = answers;
-    f->alive = false;
     int read = wslay_event_recv(f->wslay), sent = wslay_event_send(f->wslay);
     if (read == WSLAY_ERR_NOMEM || sent == WSLAY_ERR_NOMEM)
         abort();

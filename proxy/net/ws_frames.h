@@ -1,5 +1,5 @@
 /* The frames of a WebSocket on the server's side (RFC 6455 5): bytes of the client in, its messages out, with what has
- * to be answered; and the heads of our own frames. wslay does the frames; here is what XMPP wants of them (RFC 7395):
+ * to be answered; and the heads of our own frames. wslay does the frames, but for the plainest; here is what XMPP wants of them (RFC 7395):
  * text alone, no extensions. No sockets. */
 #ifndef HOLDFAST_NET_WS_FRAMES_H
 #define HOLDFAST_NET_WS_FRAMES_H

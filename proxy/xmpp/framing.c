@@ -15,10 +15,17 @@ char *framing_open(const struct stream_header *h)
     return buf_steal(&out);
 }
 
-/* A match inside text is harmless: a declaration too many changes no meaning. */
+/* A match inside text is harmless: a declaration too many changes no meaning. Colons are few. */
 static bool uses_stream_prefix(struct slice element)
 {
-    return memmem(element.p, element.n, "stream:", 7) != NULL;
+    static const struct slice prefix = {"stream", 6};
+    for (struct slice left = element; left.n > prefix.n;) {
+        const char *colon = memchr(left.p + prefix.n, ':', left.n - prefix.n);
+        if (!colon || memcmp(colon - prefix.n, prefix.p, prefix.n) == 0)
+            return colon;
+        left = slice_skip(element, (size_t)(colon - prefix.n + 1 - element.p));
+    }
+    return false;
 }
 
 size_t framing_message(struct slice element, struct slice parts[FRAMING_PARTS])

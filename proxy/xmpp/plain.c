@@ -1,4 +1,5 @@
 #include "plain.h"
+#include "base/utf8.h"
 #include <endian.h>
 
 #define OPEN_MAX 16 /* levels, and attributes of a tag: more is seldom, and goes the long way */
@@ -93,24 +94,12 @@ static bool is_between(char c, unsigned low, unsigned high)
     return (unsigned char)c >= low && (unsigned char)c <= high;
 }
 
-/* How many bytes the character beyond ASCII has; 0 if it is none of XML (RFC 3629 4, without U+FFFE and U+FFFF) or not
- * whole. */
-static size_t utf8_size(const char *p, const char *end)
+/* How many bytes the character beyond ASCII has; 0 if it is none of XML (which has no U+FFFE and U+FFFF) or not whole.
+ */
+static size_t xml_char_size(const char *p, const char *end)
 {
-    unsigned char first = (unsigned char)*p;
-    size_t n = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if (first < 0xc2 || first > 0xf4 || (size_t)(end - p) < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if (!is_between(p[i], 0x80, 0xbf))
-            return 0;
-    bool good = first == 0xe0   ? is_between(p[1], 0xa0, 0xbf)
-                : first == 0xed ? is_between(p[1], 0x80, 0x9f)
-                : first == 0xef ? !((unsigned char)p[1] == 0xbf && (unsigned char)p[2] > 0xbd)
-                : first == 0xf0 ? is_between(p[1], 0x90, 0xbf)
-                : first == 0xf4 ? is_between(p[1], 0x80, 0x8f)
-                                : true;
-    return good ? n : 0;
+    size_t n = utf8_size(slice_of(p, (size_t)(end - p)));
+    return n == 3 && memcmp(p, "\xef\xbf", 2) == 0 && is_between(p[2], 0xbe, 0xbf) ? 0 : n;
 }
 
 /* One of the five entities that XML itself has; 0 for all others. */
@@ -143,7 +132,7 @@ static bool read_value(struct reader *r, struct slice *value)
     char quote = r->p[1];
     const char *p = r->p + 2;
     while ((p = skip_to_special(p, r->end, quote)) < r->end && *p != quote) {
-        size_t n = is_between(*p, 0x80, 0xff) ? utf8_size(p, r->end) : 0;
+        size_t n = is_between(*p, 0x80, 0xff) ? xml_char_size(p, r->end) : 0;
         if (!n)
             return false;
         p += n;
@@ -272,7 +261,7 @@ static const char *skip_special(const struct reader *r, const char *p)
     else if (*p == '&' && !element_builder_reads_text(r->builder))
         n = entity_size(rest);
     else if (is_between(*p, 0x80, 0xff))
-        n = utf8_size(p, r->end);
+        n = xml_char_size(p, r->end);
     return n ? p + n : NULL;
 }
 
