@@ -104,23 +104,38 @@ struct transport_ops {
     void (*attach)(struct transport *t, void *loop);
 };
 
+/* Who is at the other end of an accepted one. */
+struct transport_client {
+    char peer[ENDPOINT_TEXT]; /* "192.0.2.1:5222", "[2001:db8::1]:5222", for logs and limits per address */
+    /* The client's address, which `peer` is the text of, and the one that it connected to; as a load balancer told them
+     * where one did. */
+    struct endpoints ends;
+};
+
 /* What every transport begins with. */
 struct transport {
     const struct transport_ops *ops;
     const struct transport_events *events;
-    void *ctx; /* the owner's, for the upcalls */
+    void *ctx;    /* the owner's, for the upcalls */
+    void *server; /* of those that were dialled over routes (net/dialer.h): whose, once connected; else NULL */
+    struct transport_client *client; /* NULL: it was dialled */
     enum transport_kind kind;
-    void *server;  /* of those that were dialled over routes (net/dialer.h): whose, once connected; else NULL */
-    char peer[64]; /* "192.0.2.1:5222", "[2001:db8::1]:5222" of the peer, for logs and limits per address */
-    /* Of an accepted one: the client's address, which `peer` is the text of, and the one that it connected to; as a
-     * load balancer told them where one did. */
-    struct endpoints ends;
 };
 
 static inline void transport_set_events(struct transport *t, const struct transport_events *events, void *ctx)
 {
     t->events = events;
     t->ctx = ctx;
+}
+/* NULL of a dialled one. */
+static inline const struct endpoints *transport_ends(const struct transport *t)
+{
+    return t->client ? &t->client->ends : NULL;
+}
+/* "" of a dialled one. */
+static inline const char *transport_peer(const struct transport *t)
+{
+    return t->client ? t->client->peer : "";
 }
 static inline void transport_write(struct transport *t, struct slice s)
 {

@@ -387,8 +387,6 @@ struct transport *dialer_dial(struct dialer *d, const struct dial_target *target
 {
     struct dial *dial = MEM_NEW(struct dial);
     struct transport *t = tcp_dialling(d->loop, on_abandoned, dial);
-    if (target->host)
-        snprintf(t->peer, sizeof t->peer, "%.56s:%d", target->host, target->port);
     *dial = (struct dial){
         .dialer = d,
         .transport = t,

@@ -55,7 +55,7 @@ void tcp_watch(struct tcp *t)
 
 static void tcp_add_due(struct tcp *t, unsigned due)
 {
-    t->due |= due;
+    t->due |= (uint8_t)due;
     if (!t->due || !t->loop)
         return;
     enum loop_queue queue = LOOP_NEXT;
@@ -126,7 +126,7 @@ static enum io tcp_send(struct tcp *t)
         size_t sent;
         result = tcp_io_write(t, t->out.data + t->out.off, left, &sent);
         buf_consume(&t->out, sent);
-        t->clear -= t->state == TCP_STARTTLS ? sent : 0;
+        t->clear -= t->state == TCP_STARTTLS ? (uint32_t)sent : 0;
     }
     if (result == IO_END)
         return result;
@@ -194,9 +194,9 @@ static void tcp_flush(struct loop_task *task)
 /* One upcall for all that fits the loop's buffer. Never leaves bytes inside SSL without coming back for them. */
 static void tcp_read(struct tcp *t)
 {
-    if (t->state != TCP_UP || !t->reading || t->read_turn == loop_turn(t->loop))
+    if (t->state != TCP_UP || !t->reading || t->read_turn == (uint32_t)loop_turn(t->loop))
         return;
-    t->read_turn = loop_turn(t->loop);
+    t->read_turn = (uint32_t)loop_turn(t->loop);
     char *p = loop_read_buffer(t->loop);
     size_t n = 0, got;
     enum io result;
@@ -251,7 +251,7 @@ static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *na
     }
     t->tls = tls_ref(tls);
     tcp_set_deadline(t, deadline);
-    t->due &= ~(unsigned)TCP_DUE_READ;
+    t->due &= (uint8_t)~TCP_DUE_READ;
     t->state = t->clear ? TCP_STARTTLS : TCP_HANDSHAKE;
     if (t->clear)
         loop_queue(t->loop, LOOP_FLUSH, &t->flush);
@@ -272,7 +272,8 @@ void tcp_starttls(struct transport *base, struct tls_context *tls, const char *n
         tcp_end(t);
         return;
     }
-    t->clear = t->out.n;
+    assert(t->out.n <= UINT32_MAX);
+    t->clear = (uint32_t)t->out.n;
     tcp_begin_tls(t, tls, name, TLS_AFTER_STARTTLS, loop_clock(t->loop)->mono + handshake_timeout);
 }
 
@@ -300,11 +301,11 @@ static void tcp_next(struct loop_task *task)
 {
     struct tcp *t = CONTAINER_OF(task, struct tcp, next);
     if (t->due & TCP_DUE_HANDSHAKE) {
-        t->due &= ~(unsigned)TCP_DUE_HANDSHAKE;
+        t->due &= (uint8_t)~TCP_DUE_HANDSHAKE;
         tcp_handshake(t);
     }
-    unsigned one = t->due & -t->due;
-    t->due &= ~one;
+    unsigned one = t->due & -(unsigned)t->due;
+    t->due &= (uint8_t)~one;
     loop_unqueue(&t->next);
     tcp_add_due(t, 0);
     switch (one) {
@@ -377,7 +378,7 @@ static void op_read_stop(struct transport *base)
 {
     struct tcp *t = tcp_of(base);
     t->reading = false;
-    t->due &= ~(unsigned)TCP_DUE_READ;
+    t->due &= (uint8_t)~TCP_DUE_READ;
     tcp_watch(t);
 }
 
@@ -415,7 +416,7 @@ static size_t op_outstanding(const struct transport *base)
 
 static void tcp_release(struct loop_task *last)
 {
-    struct tcp *t = CONTAINER_OF(last, struct tcp, last);
+    struct tcp *t = CONTAINER_OF(last, struct tcp, next);
     SSL_free(t->ssl);
     tls_free(t->tls);
     tcp_drop_out(t);
@@ -439,14 +440,13 @@ void tcp_close(struct tcp *t, bool reset)
     }
     loop_unqueue(&t->next);
     loop_unqueue(&t->flush);
-    loop_unqueue(&t->last);
     tcp_clear_deadline(t);
     if (!t->loop) {
-        tcp_release(&t->last);
+        tcp_release(&t->next);
         return;
     }
-    t->last.run = tcp_release;
-    loop_queue(t->loop, LOOP_FREE, &t->last);
+    t->next.run = tcp_release;
+    loop_queue(t->loop, LOOP_FREE, &t->next);
 }
 
 static void op_free(struct transport *base, bool graceful)
@@ -454,10 +454,8 @@ static void op_free(struct transport *base, bool graceful)
     struct tcp *t = tcp_of(base);
     bool can_talk = t->state == TCP_STARTTLS || (t->state == TCP_UP && !t->write_failed) ||
                     (t->state == TCP_ENDED && (t->end == TRANSPORT_FIN || t->end == TRANSPORT_TLS));
-    if (t->state == TCP_DIALLING)
-        t->abandoned(t->abandoned_ctx);
-    if (base->server)
-        t->left(base->server);
+    if (t->state == TCP_DIALLING || base->server)
+        t->gone(t->gone_ctx);
     base->server = NULL;
     if (t->state == TCP_STARTTLS)
         t->out.n = t->clear; /* the rest was meant for TLS */
@@ -472,7 +470,7 @@ static void op_detach(struct transport *base)
     struct tcp *t = tcp_of(base);
     assert(t->loop && t->state != TCP_DIALLING);
     t->reading = false;
-    t->due &= ~(unsigned)TCP_DUE_READ;
+    t->due &= (uint8_t)~TCP_DUE_READ;
     ev_io_stop(loop_ev(t->loop), &t->io);
     loop_forget_fd(t->loop, t->fd);
     if (t->deadline)
@@ -519,9 +517,8 @@ void tcp_bytes(const struct transport *base, unsigned long long *in, unsigned lo
 
 /* --- Beginnings --- */
 
-static struct tcp *tcp_new(struct loop *l, enum tcp_state state, enum slab_life life)
+static struct tcp *tcp_init(struct tcp *t, struct loop *l, enum tcp_state state)
 {
-    struct tcp *t = SLAB_NEW(life, struct tcp);
     t->base.ops = &tcp_ops;
     t->base.kind = TRANSPORT_TCP;
     t->loop = l;
@@ -531,7 +528,6 @@ static struct tcp *tcp_new(struct loop *l, enum tcp_state state, enum slab_life 
     t->write_needs = EV_WRITE;
     loop_task_init(&t->next, tcp_next);
     loop_task_init(&t->flush, tcp_flush);
-    loop_task_init(&t->last, tcp_release);
     ev_init(&t->io, on_io);
     t->io.data = t;
     return t;
@@ -555,9 +551,11 @@ static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char
 static struct transport *accept_one(struct loop *l, int fd, struct tls_context *tls, enum tls_protocol protocol,
                                     usec handshake_timeout, const struct endpoints *told)
 {
-    struct tcp *t = tcp_new(l, TCP_UP, SLAB_CONNECTION);
-    t->base.ends = told && told->source.family ? *told : address_ends(fd);
-    endpoint_text(&t->base.ends.source, t->base.peer);
+    struct tcp_accepted *accepted = SLAB_NEW(SLAB_CONNECTION, struct tcp_accepted);
+    struct tcp *t = tcp_init(&accepted->tcp, l, TCP_UP);
+    struct transport_client *client = t->base.client = &accepted->client;
+    client->ends = told && told->source.family ? *told : address_ends(fd);
+    endpoint_text(&client->ends.source, client->peer);
     tcp_begin(t, fd, tls, NULL, protocol, loop_clock(l)->mono + handshake_timeout);
     return &t->base;
 }
@@ -576,16 +574,17 @@ struct transport *tcp_accept_web(struct loop *l, int fd, struct tls_context *tls
 
 struct transport *tcp_dialling(struct loop *l, void (*abandoned)(void *ctx), void *ctx)
 {
-    struct tcp *t = tcp_new(l, TCP_DIALLING, SLAB_SESSION);
-    t->abandoned = abandoned;
-    t->abandoned_ctx = ctx;
+    struct tcp *t = tcp_init(SLAB_NEW(SLAB_SESSION, struct tcp), l, TCP_DIALLING);
+    t->gone = abandoned;
+    t->gone_ctx = ctx;
     return &t->base;
 }
 
 void tcp_set_server(struct transport *base, void *server, void (*left)(void *server))
 {
-    base->server = server;
-    tcp_of(base)->left = left;
+    struct tcp *t = tcp_of(base);
+    base->server = t->gone_ctx = server;
+    t->gone = left;
 }
 
 /* Before all that its owner has written already. */
@@ -596,14 +595,12 @@ static void tcp_put_ahead(struct tcp *t, struct slice head)
     buf_add(&all, buf_slice(&t->out));
     loop_give_buf(t->loop, &t->out);
     t->out = all;
-    t->clear = head.n;
+    t->clear = (uint32_t)head.n;
 }
 
 void tcp_dialled(struct transport *base, int fd, struct slice head, struct tls_context *tls, const char *name,
                  usec deadline)
 {
-    struct endpoints ends = address_ends(fd);
-    endpoint_text(&ends.source, base->peer);
     tcp_set_options(fd);
     if (head.n)
         tcp_put_ahead(tcp_of(base), head);

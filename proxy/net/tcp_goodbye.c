@@ -12,8 +12,8 @@ void tcp_goodbye_start(struct tcp *t)
     t->due = 0;
     t->base.events = NULL;
     loop_unqueue(&t->next);
-    t->last.run = tcp_goodbye_end;
-    loop_queue(t->loop, LOOP_CLOSING, &t->last);
+    t->next.run = tcp_goodbye_end;
+    loop_queue(t->loop, LOOP_CLOSING, &t->next);
     loop_queue(t->loop, LOOP_FLUSH, &t->flush);
     tcp_set_deadline(t, loop_clock(t->loop)->mono + GOODBYE_TIME);
     tcp_watch(t);
@@ -52,5 +52,5 @@ void tcp_goodbye_read(struct tcp *t)
 
 void tcp_goodbye_end(struct loop_task *last)
 {
-    tcp_close(CONTAINER_OF(last, struct tcp, last), false);
+    tcp_close(CONTAINER_OF(last, struct tcp, next), false);
 }

@@ -56,7 +56,7 @@ static bool is_wait(int error)
 }
 
 /* What a failed SSL call on an established connection means; needs: where to note what it waits for. */
-static enum io tls_result(struct tcp *t, const char *what, int ret, int error, int *needs)
+static enum io tls_result(struct tcp *t, const char *what, int ret, int error, uint8_t *needs)
 {
     char text[TLS_TEXT];
     switch (SSL_get_error(t->ssl, ret)) {

@@ -45,38 +45,45 @@ struct tcp_deadline {
 
 struct tcp {
     struct transport base;
-    struct loop *loop; /* NULL while detached */
-    int fd;            /* -1 while dialling and after the end */
-    enum tcp_state state;
-    unsigned due;
-    int read_needs, write_needs; /* what a read (or handshake) or write waits for; TLS may need the other */
-    enum transport_end end;
-    struct loop_task next, flush, last; /* last: LOOP_CLOSING, then LOOP_FREE */
+    struct loop *loop;            /* NULL while detached */
+    struct loop_task next, flush; /* next: what is due; after free LOOP_CLOSING, then LOOP_FREE */
     ev_io io;
 
     SSL *ssl;
     struct tls_context *tls; /* held until the handshake is over */
-    bool tls_up, tls_broken; /* broken: SSL must not be used any more, not even for a goodbye */
-
-    bool reading;      /* what the owner wants */
-    bool yields;       /* likewise: reads wait in LOOP_YIELD */
-    bool blocked;      /* `out` waits for write_needs */
-    bool late;         /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
-    bool write_failed; /* nothing can be written; `end` tells why, `closed` waits until all was read */
-    bool said_goodbye, peer_finished;
-    unsigned long long read_turn; /* one read per turn */
-
     struct buf out;
-    size_t clear; /* bytes at the front of `out` that leave before TLS */
 
     struct tcp_deadline *deadline;    /* NULL: there is none */
     unsigned long long in, out_total; /* bytes in clear; SSL counts its own */
 
     char *detail; /* of `end`: the first failure; NULL before */
 
-    void (*abandoned)(void *ctx); /* the dialer's: the owner has freed the transport while dialling */
-    void *abandoned_ctx;
-    void (*left)(void *server); /* the dialer's as well: the owner has freed it, being connected to base.server */
+    /* The dialer's: the owner has freed the transport, while dialling, or being connected to base.server. */
+    void (*gone)(void *ctx);
+    void *gone_ctx;
+
+    /* Small, as there are many of these. */
+    int fd;             /* -1 while dialling and after the end */
+    uint32_t clear;     /* bytes at the front of `out` that leave before TLS */
+    uint32_t read_turn; /* one read per turn */
+    uint8_t due;
+    uint8_t read_needs, write_needs; /* what a read (or handshake) or write waits for; TLS may need the other */
+    enum tcp_state state : 4;
+    enum transport_end end : 4;
+
+    bool tls_up : 1, tls_broken : 1; /* broken: SSL must not be used any more, not even for a goodbye */
+    bool reading : 1;                /* what the owner wants */
+    bool yields : 1;                 /* likewise: reads wait in LOOP_YIELD */
+    bool blocked : 1;                /* `out` waits for write_needs */
+    bool late : 1;                   /* `out` outlived a turn, or was over the high-water mark: `drained` is owed */
+    bool write_failed : 1;           /* nothing can be written; `end` tells why, `closed` waits until all was read */
+    bool said_goodbye : 1, peer_finished : 1;
+};
+
+/* One that was accepted. */
+struct tcp_accepted {
+    struct tcp tcp;
+    struct transport_client client;
 };
 
 static inline struct tcp *tcp_of(const struct transport *t)

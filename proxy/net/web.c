@@ -117,8 +117,8 @@ static void upgrade(struct held *h, const struct http_request *r, const struct e
 {
     const struct web_events *events = h->events;
     void *ctx = h->ctx;
-    h->transport->ends = *client;
-    endpoint_text(&client->source, h->transport->peer);
+    h->transport->client->ends = *client;
+    endpoint_text(&client->source, h->transport->client->peer);
     struct transport *websocket = websocket_new(h->all->loop, h->transport, slice_skip(buf_slice(&h->read), r->size));
     forget(h);
     events->upgraded(ctx, websocket);
@@ -127,7 +127,7 @@ static void upgrade(struct held *h, const struct http_request *r, const struct e
 static void answer(struct held *h, const struct http_request *r)
 {
     struct buf out = {0};
-    struct endpoints client = h->transport->ends;
+    struct endpoints client = *transport_ends(h->transport);
     bool upgraded = h->events->request(h->ctx, r, h->secure, &client, &out);
     transport_write(h->transport, buf_slice(&out));
     buf_free(&out);

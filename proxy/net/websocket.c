@@ -263,9 +263,8 @@ static const struct transport_ops websocket_ops = {
 struct transport *websocket_new(struct loop *l, struct transport *below, struct slice early)
 {
     struct websocket *w = MEM_NEW(struct websocket);
-    w->base = (struct transport){.ops = &websocket_ops, .ends = below->ends};
+    w->base = (struct transport){.ops = &websocket_ops, .client = below->client};
     w->base.kind = below->kind == TRANSPORT_KIND_TLS ? TRANSPORT_WSS : TRANSPORT_WS;
-    memcpy(w->base.peer, below->peer, sizeof w->base.peer);
     w->below = below;
     w->loop = l;
     buf_add(&w->early, early);

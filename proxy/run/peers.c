@@ -86,7 +86,7 @@ static void note_refusal(struct peers *p, const char *peer, enum refusal why, co
 /* Who knows the secret is told why. */
 static void refuse(struct caller *c, enum refusal why, const char *detail)
 {
-    note_refusal(c->peers, c->transport->peer, why, detail);
+    note_refusal(c->peers, transport_peer(c->transport), why, detail);
     if (c->ready) {
         struct buf out = {0};
         peer_refusal_write(&out, refusals[why].word);
@@ -103,7 +103,7 @@ static void take(struct caller *c, const struct peer_hello *hello)
     t->kind = TRANSPORT_RELAY;
     transport_read_stop(t);
     if (hello->client[0]) /* the client's, as with a load balancer */
-        snprintf(t->peer, sizeof t->peer, "%s", hello->client);
+        snprintf(t->client->peer, sizeof t->client->peer, "%s", hello->client);
     if (!p->events->arrived(p->ctx, t, hello)) {
         refuse(c, REFUSED_LIMIT, "limits.connections");
         return;

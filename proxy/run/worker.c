@@ -411,7 +411,7 @@ static void begin_client(struct worker *w, const struct arrival *a, const struct
 static bool peer_client_arrived(void *ctx, struct transport *t, const struct peer_hello *hello)
 {
     struct worker *w = ctx;
-    if (admission_enter(w->node->admission, t->peer, w->cx.settings->limits.connections, 0) != ADMISSION_OK) {
+    if (admission_enter(w->node->admission, transport_peer(t), w->cx.settings->limits.connections, 0) != ADMISSION_OK) {
         count(w->cx.counters, METRIC_limit_connections);
         return false;
     }

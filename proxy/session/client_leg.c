@@ -132,9 +132,9 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
         leg_write_end(&c->leg, c->farewell ? c->farewell : farewell_of(c, reason));
     enum log_level level = is_probe(c, reason) ? LOG_DEBUG : LOG_INFO;
     if (c->sid[0] || level == LOG_DEBUG || context_may_tell(cx))
-        LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid), LF("peer", c->leg.transport->peer),
-            LF("phase", client_phase_name(c->phase)), LF("reason", close_reason_name(reason)),
-            LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
+        LOG(level, "client leg closed", LF_INT("leg", c->number), LF("sid", c->sid),
+            LF("peer", transport_peer(c->leg.transport)), LF("phase", client_phase_name(c->phase)),
+            LF("reason", close_reason_name(reason)), LF_INT("age_ms", (cx->clock->mono - c->born) / USEC_MS));
     if (c->phase < CLIENT_BOUND)
         count_add(cx->counters, METRIC_connections_logging_in, -1);
     client_set_phase(c, CLIENT_CLOSED);
@@ -144,7 +144,7 @@ void client_leg_close(struct client_leg *c, enum close_reason reason, enum clien
     rate_leave(c);
     if (c->login)
         login_left(c, reason);
-    cx->ops->client_left(cx, c->leg.transport->peer);
+    cx->ops->client_left(cx, transport_peer(c->leg.transport));
     leg_close(&c->leg, true);
     list_remove(&c->in_clients);
     list_remove(&c->in_deferred);
@@ -270,8 +270,8 @@ static char *header_for_upstream(struct client_leg *c, const struct stream_heade
 static void dial(struct client_leg *c, char *header)
 {
     client_set_phase(c, CLIENT_DIALING);
-    c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), &c->leg.transport->ends, c->number,
-                                     &upstream_events, c);
+    c->login->up = upstream_leg_open(c->leg.cx, slice_str(c->login->domain), transport_ends(c->leg.transport),
+                                     c->number, &upstream_events, c);
     upstream_leg_header(c->login->up, header);
 }
 
@@ -507,7 +507,7 @@ struct client_leg *client_leg_new(struct context *cx, struct transport *t)
     list_append(&cx->clients, &c->in_clients);
     count(cx->counters, METRIC_connections_logging_in);
     timers_arm(cx->timers, &c->timer, c->born + cx->settings->limits.login_timeout);
-    LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", t->peer));
+    LOG(LOG_DEBUG, "client accepted", LF_INT("leg", c->number), LF("peer", transport_peer(t)));
     return c;
 }
 
@@ -526,7 +526,7 @@ void client_leg_relayed(struct context *cx, struct transport *t, const struct pe
     l->resume_account = mem_strdup(hello->account);
     l->resume_since = cx->clock->mono;
     LOG(LOG_INFO, "client of another node", LF_INT("leg", c->number), LF("sid", hello->sid), LF("node", hello->node),
-        LF("peer", t->peer));
+        LF("peer", transport_peer(t)));
     resumption_look(c);
 }
 
@@ -559,7 +559,7 @@ static void begin_tls(struct client_leg *c)
     if (c->leg.held.n || stream_pending(c->leg.stream)) {
         if (context_may_tell(c->leg.cx))
             LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number),
-                LF("peer", c->leg.transport->peer));
+                LF("peer", transport_peer(c->leg.transport)));
         client_leg_close(c, CLOSE_BAD_STREAM, GOODBYE_CUT);
         return;
     }

@@ -194,7 +194,7 @@ static void ignored(struct session *s)
 {
     s->handed->ignores = true;
     count(s->cx->counters, METRIC_client_pings_ignored);
-    LOG(LOG_INFO, "the client does not answer pings", LF("sid", s->sid), LF("peer", s->client->leg.transport->peer));
+    LOG(LOG_INFO, "the client does not answer pings", LF("sid", s->sid), LF("peer", transport_peer(s->client->leg.transport)));
 }
 
 static void ping(struct session *s)

@@ -43,11 +43,11 @@ bool login_try(struct client_leg *c, const struct element *e, const char *user)
     struct context *cx = c->leg.cx;
     free(l->tried);
     l->tried = user ? mem_printf("%s\n%s", l->domain, user) : mem_strdup("");
-    if (!cx->ops->login_allowed(cx, c->leg.transport->peer, l->tried, &l->pass)) {
+    if (!cx->ops->login_allowed(cx, transport_peer(c->leg.transport), l->tried, &l->pass)) {
         count(cx->counters, METRIC_logins_refused);
         if (context_may_tell(cx))
             LOG(LOG_WARN, "login refused: too many have failed", LF_INT("leg", c->number),
-                LF("peer", c->leg.transport->peer), LF("user", user ? user : ""));
+                LF("peer", transport_peer(c->leg.transport)), LF("user", user ? user : ""));
         free(l->tried);
         l->tried = NULL;
         return false;
@@ -70,7 +70,7 @@ static void tell(struct client_leg *c, enum login_end end)
     forget_late(c); /* the server has answered, asked or not */
     if (!l->tried)
         return;
-    c->leg.cx->ops->login_ended(c->leg.cx, c->leg.transport->peer, l->tried, &l->pass, end);
+    c->leg.cx->ops->login_ended(c->leg.cx, transport_peer(c->leg.transport), l->tried, &l->pass, end);
     free(l->tried);
     l->tried = NULL;
 }

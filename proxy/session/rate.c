@@ -29,7 +29,7 @@ static void take(struct client_leg *c, struct client_allowance *a, usec cost, en
         count(cx->counters, limit);
         if (c->sid[0] || context_may_tell(cx))
             LOG(LOG_INFO, "client is slowed down", LF_INT("leg", c->number), LF("sid", c->sid),
-                LF("peer", c->leg.transport->peer),
+                LF("peer", transport_peer(c->leg.transport)),
                 LF("limit", limit == METRIC_limit_bytes_per_second ? "bytes_per_second" : "stanzas_per_second"));
     }
     leg_stop(&c->leg, STOP_RATE);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cluster/peer.h"
 #include "login.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ANSWER_TIME (2 * USEC_S)  /* of the owner: then the session is taken from it */
@@ -13,6 +14,7 @@
 struct relay {
     struct grave grave;
     struct leg leg; /* to the owner */
+    char *address;
     struct client_leg *client;
     const struct relay_events *events; /* NULL once told */
     void *ctx;
@@ -26,6 +28,7 @@ static void bury(struct grave *g)
 {
     struct relay *r = CONTAINER_OF(g, struct relay, grave);
     leg_clear(&r->leg);
+    free(r->address);
     free(r);
 }
 
@@ -66,7 +69,7 @@ static void tell_failure(const struct relay *r, enum relay_failure why, const ch
     };
     count(r->leg.cx->counters, failure[why].metric);
     LOG(LOG_WARN, "client not passed on", LF_INT("leg", r->client->number), LF("sid", r->client->login->resume_sid),
-        LF("peer", r->leg.transport->peer), LF("reason", failure[why].word), LF("detail", detail));
+        LF("peer", r->address), LF("reason", failure[why].word), LF("detail", detail));
 }
 
 static void fail(struct relay *r, enum relay_failure why, const char *detail)
@@ -101,7 +104,7 @@ static void take(struct relay *r, const struct element *resumed)
     count(cx->counters, METRIC_relays);
     count_observe(cx->counters, METRIC_relay_ask_time, cx->clock->mono - r->begun);
     LOG(LOG_INFO, "client passed on", LF_INT("leg", r->client->number), LF("sid", r->client->login->resume_sid),
-        LF("client", r->client->leg.transport->peer), LF("peer", r->leg.transport->peer));
+        LF("client", transport_peer(r->client->leg.transport)), LF("peer", r->address));
     to_client(r, resumed);
     events->taken(r->ctx);
     client_leg_passed_on(r->client);
@@ -187,7 +190,7 @@ static void on_stream_closed(void *ctx)
 static void lose(struct relay *r, const char *detail)
 {
     LOG(LOG_INFO, "the node that runs the session is lost", LF_INT("leg", r->client->number), LF("sid", r->client->sid),
-        LF("peer", r->leg.transport->peer), LF("detail", detail));
+        LF("peer", r->address), LF("detail", detail));
     client_leg_close(r->client, CLOSE_OWNER_LOST, GOODBYE_CUT);
 }
 
@@ -245,7 +248,7 @@ static void greet(struct relay *r)
     struct buf line = {0};
     struct peer_hello hello = {.hops = 1, .h = c->login->resume_h, .account = c->login->resume_account};
     memcpy(hello.sid, c->login->resume_sid, SID_SIZE);
-    memcpy(hello.client, c->leg.transport->peer, sizeof hello.client);
+    snprintf(hello.client, sizeof hello.client, "%s", transport_peer(c->leg.transport));
     hello.node = mem_strdup(c->leg.cx->node);
     peer_hello_write(&line, &hello);
     leg_write(&r->leg, buf_slice(&line));
@@ -268,6 +271,7 @@ bool relay_begin(struct client_leg *c, const char *address, const struct relay_e
         return false;
     struct relay *r = MEM_NEW(struct relay);
     r->client = c;
+    r->address = mem_strdup(address);
     r->events = events;
     r->ctx = ctx;
     r->begun = cx->clock->mono;

@@ -99,7 +99,7 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
     owner_add(cx->owner, s->sid, cx->worker, s->account, s->may_resume ? origin->proof : NULL);
     session_take_upstream(s, up);
     LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
-        LF("peer", client->leg.transport->peer));
+        LF("peer", transport_peer(client->leg.transport)));
     outbox_fetch(s);
     session_dirty(s);
     return s;
@@ -361,7 +361,7 @@ static void complete_resume(struct session *s)
     s->told.csi_inactive = false;
     restore_presence(s);
     owner_set_available(s->cx->owner, s->sid, s->told.available);
-    LOG(LOG_INFO, "session resumed", LF("sid", s->sid), LF_INT("leg", c->number), LF("peer", c->leg.transport->peer),
+    LOG(LOG_INFO, "session resumed", LF("sid", s->sid), LF_INT("leg", c->number), LF("peer", transport_peer(c->leg.transport)),
         LF_INT("away_ms", away / USEC_MS), LF_INT("replayed", s->out.queue.count));
     client_leg_resumed(c, s, s->rebuilt);
     s->rebuilt = false;
@@ -679,7 +679,7 @@ void session_ages(const struct session *s, usec *unacked_r, usec *unconfirmed_r)
 static void client_info(const struct session *s, struct session_info *out)
 {
     const struct leg *leg = &s->client->leg;
-    out->peer = leg->transport->peer;
+    out->peer = transport_peer(leg->transport);
     out->transport = transport_kind_name(leg->transport);
     out->relay_node = s->client->relay_node;
     out->client_bytes_in = leg->bytes_in;

@@ -41,6 +41,7 @@ struct wire_peer {
 /* A transport of the proxy's, and what is on its way in both directions. */
 struct wire {
     struct transport t; /* first */
+    struct transport_client client;
     struct list link;   /* world.wires */
     struct world *w;
     struct context *cx;           /* on whose worker it lives; NULL in between */
@@ -187,7 +188,8 @@ static inline struct wire *wire_new(struct world *w, struct context *cx)
     struct wire *x = MEM_NEW(struct wire);
     x->t.ops = &wire_ops;
     x->t.kind = TRANSPORT_MEMORY;
-    snprintf(x->t.peer, sizeof x->t.peer, "wire-%u", ++w->ids);
+    x->t.client = &x->client;
+    snprintf(x->client.peer, sizeof x->client.peer, "wire-%u", ++w->ids);
     x->w = w;
     x->cx = cx;
     x->ready_due = true;

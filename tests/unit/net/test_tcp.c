@@ -45,7 +45,7 @@ static void bytes_go_both_ways(void **state)
     assert_int_equal(p.a.ready, 1);
     assert_int_equal(p.a.drained, 0);
     assert_int_equal(transport_buffered(p.a.t), 0);
-    assert_int_equal(strncmp(p.a.t->peer, "127.0.0.1:", 10), 0);
+    assert_int_equal(strncmp(transport_peer(p.a.t), "127.0.0.1:", 10), 0);
     assert_false(tcp_is_tls(p.a.t));
     unsigned long long in, out;
     tcp_bytes(p.a.t, &in, &out);
