@@ -20,7 +20,7 @@ struct leg {
     struct context *cx;
     struct transport *transport; /* NULL once closed */
     struct stream *stream;
-    struct buf held;  /* bytes that came while the leg did not listen */
+    struct buf *held; /* bytes that came while the leg did not listen; NULL: none */
     unsigned stopped; /* enum leg_stop; 0 = listening */
     bool feeding;     /* inside stream_feed */
     bool reading;     /* the transport reads */

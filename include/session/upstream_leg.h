@@ -35,7 +35,7 @@ struct upstream_leg {
     struct upstream_facts *facts; /* of the server that it is connected to; those of the context before */
     char *header;                 /* the stream header to send, in canonical form, until it was sent */
     char *domain;                 /* until then */
-    char sid[SID_SIZE];           /* in the logs, once it has a session */
+    const char *sid;              /* in the logs, once it has a session, whose it is; else NULL */
     bool reached;                 /* its server has answered */
     bool is_check;                /* opened to see whether the server lives: not among the figures of connections */
 };

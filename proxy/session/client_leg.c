@@ -256,7 +256,7 @@ void client_leg_take_back(struct client_leg *c, struct upstream_leg *up, struct 
 {
     c->login->up = up;
     c->login->bound_jid = jid.n ? mem_dup(jid) : NULL;
-    up->sid[0] = '\0';
+    up->sid = NULL;
     upstream_leg_set_events(up, &upstream_events, c);
 }
 
@@ -556,7 +556,7 @@ struct client_leg *client_leg_of_deferred(struct list *link)
  * the kernel still has will not parse as a handshake. */
 static void begin_tls(struct client_leg *c)
 {
-    if (c->leg.held.n || stream_pending(c->leg.stream)) {
+    if (c->leg.held || stream_pending(c->leg.stream)) {
         if (context_may_tell(c->leg.cx))
             LOG(LOG_WARN, "bytes in clear behind <starttls/>", LF_INT("leg", c->number),
                 LF("peer", transport_peer(c->leg.transport)));

@@ -18,7 +18,7 @@ void leg_init(struct leg *leg, enum slab_life life, struct context *cx, struct t
 
 static void update_reading(struct leg *leg)
 {
-    bool want = leg->transport && !leg->stopped && !leg->held.n;
+    bool want = leg->transport && !leg->stopped && !leg->held;
     if (!leg->transport || want == leg->reading)
         return;
     leg->reading = want;
@@ -43,20 +43,31 @@ static size_t feed(struct leg *leg, const char *p, size_t n)
     return used;
 }
 
+static void hold(struct leg *leg, const char *p, size_t n)
+{
+    if (!leg->held)
+        leg->held = MEM_NEW(struct buf);
+    buf_append(leg->held, p, n);
+}
+
+static void drop_held(struct leg *leg)
+{
+    if (leg->held)
+        buf_free(leg->held);
+    free(leg->held);
+    leg->held = NULL;
+}
+
 static void feed_held(struct leg *leg)
 {
-    while (leg->held.n && leg->transport && !leg->stopped) {
-        struct buf held = leg->held; /* upcalls may add to leg->held only by leg_input, which they never call */
-        leg->held = (struct buf){0};
-        size_t used = feed(leg, held.data + held.off, held.n);
-        buf_consume(&held, used);
-        if (held.n && leg->transport) {
-            leg->held = held;
-            if (used == 0)
-                break;
-        } else {
-            buf_free(&held);
-        }
+    while (leg->held && leg->transport && !leg->stopped) {
+        struct buf *held = leg->held; /* upcalls may add to it only by leg_input, which they never call */
+        size_t used = feed(leg, held->data + held->off, held->n);
+        buf_consume(held, used);
+        if (!held->n || !leg->transport)
+            drop_held(leg);
+        else if (used == 0)
+            break;
     }
 }
 
@@ -65,10 +76,10 @@ void leg_input(struct leg *leg, const char *p, size_t n)
     leg->last_input = leg->cx->clock->mono;
     leg->bytes_in += n;
     size_t used = 0;
-    if (!leg->stopped && !leg->held.n)
+    if (!leg->stopped && !leg->held)
         used = feed(leg, p, n);
     if (leg->transport && used < n) {
-        buf_append(&leg->held, p + used, n - used);
+        hold(leg, p + used, n - used);
         feed_held(leg); /* an upcall may have stopped and started the leg again */
     }
     update_reading(leg);
@@ -95,8 +106,8 @@ void leg_go(struct leg *leg, unsigned why)
 
 void leg_hear_out(struct leg *leg)
 {
-    for (size_t before = 0; leg->transport && leg->held.n && leg->held.n != before;) {
-        before = leg->held.n;
+    for (size_t before = 0; leg->transport && leg->held && leg->held->n != before;) {
+        before = leg->held->n;
         leg->stopped = 0;
         feed_held(leg);
     }
@@ -177,7 +188,7 @@ void leg_clear(struct leg *leg)
 {
     stream_free(leg->stream);
     leg->stream = NULL;
-    buf_free(&leg->held);
+    drop_held(leg);
 }
 
 void leg_leave(struct leg *leg)

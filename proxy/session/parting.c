@@ -123,6 +123,7 @@ void parting_begin(struct session *s, struct client_leg *c, enum close_reason re
     p->until = p->cx->clock->mono + PARTING_TIME;
     timers_arm(p->cx->timers, &p->timer, c ? p->cx->clock->mono + CLIENT_TIME : p->until);
     upstream_leg_set_events(p->up, &events, p);
+    p->up->sid = p->fate.sid;
     leg_write_end(&p->up->leg, FAREWELL_DONE);
     leg_go(&p->up->leg, STOP_QUEUE | STOP_SLOW);
 }

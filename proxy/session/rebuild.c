@@ -153,7 +153,7 @@ static void take_leg(struct session *s, struct client_leg *c)
     rebuild_of(s)->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
     random_hex(s->tag, 8); /* no answer to a question on the old leg can be taken for one on this */
     upstream_leg_set_events(s->fresh, &fresh_events, s);
-    memcpy(s->fresh->sid, s->sid, SID_SIZE);
+    s->fresh->sid = s->sid;
     LOG(LOG_INFO, "session is rebuilt", LF("sid", s->sid), LF_INT("leg", c->number),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
     session_dirty(s);

@@ -109,7 +109,7 @@ void session_take_upstream(struct session *s, struct upstream_leg *up)
 {
     s->up = up;
     upstream_leg_set_events(up, &upstream_events, s);
-    memcpy(up->sid, s->sid, SID_SIZE);
+    up->sid = s->sid;
     transport_yield(up->leg.transport, false);
 }
 

@@ -6,12 +6,17 @@
 #include "xmpp/xml.h"
 #include <stdlib.h>
 
+static const char *sid_of(const struct upstream_leg *up)
+{
+    return up->sid ? up->sid : "";
+}
+
 /* UPSTREAM_DIALING --ready--> [UPSTREAM_STARTTLS --proceed--> UPSTREAM_HANDSHAKE --ready-->] UPSTREAM_OPENING
  *   --server's header--> UPSTREAM_OPEN --restart--> UPSTREAM_OPENING; any --end--> UPSTREAM_CLOSED */
 static void set_phase(struct upstream_leg *up, enum upstream_phase phase)
 {
     static const char *const name[] = {"dialing", "starttls", "handshake", "opening", "open", "closed"};
-    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("sid", up->sid), LF("from", name[up->phase]),
+    LOG(LOG_DEBUG, "upstream leg", LF_INT("leg", up->number), LF("sid", sid_of(up)), LF("from", name[up->phase]),
         LF("to", name[phase]));
     up->phase = phase;
 }
@@ -69,7 +74,7 @@ void upstream_leg_close(struct upstream_leg **up_r, enum close_reason reason, bo
     leg_close(&up->leg, true);
     if (!up->is_check)
         count(cx->counters, metric_close_upstream(reason));
-    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", up->sid),
+    LOG(LOG_DEBUG, "upstream leg closed", LF_INT("leg", up->number), LF("sid", sid_of(up)),
         LF("upstream", upstream_leg_server(up)), LF("reason", close_reason_name(reason)));
     context_bury(cx, &up->grave, bury);
 }
@@ -123,7 +128,7 @@ static void on_ready(void *ctx)
         leg_go(&up->leg, STOP_TURN);
         return;
     }
-    if (up->phase == UPSTREAM_HANDSHAKE && (up->leg.held.n || stream_pending(up->leg.stream))) {
+    if (up->phase == UPSTREAM_HANDSHAKE && (up->leg.held || stream_pending(up->leg.stream))) {
         /* read in clear, from whoever sits on the line, and not to be taken for what TLS protects */
         starttls_failed(up, "bytes in clear behind <proceed/>");
         return;
@@ -215,7 +220,7 @@ static void on_failed(void *ctx, enum stream_error error, const char *text)
     struct upstream_leg *up = ctx;
     if (error == STREAM_POLICY_VIOLATION)
         count(up->leg.cx->counters, METRIC_limit_server_stanza);
-    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", up->sid),
+    LOG(LOG_WARN, "the server sent what is not XMPP", LF_INT("leg", up->number), LF("sid", sid_of(up)),
         LF("error", stream_error_name(error)), LF("detail", text));
     ended(up, CLOSE_BAD_STREAM, text);
 }

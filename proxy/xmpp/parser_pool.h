@@ -25,6 +25,13 @@ struct parser {
     struct element_builder builder;
     struct buf hold;      /* bytes of the incomplete element that came with earlier reads */
     size_t hold_at;       /* their index */
+
+    /* While its stream is fed: */
+    struct slice in;      /* the bytes being fed, whose first has index in_at */
+    size_t in_at;
+    size_t halt_at;       /* everything before it is used */
+    enum stream_error error;
+    const char *text;
 };
 
 /* A parser that stands behind header (NULL: at the very beginning); no handlers are set. */

@@ -38,18 +38,11 @@ struct stream {
     char *prime;                  /* header that primes its parsers; NULL for the standard one */
     char *extra_ns;               /* NULL for none */
     struct header_reader *reader; /* while the header is incomplete */
-    enum phase phase;
+    enum phase phase : 8;
+    enum halt halt : 8; /* while feeding */
     bool framed;
     bool has_element; /* framed: the message at hand has had its one */
-
-    /* While feeding: */
     bool feeding, freed, restarted;
-    enum halt halt;
-    enum stream_error error;
-    const char *text;
-    size_t halt_at;  /* everything before it is used */
-    struct slice in; /* the bytes being fed, whose first has index in_at */
-    size_t in_at;
 };
 
 struct stream *stream_new(enum slab_life life, struct parser_pool *pool, const struct stream_limits *limits,
@@ -140,7 +133,7 @@ static void halt(struct stream *s, enum halt why, size_t at)
     if (s->halt != HALT_NONE)
         return;
     s->halt = why;
-    s->halt_at = at;
+    s->parser->halt_at = at;
     /* Where all that expat was given is used, it need not be stopped and can serve again. */
     if (at != s->parser->fed || why == HALT_CLOSED || why == HALT_FAILED) {
         XML_StopParser(s->parser->expat, XML_FALSE);
@@ -151,8 +144,8 @@ static void halt(struct stream *s, enum halt why, size_t at)
 static void fail(struct stream *s, enum stream_error error, const char *text)
 {
     if (s->halt == HALT_NONE) {
-        s->error = error;
-        s->text = text;
+        s->parser->error = error;
+        s->parser->text = text;
         halt(s, HALT_FAILED, s->parser->event_end);
     }
 }
@@ -169,18 +162,18 @@ static size_t event_at(struct stream *s)
 static struct slice bytes_between(struct stream *s, size_t from, size_t to)
 {
     struct parser *p = s->parser;
-    assert(s->in.p); /* handlers run while bytes are fed */
-    if (from >= s->in_at)
-        return slice_of(s->in.p + (from - s->in_at), to - from);
-    assert(p->hold_at <= from && p->hold_at + p->hold.n == s->in_at);
-    buf_append(&p->hold, s->in.p, to - s->in_at);
+    assert(p->in.p); /* handlers run while bytes are fed */
+    if (from >= p->in_at)
+        return slice_of(p->in.p + (from - p->in_at), to - from);
+    assert(p->hold_at <= from && p->hold_at + p->hold.n == p->in_at);
+    buf_append(&p->hold, p->in.p, to - p->in_at);
     return slice_of(buf_slice(&p->hold).p + (from - p->hold_at), to - from);
 }
 
 static char byte_at(const struct stream *s, size_t at)
 {
     const struct parser *p = s->parser;
-    const char *byte = at >= s->in_at ? s->in.p + (at - s->in_at) : p->hold.data + p->hold.off + (at - p->hold_at);
+    const char *byte = at >= p->in_at ? p->in.p + (at - p->in_at) : p->hold.data + p->hold.off + (at - p->hold_at);
     return *byte;
 }
 
@@ -486,19 +479,21 @@ static void check_incomplete(struct stream *s)
  * alone). */
 static bool begins_in_utf16(const struct stream *s)
 {
-    for (size_t i = 0; s->phase == PHASE_HEADER && !s->framed && s->in_at + i < 2 && i < s->in.n; i++)
-        if (s->in.p[i] == '\0' || (unsigned char)s->in.p[i] >= 0xfe)
+    const struct parser *p = s->parser;
+    for (size_t i = 0; s->phase == PHASE_HEADER && !s->framed && p->in_at + i < 2 && i < p->in.n; i++)
+        if (p->in.p[i] == '\0' || (unsigned char)p->in.p[i] >= 0xfe)
             return true;
     return false;
 }
 
 static void parse(struct stream *s)
 {
+    struct slice in = s->parser->in;
     if (begins_in_utf16(s))
         fail(s, STREAM_UNSUPPORTED_ENCODING, "the encoding of XMPP is UTF-8");
-    for (size_t done = 0; done < s->in.n && s->halt == HALT_NONE;) {
-        size_t n = s->in.n - done < CHUNK ? s->in.n - done : CHUNK;
-        enum XML_Status status = parser_feed(s->parser, slice_of(s->in.p + done, n));
+    for (size_t done = 0; done < in.n && s->halt == HALT_NONE;) {
+        size_t n = in.n - done < CHUNK ? in.n - done : CHUNK;
+        enum XML_Status status = parser_feed(s->parser, slice_of(in.p + done, n));
         done += n;
         if (s->halt != HALT_NONE)
             break;
@@ -512,8 +507,8 @@ static void parse(struct stream *s)
 static bool is_at_rest(const struct stream *s)
 {
     const struct parser *p = s->parser;
-    return (s->framed || s->phase == PHASE_OPEN) && p->builder.depth == 0 && p->event_end >= s->in_at &&
-           slice_is_space(slice_skip(s->in, p->event_end - s->in_at));
+    return (s->framed || s->phase == PHASE_OPEN) && p->builder.depth == 0 && p->event_end >= p->in_at &&
+           slice_is_space(slice_skip(p->in, p->event_end - p->in_at));
 }
 
 static void hold_rest(struct stream *s)
@@ -521,17 +516,18 @@ static void hold_rest(struct stream *s)
     struct parser *p = s->parser;
     if (p->hold.n == 0) {
         p->hold_at = p->builder.depth ? p->builder.start : p->event_end;
-        assert(p->hold_at >= s->in_at);
-        buf_add(&p->hold, slice_skip(s->in, p->hold_at - s->in_at));
+        assert(p->hold_at >= p->in_at);
+        buf_add(&p->hold, slice_skip(p->in, p->hold_at - p->in_at));
     } else {
-        buf_add(&p->hold, s->in);
+        buf_add(&p->hold, p->in);
     }
 }
 
 /* expat has returned: what follows from how it ended. Returns how many of the bytes are used. */
 static size_t settle(struct stream *s)
 {
-    size_t used = s->in.n;
+    const struct parser *p = s->parser;
+    size_t used = p->in.n;
     if (s->halt == HALT_NONE) {
         if (is_at_rest(s))
             release_parser(s);
@@ -539,14 +535,16 @@ static size_t settle(struct stream *s)
             hold_rest(s);
         return used;
     }
-    used = s->halt_at > s->in_at ? s->halt_at - s->in_at : 0;
+    used = p->halt_at > p->in_at ? p->halt_at - p->in_at : 0;
+    enum stream_error error = p->error;
+    const char *text = p->text;
     release_parser(s);
     if (s->halt == HALT_CLOSED || s->halt == HALT_FAILED)
         s->phase = PHASE_DONE;
     if (s->halt == HALT_CLOSED)
         s->events->closed(s->ctx);
     else if (s->halt == HALT_FAILED)
-        s->events->failed(s->ctx, s->error, s->text);
+        s->events->failed(s->ctx, error, text);
     if (s->restarted)
         forget(s);
     return used;
@@ -624,8 +622,8 @@ static size_t feed_once(struct stream *s, const char *p, size_t n)
             return space + plain;
         bind_parser(s);
     }
-    s->in = slice_of(p + space, n - space);
-    s->in_at = s->parser->fed;
+    s->parser->in = slice_of(p + space, n - space);
+    s->parser->in_at = s->parser->fed;
     s->halt = HALT_NONE;
     parse(s);
     return space + settle(s);
