@@ -6,6 +6,7 @@ from targets import KINDS
 
 FIRST = 20  # sessions that stay attached: what is made once is made
 PROXIES = ("haproxy", "holdfast")
+DETACHED = "detached since their login"
 
 
 def quiet_time(sizes):
@@ -31,7 +32,7 @@ def detached(run):
         load.ask("cut", FIRST, count - FIRST)
         after = settled(load, "holdfast", quiet)
     run.note("detached", "holdfast", {"sessions": count, "before": before, "after": after})
-    run.results.add(f"resident memory, KiB a session ({sizes.most:,} sessions)", "detached since their login",
+    run.results.add(f"resident memory, KiB a session ({sizes.most:,} sessions)", DETACHED,
                       {"holdfast": (after - before) / (count - FIRST) / 1024})
 
 
