@@ -20,7 +20,7 @@ FULL = dict(
     queue=(20, 500, 9500),  # pairs; stanzas of a turn; stanzas that are in the long queues already
     receipts=(500, 20),  # pairs; messages of each, as many as a session answers at once
     takeovers=(100, 100),  # with the stub, and with a real server
-    orphans=5000, plain=40,  # batches for a plain Redis
+    orphans=5000, plain=400,  # batches for a plain Redis
     counted=(50, 2000, 3),  # pairs, ms, rounds
     targets=tuple(TARGETS), rows=None,  # side by side; None: all
     idle=tuple(name for name, target in TARGETS.items() if not target.rows),
