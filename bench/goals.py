@@ -34,6 +34,11 @@ class Goals:
             return None
         return line.parts.get(name, {}).get(part) if part else line.values.get(name)
 
+    def alone(self, label, name="holdfast"):
+        """Of a line that no other group has."""
+        line = next((line for line in self.results.lines if line.label == label), None)
+        return line.values.get(name) if line else None
+
     def quotient(self, group, label, name="holdfast", below="haproxy"):
         one, other = (self.value(group, label, each) for each in (name, below))
         return one / other if one is not None and other else None
@@ -76,10 +81,8 @@ def of_the_whole(g):
 
 
 def of_memory(g):
-    line = next((line for line in g.results.lines if line.label == sessions.IDLE), None)
-    g.at_most("memory of an idle TLS session", 17, line and line.values.get("holdfast"), "", " KiB")
-    line = next((line for line in g.results.lines if line.label == memory.DETACHED), None)
-    g.at_most("memory of a detached session with an empty queue", 1.5, line and line.values["holdfast"], "", " KiB")
+    g.at_most("memory of an idle TLS session", 17, g.alone(sessions.IDLE), "", " KiB")
+    g.at_most("memory of a detached session with an empty queue", 1.5, g.alone(memory.DETACHED), "", " KiB")
 
 
 def of_logins(g):
@@ -156,8 +159,7 @@ def of_redis(g):
 def of_nodes(g):
     taken = g.value(nodes.TAKEOVER, "its node was killed: p50 from <resume/>", "nodes")
     g.at_most("takeover without the login, in front of the stub, p50", 5, taken, "", " ms")
-    met = next((line.values["nodes"] for line in g.results.lines if line.label == nodes.MET), None)
-    g.at_most("logins a second at the server while all come back from a killed node", 550, met,
+    g.at_most("logins a second at the server while all come back from a killed node", 550, g.alone(nodes.MET, "nodes"),
               " (proxy.login_rate and a burst of 50)", "")
 
 

@@ -414,9 +414,9 @@ static size_t op_outstanding(const struct transport *base)
     return t->out.n + (size_t)queued;
 }
 
-static void tcp_release(struct loop_task *last)
+static void tcp_release(struct loop_task *task)
 {
-    struct tcp *t = CONTAINER_OF(last, struct tcp, next);
+    struct tcp *t = CONTAINER_OF(task, struct tcp, next);
     SSL_free(t->ssl);
     tls_free(t->tls);
     tcp_drop_out(t);

@@ -50,7 +50,7 @@ void tcp_goodbye_read(struct tcp *t)
         tcp_watch(t);
 }
 
-void tcp_goodbye_end(struct loop_task *last)
+void tcp_goodbye_end(struct loop_task *task)
 {
-    tcp_close(CONTAINER_OF(last, struct tcp, next), false);
+    tcp_close(CONTAINER_OF(task, struct tcp, next), false);
 }

@@ -116,7 +116,7 @@ void tcp_close(struct tcp *t, bool reset);     /* the end of everything; memory 
 void tcp_goodbye_start(struct tcp *t);
 void tcp_goodbye_step(struct tcp *t); /* whenever bytes have left */
 void tcp_goodbye_read(struct tcp *t);
-void tcp_goodbye_end(struct loop_task *last);
+void tcp_goodbye_end(struct loop_task *task);
 
 /* --- for the dialer --- */
 /* A transport without a socket; `abandoned` is called if the owner frees it while dialling. */
