@@ -1,5 +1,5 @@
-/* Hash map keyed by bytes. Keys are copied, or lent; values are the caller's pointers. Keyed hash with a random
- * seed, so that nobody can choose colliding keys. Not thread-safe. */
+/* Hash map keyed by bytes. Keys are copied (for those that lie in the values: base/index.h); values are the caller's
+ * pointers. Keyed hash with a random seed, so that nobody can choose colliding keys. Not thread-safe. */
 #ifndef HOLDFAST_BASE_MAP_H
 #define HOLDFAST_BASE_MAP_H
 
@@ -13,8 +13,6 @@ void map_free(struct map *m); /* values stay the caller's; NULL is fine */
 size_t map_count(const struct map *m);
 void *map_get(const struct map *m, struct slice key);        /* NULL when absent */
 void *map_put(struct map *m, struct slice key, void *value); /* returns the value it replaced, or NULL */
-/* The same without a copy: the key's bytes are the value's, say, and stay where they are as long as the entry. */
-void *map_put_lent(struct map *m, struct slice key, void *value);
 void *map_remove(struct map *m, struct slice key); /* returns the value it held, or NULL */
 /* Calls visit for each entry until it returns false. The current entry may be removed by visit, nothing else. */
 void map_each(struct map *m, bool (*visit)(void *ctx, struct slice key, void *value), void *ctx);

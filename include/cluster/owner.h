@@ -22,7 +22,7 @@ struct owner *owner_new(bool tagged);
 void owner_free(struct owner *o); /* NULL is fine */
 void owner_place_clear(struct owner_place *p);
 
-/* A session begins; strings are copied. proof may be NULL. */
+/* A session begins. sid stays where it is until owner_remove; the other strings are copied. proof may be NULL. */
 void owner_add(struct owner *o, const char *sid, int worker, struct slice account, const char *proof);
 void owner_remove(struct owner *o, const char *sid); /* harmless when unknown */
 /* A worker is about to take the session over from another node. False: one has it already, or is about to; a second

@@ -124,7 +124,7 @@ struct session *registry_find(const struct registry *r, const char *sid);
 size_t registry_count(const struct registry *r);
 void registry_add(struct registry *r, struct session *s);
 void registry_remove(struct registry *r, struct session *s);
-/* Calls visit for each session until it returns false; visit may end the current session. */
+/* Calls visit for each session until it returns false, in no order; visit may end the current session. */
 void registry_each(struct registry *r, bool (*visit)(void *ctx, struct session *s), void *ctx);
 const char *session_sid(const struct session *s);
 

@@ -8,9 +8,8 @@
 struct entry {
     struct entry *next;
     void *value;
-    const char *key; /* `copy`, or lent */
     uint32_t n, hash;
-    char copy[];
+    char key[];
 };
 
 struct map {
@@ -83,35 +82,23 @@ static void grow(struct map *m)
     m->slots = slots;
 }
 
-static void *put(struct map *m, struct slice key, void *value, bool copies)
+void *map_put(struct map *m, struct slice key, void *value)
 {
     uint32_t hash = hash_in(m, key);
     struct entry **at = find(m, key, hash);
     if (*at) {
         void *old = (*at)->value;
         (*at)->value = value;
-        if (!copies)
-            (*at)->key = key.p;
         return old;
     }
-    struct entry *e = mem_check(slab_alloc(SLAB_SESSION, sizeof *e + (copies ? key.n : 0)));
-    *e = (struct entry){.hash = hash, .value = value, .n = (uint32_t)key.n, .key = copies ? e->copy : key.p};
-    if (copies && key.n)
-        memcpy(e->copy, key.p, key.n);
+    struct entry *e = mem_check(slab_alloc(SLAB_SESSION, sizeof *e + key.n));
+    *e = (struct entry){.hash = hash, .value = value, .n = (uint32_t)key.n};
+    if (key.n)
+        memcpy(e->key, key.p, key.n);
     *at = e;
     if (++m->count > m->slots)
         grow(m);
     return NULL;
-}
-
-void *map_put(struct map *m, struct slice key, void *value)
-{
-    return put(m, key, value, true);
-}
-
-void *map_put_lent(struct map *m, struct slice key, void *value)
-{
-    return put(m, key, value, false);
 }
 
 void *map_remove(struct map *m, struct slice key)

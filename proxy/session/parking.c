@@ -1,13 +1,13 @@
 /* What comes for a detached session and will be out of date soon: presence (the newest per sender) and chat states. It
  * waits beside the queue without numbers and is appended when the client is back. */
+#include "base/index.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "session_impl.h"
 #include <stdlib.h>
 
 struct parking {
-    struct map *by_key; /* -> struct parked */
+    struct index *by_key; /* of struct parked */
     struct list order;
     size_t bytes;
 };
@@ -19,8 +19,9 @@ struct parked {
     char key[];
 };
 
-static struct slice key_of(const struct parked *p)
+static struct slice key_of(const void *parked)
 {
+    const struct parked *p = parked;
     return slice_of(p->key, p->key_n);
 }
 
@@ -45,7 +46,7 @@ static struct entry *unpark(struct session *s, struct parked *p)
 {
     struct entry *e = p->entry;
     count_parked(s, e, -1);
-    map_remove(s->parking->by_key, key_of(p));
+    index_remove(s->parking->by_key, key_of(p));
     list_remove(&p->link);
     free(p);
     return e;
@@ -71,7 +72,7 @@ static struct parked *find(struct session *s, enum element_kind kind, struct sli
 {
     struct buf key = {0};
     build_key(&key, kind, from);
-    struct parked *p = map_get(s->parking->by_key, buf_slice(&key));
+    struct parked *p = index_get(s->parking->by_key, buf_slice(&key));
     buf_free(&key);
     return p;
 }
@@ -79,21 +80,21 @@ static struct parked *find(struct session *s, enum element_kind kind, struct sli
 static bool is_crowded(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    return map_count(s->parking->by_key) > set->sm.queue_stanzas || s->parking->bytes > set->sm.queue_bytes ||
+    return index_count(s->parking->by_key) > set->sm.queue_stanzas || s->parking->bytes > set->sm.queue_bytes ||
            context_memory_full(s->cx);
 }
 
 static void begin(struct session *s)
 {
     s->parking = MEM_NEW(struct parking);
-    s->parking->by_key = map_new();
+    s->parking->by_key = index_new(key_of);
     list_init(&s->parking->order);
 }
 
 static void end(struct session *s)
 {
     if (s->parking)
-        map_free(s->parking->by_key);
+        index_free(s->parking->by_key);
     free(s->parking);
     s->parking = NULL;
 }
@@ -115,9 +116,9 @@ void parking_park(struct session *s, const struct element *e)
     memcpy(p->key, key.data + key.off, key.n);
     buf_free(&key);
     list_append(&s->parking->order, &p->link);
-    map_put_lent(s->parking->by_key, key_of(p), p);
+    index_put(s->parking->by_key, p);
     count_parked(s, p->entry, 1);
-    while (map_count(s->parking->by_key) > 1 && is_crowded(s)) /* many senders: the oldest make room */
+    while (index_count(s->parking->by_key) > 1 && is_crowded(s)) /* many senders: the oldest make room */
         discard(s, CONTAINER_OF(list_first(&s->parking->order), struct parked, link));
 }
 
@@ -145,7 +146,7 @@ void parking_discard_all(struct session *s)
 
 size_t parking_count(const struct session *s)
 {
-    return s->parking ? map_count(s->parking->by_key) : 0;
+    return s->parking ? index_count(s->parking->by_key) : 0;
 }
 
 size_t parking_bytes(const struct session *s)

@@ -44,7 +44,6 @@ struct keeping {
 struct session {
     struct grave grave;
     struct list dirty; /* in context.dirty */
-    struct list in_registry;
     struct context *cx;
     enum session_state state;
     char sid[SID_SIZE];

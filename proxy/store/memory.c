@@ -1,4 +1,5 @@
 #include "store/memory.h"
+#include "base/index.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -41,7 +42,7 @@ struct memory_store {
     pthread_mutex_t lock;
     struct map *boxes[BOXES]; /* account -> struct mailbox */
     struct map *mails;        /* origin -> struct mail */
-    struct map *graves;       /* sid -> struct grave */
+    struct index *graves;     /* of struct grave, by sid */
     struct list graves_by_age;
     struct list sessions; /* of struct kept */
     size_t session_count;
@@ -196,7 +197,7 @@ static void account_resent(struct memory_store *m, int64_t n)
 
 static void grave_free(struct memory_store *m, struct grave *g)
 {
-    map_remove(m->graves, slice_str(g->sid));
+    index_remove(m->graves, slice_str(g->sid));
     list_remove(&g->link);
     account_resent(m, -(int64_t)g->tombstone.resent.n);
     slab_free(g);
@@ -236,13 +237,13 @@ void memory_store_bury(struct memory_store *m, const char *sid, const struct tom
 {
     struct grave *g = grave_new(sid, t, until);
     pthread_mutex_lock(&m->lock);
-    struct grave *old = map_get(m->graves, slice_str(sid));
+    struct grave *old = index_get(m->graves, slice_str(sid));
     if (old)
         grave_free(m, old);
     account_resent(m, (int64_t)t->resent.n);
-    map_put_lent(m->graves, slice_str(g->sid), g);
+    index_put(m->graves, g);
     list_append(&m->graves_by_age, &g->link);
-    if (map_count(m->graves) > TOMBSTONES_MAX) /* a login in a loop must not fill the memory */
+    if (index_count(m->graves) > TOMBSTONES_MAX) /* a login in a loop must not fill the memory */
         grave_free(m, CONTAINER_OF(list_first(&m->graves_by_age), struct grave, link));
     pthread_mutex_unlock(&m->lock);
 }
@@ -266,7 +267,7 @@ static void tombstone_get(struct store *s, const char *sid, const char *account,
 {
     struct memory_store *m = self(s);
     pthread_mutex_lock(&m->lock);
-    struct grave *g = map_get(m->graves, slice_str(sid));
+    struct grave *g = index_get(m->graves, slice_str(sid));
     bool known = g && g->until > wall_now() && (same(account, g->tombstone.account) || same(proof, g->tombstone.proof));
     struct tombstone t = known ? g->tombstone : (struct tombstone){0};
     struct buf resent = {0};
@@ -360,6 +361,11 @@ static const struct store_ops memory_ops = {
     .purge = purge,
 };
 
+static struct slice sid_of_grave(const void *grave)
+{
+    return slice_str(((const struct grave *)grave)->sid);
+}
+
 struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Atomic int64_t *memory)
 {
     struct memory_store *m = MEM_NEW(struct memory_store);
@@ -369,7 +375,7 @@ struct memory_store *memory_store_new(usec mailbox_ttl, usec tombstone_ttl, _Ato
         m->boxes[kind] = map_new();
     list_init(&m->sessions);
     m->mails = map_new();
-    m->graves = map_new();
+    m->graves = index_new(sid_of_grave);
     list_init(&m->graves_by_age);
     m->memory = memory;
     memory_store_set_ttls(m, mailbox_ttl, tombstone_ttl);
@@ -474,7 +480,7 @@ struct memory_store_figures memory_store_figures(struct memory_store *m)
     f.messages = m->messages[BOX_MAIL];
     f.outbox = m->messages[BOX_OUT];
     f.bytes = m->bytes;
-    f.tombstones = map_count(m->graves);
+    f.tombstones = index_count(m->graves);
     f.sessions = m->session_count;
     pthread_mutex_unlock(&m->lock);
     return f;
@@ -512,7 +518,7 @@ void memory_store_free(struct memory_store *m)
     LIST_FOREACH_SAFE(it, next, &m->graves_by_age)
     grave_free(m, CONTAINER_OF(it, struct grave, link));
     map_free(m->mails);
-    map_free(m->graves);
+    index_free(m->graves);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }

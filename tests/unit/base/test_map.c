@@ -56,20 +56,6 @@ static bool remove_odd(void *ctx, struct slice key, void *value)
     return true;
 }
 
-static void test_keys_that_are_lent(void **state)
-{
-    (void)state;
-    int a, b;
-    char first[] = "key", second[] = "key";
-    struct map *m = map_new();
-    assert_null(map_put_lent(m, slice_str(first), &a));
-    assert_ptr_equal(map_put_lent(m, slice_str(second), &b), &a);
-    first[0] = 'x'; /* its value is out of the map */
-    assert_ptr_equal(map_get(m, SLICE_LIT("key")), &b);
-    assert_ptr_equal(map_remove(m, SLICE_LIT("key")), &b);
-    map_free(m);
-}
-
 static void test_many_keys_grow_and_shrink(void **state)
 {
     (void)state;
@@ -112,8 +98,9 @@ static void test_each_stops_when_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put_get_replace_remove), cmocka_unit_test(test_keys_are_bytes_and_copied),
-        cmocka_unit_test(test_keys_that_are_lent),     cmocka_unit_test(test_many_keys_grow_and_shrink),
+        cmocka_unit_test(test_put_get_replace_remove),
+        cmocka_unit_test(test_keys_are_bytes_and_copied),
+        cmocka_unit_test(test_many_keys_grow_and_shrink),
         cmocka_unit_test(test_each_stops_when_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
