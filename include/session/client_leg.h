@@ -5,6 +5,7 @@
 
 #include "base/bucket.h"
 #include "session/leg.h"
+#include "xmpp/sm.h"
 #include "xmpp/stream_error.h"
 
 struct login;
@@ -49,6 +50,16 @@ struct client_allowance {
     bool told; /* that it is used up, since it was full last */
 };
 
+/* Stream management as it belongs to this connection: its session's. */
+struct client_sm {
+    struct sm_in_leg in;
+    struct sm_out_leg out;
+    uint64_t replay_upto;           /* numbers up to it were carried over by the resumption */
+    unsigned long long request_end; /* leg.bytes_out behind the open <r/>, or the ping that stands for one */
+    usec request_left;              /* when that was found to have left the socket's buffer; 0 = not yet */
+    usec ack_time;                  /* how long the last answer to an <r/> took; 0 = none yet */
+};
+
 struct client_leg {
     struct grave grave;
     struct leg leg;
@@ -71,6 +82,7 @@ struct client_leg {
     } rate;
     struct login *login;     /* what only negotiation needs; NULL once bound */
     struct session *session; /* when BOUND, or the one that is asked when RESUMING */
+    struct client_sm sm;
     struct parting *parting; /* when ENDING */
     struct relay *relay;     /* to the node that has its session: being asked for it, or RELAYED */
     char *relay_node;        /* the client is another node's, which relays it to here; NULL: it is ours */

@@ -95,7 +95,7 @@ struct session_info {
     size_t unacked, unacked_bytes, unconfirmed, unconfirmed_bytes, parked;
     uint64_t received, sent, resumes;
     usec oldest_unacked, oldest_unconfirmed; /* ages, 0 when none */
-    usec ack_time;                           /* how long the client's last answer to an <r/> took; 0 = none yet */
+    usec ack_time; /* how long the attached client's last answer to an <r/> took; 0 = none yet */
     bool resumable, resuming;                /* was granted resumption; a client asks to resume it right now */
     bool available, inactive;                /* the client's last broadcast presence; XEP-0352 */
     usec max, expires_in;                    /* resumption window; what is left of it, -1 unless detached */

@@ -33,8 +33,8 @@ void downlink_count(struct context *cx, const struct element *e)
 bool downlink_is_full(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
-    size_t times = s->barrier.open ? 2 : 1; /* the answer to a barrier must be read */
-    if (s->barrier.open && s->resuming)
+    size_t times = s->barrier ? 2 : 1; /* the answer to a barrier must be read */
+    if (s->barrier && s->resuming)
         return false; /* a client waits for it, to take what is queued */
     size_t queued = s->out.queue.count + handed_count(s), bytes = s->out.queue.bytes + handed_bytes(s);
     if (queued && context_memory_full(s->cx))
@@ -71,7 +71,7 @@ void downlink_check_full(struct session *s)
 
 void downlink_append(struct session *s, struct entry *e)
 {
-    sm_out_append(&s->out, e);
+    sm_out_append(&s->out, session_out_leg(s), e);
     fate_tell(s, e->origin ? FATE_FETCHED : FATE_QUEUED, e);
     keeping_appended(s, KEPT_DOWN);
     count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
@@ -92,7 +92,7 @@ void downlink_inject(struct session *s, enum stanza_class class, struct slice by
 /* Servers kick clients that do not answer pings: while the client is away, or has a queue to read first, we answer. */
 static bool answer_ping(struct session *s, const struct element *e)
 {
-    bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->out));
+    bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->client->sm.out));
     if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) || !slice_eq_str(e->type, "get"))
         return false;
     if (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain)) && !slice_eq(e->from, s->account))
@@ -183,7 +183,7 @@ void session_from_upstream(struct session *s, const struct element *e)
 void downlink_release(struct session *s, uint64_t upto)
 {
     keeping_releasing(s, KEPT_DOWN, upto);
-    sm_out_acked(&s->out, upto);
+    sm_out_acked(&s->out, session_out_leg(s), upto);
     receipts_on_acked(s);
     for (struct entry *e; (e = sm_out_take(&s->out));) {
         fate_tell(s, FATE_ACKED, e);
@@ -215,6 +215,7 @@ void downlink_ack(struct session *s, const struct element *e)
     uint32_t h;
     uint64_t upto;
     usec now = s->cx->clock->mono;
+    struct client_sm *sm = &s->client->sm;
     count(s->cx->counters, METRIC_acks_received);
     if (!sm_parse_h(node_attr(e->tree, "h"), &h)) {
         client_leg_fail(s->client, CLOSE_BAD_STREAM, STREAM_BAD_FORMAT, "h of <a/> must be a number of 32 bits", NULL);
@@ -224,13 +225,13 @@ void downlink_ack(struct session *s, const struct element *e)
         fail_too_high(s, h);
         return;
     }
-    if (s->out.asking) {
-        s->ack_time = now - s->out.asked_time;
-        count_observe(s->cx->counters, METRIC_ack_round_trip, s->ack_time);
+    if (sm->out.asking) {
+        sm->ack_time = now - sm->out.asked_time;
+        count_observe(s->cx->counters, METRIC_ack_round_trip, sm->ack_time);
         resent_answered(s);
     }
     downlink_release(s, upto);
-    sm_out_answered(&s->out, now, s->cx->settings->sm.request_delay, s->cx->settings->sm.ack_timeout);
+    sm_out_answered(&s->out, &sm->out, now, s->cx->settings->sm.request_delay, s->cx->settings->sm.ack_timeout);
 }
 
 /* ---- writing ---- */
@@ -270,32 +271,34 @@ static void note_relayed(struct session *s, const struct entry *e)
 
 static void write_waiting(struct session *s)
 {
-    for (struct entry *e; (e = sm_out_next(&s->out)) != NULL;) {
+    struct client_sm *sm = &s->client->sm;
+    for (struct entry *e; (e = sm_out_next(&sm->out)) != NULL;) {
         if (transport_buffered(s->client->leg.transport) > TRANSPORT_HIGH_WATER)
             return; /* goes on when drained */
         if (!keeping_may_write(s, e))
             return; /* goes on when the store has answered */
-        if (e->number <= s->replay_upto)
+        if (e->number <= sm->replay_upto)
             count(s->cx->counters, METRIC_stanzas_replayed);
         note_relayed(s, e);
         write_entry(s, e);
         fate_tell(s, FATE_WRITTEN, e);
-        sm_out_wrote(&s->out, s->cx->clock->mono);
+        sm_out_wrote(&s->out, &sm->out, s->cx->clock->mono);
     }
 }
 
 static void write_request(struct session *s)
 {
     struct buf *r = &s->cx->scratch;
+    struct client_sm *sm = &s->client->sm;
     buf_clear(r);
     BUF_LIT(r, "<r xmlns='");
     buf_add_str(r, s->sm_ns);
     BUF_LIT(r, "'/>");
     leg_write(&s->client->leg, buf_slice(r));
-    sm_out_asked(&s->out, s->cx->clock->mono);
+    sm_out_asked(&sm->out, s->cx->clock->mono);
     resent_asked(s);
-    s->request_end = s->client->leg.bytes_out;
-    s->request_left = 0;
+    sm->request_end = s->client->leg.bytes_out;
+    sm->request_left = 0;
     count(s->cx->counters, METRIC_ack_requests_sent);
 }
 
@@ -307,20 +310,21 @@ static void write_request(struct session *s)
 usec downlink_silent_since(struct session *s)
 {
     struct leg *leg = &s->client->leg;
+    struct client_sm *sm = &s->client->sm;
     if (leg->stopped)
         return -1; /* we do not read it: whatever it says cannot be heard */
-    if (!s->request_left) {
-        bool left = transport_outstanding(leg->transport) <= leg->bytes_out - s->request_end;
-        s->request_left = left ? s->cx->clock->mono : 0;
+    if (!sm->request_left) {
+        bool left = transport_outstanding(leg->transport) <= leg->bytes_out - sm->request_end;
+        sm->request_left = left ? s->cx->clock->mono : 0;
     }
-    if (!s->request_left)
+    if (!sm->request_left)
         return -1;
-    return s->request_left > leg->last_input ? s->request_left : leg->last_input;
+    return sm->request_left > leg->last_input ? sm->request_left : leg->last_input;
 }
 
 static bool is_dead(struct session *s)
 {
-    usec since = s->out.asking ? downlink_silent_since(s) : -1;
+    usec since = s->client->sm.out.asking ? downlink_silent_since(s) : -1;
     return since >= 0 && s->cx->clock->mono - since >= s->cx->settings->sm.ack_timeout;
 }
 
@@ -331,7 +335,7 @@ static void probe(struct session *s)
     usec quiet = s->cx->settings->sm.probe, now = s->cx->clock->mono;
     if (now - leg->last_input < quiet)
         return;
-    if (s->state == SESSION_ATTACHED && !s->out.asking)
+    if (s->state == SESSION_ATTACHED && !s->client->sm.out.asking)
         write_request(s);
     else if (s->state == SESSION_UNMANAGED && now - leg->last_output >= quiet)
         leg_keep_alive(leg);
@@ -351,7 +355,7 @@ void downlink_turn(struct session *s)
         }
         /* where reading from the server waits for acks they are asked for at once */
         unsigned every = s->up && (s->up->leg.stopped & STOP_QUEUE) ? 1 : s->cx->settings->sm.request_every;
-        if (sm_out_due(&s->out, s->cx->clock->mono, every, s->cx->settings->sm.request_delay))
+        if (sm_out_due(&s->client->sm.out, s->cx->clock->mono, every, s->cx->settings->sm.request_delay))
             write_request(s);
     }
     probe(s);
@@ -361,10 +365,10 @@ void downlink_turn(struct session *s)
 usec downlink_answer_due_at(const struct session *s)
 {
     usec now = s->cx->clock->mono, timeout = s->cx->settings->sm.ack_timeout;
-    if (!s->request_left || s->client->leg.stopped)
+    usec left = s->client->sm.request_left, heard = s->client->leg.last_input;
+    if (!left || s->client->leg.stopped)
         return now + (timeout < 4 * USEC_S ? timeout / 4 : USEC_S);
-    usec since = s->request_left > s->client->leg.last_input ? s->request_left : s->client->leg.last_input;
-    return since + timeout;
+    return (left > heard ? left : heard) + timeout;
 }
 
 usec downlink_due_at(const struct session *s)
@@ -375,10 +379,10 @@ usec downlink_due_at(const struct session *s)
     usec at = look_again ? s->cx->clock->mono + USEC_S : -1;
     if (!s->client || s->state == SESSION_ENDING)
         return at;
-    if (s->state == SESSION_ATTACHED && s->out.asking)
+    if (s->state == SESSION_ATTACHED && s->client->sm.out.asking)
         return earlier(at, downlink_answer_due_at(s));
     if (s->state == SESSION_ATTACHED)
-        at = earlier(at, sm_out_due_at(&s->out, set->sm.request_delay));
+        at = earlier(at, sm_out_due_at(&s->client->sm.out, set->sm.request_delay));
     usec heard = s->client->leg.last_input + set->sm.probe, spoke = s->client->leg.last_output + set->sm.probe;
     return earlier(at, s->state == SESSION_UNMANAGED && spoke > heard ? spoke : heard);
 }

@@ -120,7 +120,7 @@ static void heard(struct session *s)
     echo->took = s->cx->clock->mono - echo->since;
     echo->wait_until = 0;
     unexpect(s);
-    if (s->in.asked || s->in.owed)
+    if (!s->client || s->client->sm.in.asked || s->client->sm.in.owed)
         session_dirty(s);
 }
 

@@ -94,7 +94,8 @@ void fate_meet(struct fate *f, struct entry *e)
 static struct entry *take_unacked(struct session *s)
 {
     struct entry *e = queue_take(&s->out.queue, UINT64_MAX);
-    s->out.next = NULL;
+    if (s->client)
+        s->client->sm.out.next = NULL;
     if (!e)
         return NULL;
     count_add(s->cx->counters, METRIC_unacked_stanzas, -1);
@@ -160,7 +161,8 @@ static void drop_uplink(struct session *s)
 /* Acked to the client, and perhaps lost with the server: messages go out again some day. */
 static void spill_lingering(struct session *s)
 {
-    for (struct entry *e; !s->up && (e = queue_take(&s->lingering, UINT64_MAX));) {
+    for (struct entry *e; !s->up && session_lingers(s);) {
+        e = queue_take(s->lingering, UINT64_MAX);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
         if (e->class == CLASS_KEEP && s->account.n)
             fate_tell(s, FATE_OUTBOX, e);
@@ -232,7 +234,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
         s->held = NULL;
     }
     uplink_give_up_probe(s);
-    if (s->barrier.open)
+    if (s->barrier)
         count(s->cx->counters, METRIC_barriers_lost);
     handed_end(s, reason);
     receipts_end(s, reason);

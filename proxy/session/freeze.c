@@ -86,7 +86,7 @@ static void freeze(struct session *s)
     parking_append_all(s);
     freeze_head(s, &out);
     record_queue(&out, &s->out.queue);
-    record_queue(&out, &s->lingering);
+    record_queue(&out, s->lingering ? s->lingering : &(struct queue){0});
     record_queue(&out, &s->unconfirmed);
     freeze_rest(s, &out);
     s->cx->store->ops->session_put(s->cx->store, s->sid, buf_slice(&out));
@@ -189,9 +189,14 @@ static void load_queues(struct session *s, struct record_reader *in)
     struct record_reader look = *in;
     bool lingers = record_take_count(&look) > 0;
     uint64_t first = lingers ? (uint64_t)record_take_number(&look) : s->in.safe + 1;
-    load_queue(s, in, &s->lingering, first - 1);
+    struct queue lingering = {0};
+    load_queue(s, in, &lingering, first - 1);
+    in->bad |= lingers && lingering.last_number != s->in.safe;
+    if (lingering.count) {
+        s->lingering = SLAB_NEW(SLAB_SESSION, struct queue);
+        *s->lingering = lingering;
+    }
     load_queue(s, in, &s->unconfirmed, s->in.safe);
-    in->bad |= lingers && s->lingering.last_number != s->in.safe;
     s->in.received = s->unconfirmed.last_number;
 }
 

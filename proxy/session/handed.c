@@ -22,6 +22,7 @@
 
 struct handed {
     struct sm_out out; /* numbered on their own; a ping is what an <r/> is with stream management */
+    struct sm_out_leg leg;
     char tag[17];      /* in the ids of the pings */
     uint64_t pinged;   /* what the last of them covers; its id names that */
     bool answers;      /* the client has answered a ping: it is judged by its answers */
@@ -135,13 +136,13 @@ static void drop_copy(struct session *s, const struct entry *e)
 void handed_write(struct session *s, struct entry *e)
 {
     struct handed *h = handed_of(s);
-    sm_out_append(&h->out, e);
+    sm_out_append(&h->out, &h->leg, e);
     fate_tell(s, e->origin ? FATE_FETCHED : FATE_QUEUED, e);
     count_entry(s, e, 1);
     keep_copy(s, e);
     count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     leg_write(&s->client->leg, e->stamp && !e->delayed ? downlink_stamped(s, e) : entry_slice(e));
-    sm_out_wrote(&h->out, s->cx->clock->mono);
+    sm_out_wrote(&h->out, &h->leg, s->cx->clock->mono);
     fate_tell(s, FATE_WRITTEN, e);
     if (!h->batch.at)
         begin_batch(s);
@@ -173,7 +174,7 @@ static void delivered(struct session *s, struct entry *e, enum metric fate, enum
 static void release(struct session *s, uint64_t upto, enum metric fate, enum metric how)
 {
     struct handed *h = s->handed;
-    sm_out_acked(&h->out, upto);
+    sm_out_acked(&h->out, &h->leg, upto);
     receipts_on_acked(s);
     for (struct entry *e; (e = take(s));)
         delivered(s, e, fate, how);
@@ -201,16 +202,16 @@ static void ping(struct session *s)
 {
     struct handed *h = s->handed;
     struct buf out = {0};
-    sm_out_asked(&h->out, s->cx->clock->mono);
-    h->pinged = h->out.asked;
+    sm_out_asked(&h->leg, s->cx->clock->mono);
+    h->pinged = h->leg.asked;
     BUF_LIT(&out, "<iq type='get'");
     xml_attr(&out, "from", slice_str(s->domain));
     xml_attr(&out, "to", slice_str(s->jid));
     buf_printf(&out, " id='" ID_START "%s-%" PRIu64 "'><ping xmlns='" NS_PING "'/></iq>", h->tag, h->pinged);
     leg_write(&s->client->leg, buf_slice(&out));
     buf_free(&out);
-    s->request_end = s->client->leg.bytes_out;
-    s->request_left = 0;
+    s->client->sm.request_end = s->client->leg.bytes_out;
+    s->client->sm.request_left = 0;
     count(s->cx->counters, METRIC_client_pings_sent);
 }
 
@@ -224,10 +225,10 @@ bool handed_take_answer(struct session *s, const struct element *e)
         (e->to.n && !jid_domain_eq(e->to, slice_str(s->domain))))
         return false;
     snprintf(id, sizeof id, ID_START "%s-%" PRIu64, h->tag, h->pinged);
-    if (!h->out.asking || !slice_eq_str(e->id, id))
+    if (!h->leg.asking || !slice_eq_str(e->id, id))
         return true; /* too late to tell anything */
     count(s->cx->counters, METRIC_client_pings_answered);
-    h->out.asking = false;
+    h->leg.asking = false;
     h->answers = true;
     h->ignores = false;
     release(s, h->pinged, METRIC_down_acked, METRIC_legacy_confirmed);
@@ -248,7 +249,7 @@ static void batch_turn(struct session *s)
         h->batch.at = now + LOOK_AGAIN;
         return;
     }
-    if (h->out.asking && !h->ignores)
+    if (h->leg.asking && !h->ignores)
         ignored(s);
     assumed(s, h->batch.upto);
 }
@@ -260,14 +261,14 @@ static bool judge_silence(struct session *s)
 {
     struct handed *h = s->handed;
     usec now = s->cx->clock->mono, timeout = s->cx->settings->sm.ack_timeout;
-    if (!h->out.asking || !is_judged_by_answers(s))
+    if (!h->leg.asking || !is_judged_by_answers(s))
         return false;
     usec since = downlink_silent_since(s);
     if (since >= 0 && now - since >= timeout) {
         client_leg_close(s->client, CLOSE_ACK_TIMEOUT, GOODBYE_CUT);
         return true;
     }
-    if (since >= 0 && now - s->request_left >= timeout) {
+    if (since >= 0 && now - s->client->sm.request_left >= timeout) {
         ignored(s);
         h->answers = false;
         begin_batch(s);
@@ -292,7 +293,7 @@ void handed_turn(struct session *s)
     if (!h || !s->client || judge_silence(s) || (s->state == SESSION_UNMANAGED && break_deadlock(s)))
         return;
     batch_turn(s);
-    if (confirms(s) && !h->ignores && sm_out_due(&h->out, s->cx->clock->mono, 1, 0))
+    if (confirms(s) && !h->ignores && sm_out_due(&h->leg, s->cx->clock->mono, 1, 0))
         ping(s);
 }
 
@@ -303,7 +304,7 @@ usec handed_due_at(const struct session *s)
         return -1;
     if (!is_judged_by_answers(s))
         return h->batch.at;
-    return h->out.asking ? downlink_answer_due_at(s) : -1;
+    return h->leg.asking ? downlink_answer_due_at(s) : -1;
 }
 
 /* ---- the end ---- */
@@ -314,7 +315,7 @@ static void spill(struct session *s, enum close_reason reason)
     struct fate fate = {
         .cx = s->cx, .account = s->account, .series = SERIES, .purge = reason == CLOSE_PURGED, .reason = reason};
     memcpy(fate.sid, s->sid, SID_SIZE);
-    sm_out_acked(&s->handed->out, s->handed->out.queue.last_number);
+    sm_out_acked(&s->handed->out, &s->handed->leg, s->handed->out.queue.last_number);
     for (struct entry *e; (e = take(s));) {
         if (e->receipted) {
             delivered(s, e, METRIC_down_acked, METRIC_legacy_confirmed);

@@ -60,9 +60,9 @@ void session_needs_resource(struct session *s)
 static void forget_leg(struct session *s)
 {
     outbox_unsent(s);
-    if (s->barrier.open)
+    if (s->barrier)
         count(s->cx->counters, METRIC_barriers_lost);
-    s->barrier = (struct barrier){.serial = s->barrier.serial, .upto = s->in.safe, .posted = outbox_posted(s)};
+    uplink_forget_barrier(s);
     uplink_give_up_probe(s);
     s->order_probe = 0;
     s->full_since = 0;
@@ -188,9 +188,8 @@ static void session_iq(struct session *s)
 /* The order is that of a client that logs in: what it said lately goes out in the queue, not out of its place. */
 static void replay(struct session *s)
 {
-    uint64_t before = s->lingering.first     ? s->lingering.first->number
-                      : s->unconfirmed.first ? s->unconfirmed.first->number
-                                             : UINT64_MAX;
+    const struct entry *first = s->lingering ? s->lingering->first : s->unconfirmed.first;
+    uint64_t before = first ? first->number : UINT64_MAX;
     if (s->rebuild->wants_session_iq)
         session_iq(s); /* RFC 3921 3 */
     outbox_fetch(s);

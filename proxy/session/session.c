@@ -344,12 +344,9 @@ static void complete_resume(struct session *s)
     s->resuming = NULL;
     s->client = c;
     s->in.received = s->in.safe;
-    sm_in_attach(&s->in);
     s->in.told = s->in.safe;
-    sm_out_attach(&s->out);
-    s->replay_upto = s->out.written;
+    c->sm = (struct client_sm){.out = sm_out_attach(&s->out), .replay_upto = s->out.written};
     s->full_since = 0;
-    s->request_left = 0;
     set_state(s, SESSION_ATTACHED);
     s->resumes++;
     write_resumed(s);
@@ -380,7 +377,8 @@ static void on_header(void *ctx, const struct stream_header *h)
 static void on_upstream_drained(void *ctx)
 {
     struct session *s = ctx;
-    s->barrier.running = s->cx->clock->mono; /* now the server has it */
+    if (s->barrier)
+        s->barrier->running = s->cx->clock->mono; /* now the server has it */
     if (s->client)
         leg_go(&s->client->leg, STOP_SLOW);
     session_dirty(s);
@@ -458,6 +456,7 @@ static void bury(struct grave *g)
     echo_forget(s);
     handed_forget(s);
     entry_free(s->held);
+    uplink_forget_barrier(s);
     free(s->jid);
     free(s->domain);
     free(s->keeping);
@@ -680,6 +679,7 @@ static void client_info(const struct session *s, struct session_info *out)
 {
     const struct leg *leg = &s->client->leg;
     out->peer = transport_peer(leg->transport);
+    out->ack_time = s->client->sm.ack_time;
     out->transport = transport_kind_name(leg->transport);
     out->relay_node = s->client->relay_node;
     out->client_bytes_in = leg->bytes_in;
@@ -716,7 +716,6 @@ void session_info(const struct session *s, struct session_info *out)
         .received = s->in.received,
         .sent = s->out.written,
         .resumes = s->resumes,
-        .ack_time = s->ack_time,
         .resumable = s->resumable,
         .resuming = s->resuming != NULL,
         .available = s->told.available,
@@ -730,7 +729,7 @@ void session_info(const struct session *s, struct session_info *out)
         .handed = handed_count(s),
         .stanzas_up = s->stanzas_up,
         .stanzas_down = s->stanzas_down,
-        .barrier = s->barrier.open ? now - s->barrier.sent : -1,
+        .barrier = s->barrier ? now - s->barrier->sent : -1,
         .full = s->full_since ? now - s->full_since : -1,
     };
     session_ages(s, &out->oldest_unacked, &out->oldest_unconfirmed);

@@ -15,13 +15,11 @@ struct resent;
 
 /* A barrier: a ping to the server's domain, whose answer proves that all before it was processed. */
 struct barrier {
-    bool open;
     uint64_t upto;          /* the unconfirmed stanzas that it covers */
     uint64_t posted;        /* and messages of the outbox */
     usec sent;              /* when it was written */
     unsigned long long end; /* leg.bytes_out behind it */
     usec running;           /* since when the server's silence counts: reset while we do not listen to the server */
-    uint64_t serial;        /* for its id */
 };
 
 /* What the client has told the server, as far as we may have to repeat or stand in for it. */
@@ -79,8 +77,9 @@ struct session {
     struct sm_out out;
     struct queue unconfirmed;
     struct queue *posted;   /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
-    struct queue lingering; /* confirmed less than sm.confirm_linger ago */
-    struct barrier barrier;
+    struct queue *lingering; /* confirmed less than sm.confirm_linger ago; NULL: nothing is */
+    struct barrier *barrier; /* that is open; NULL: none is */
+    uint64_t barriers;       /* so many were sent; in their ids */
     struct echo *echo;             /* NULL until the client sends a message */
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
     struct upstream_facts *lost;   /* of the server whose upstream leg broke last */
@@ -88,12 +87,8 @@ struct session {
 
     struct parking *parking; /* what is kept beside the queue while detached; NULL: nothing */
     uint64_t stamp_upto;     /* messages up to this number are written with a delay stamp */
-    uint64_t replay_upto;    /* numbers up to it were carried over by the last resumption */
 
     usec born, changed;             /* bind; last attach or detach */
-    unsigned long long request_end; /* leg.bytes_out behind the open <r/> */
-    usec ack_time;                  /* how long the client's last answer to an <r/> took; 0 = none yet */
-    usec request_left;              /* when that was found to have left the socket's buffer; 0 = not yet */
     usec full_since;                /* detached, and the queue full: since when; 0 = not */
     usec ending_by;                 /* ENDING: the latest end */
     bool offered;                   /* stream management was in the features */
@@ -113,6 +108,10 @@ struct session {
     struct timer timer;
 };
 
+static inline struct sm_out_leg *session_out_leg(const struct session *s)
+{
+    return s->client ? &s->client->sm.out : NULL;
+}
 void session_dirty(struct session *s);
 void session_take_upstream(struct session *s, struct upstream_leg *up); /* its upstream leg from now on */
 void session_left_alone(struct session *s);                             /* no client is there, or about to come */
@@ -124,6 +123,12 @@ void uplink_confirmed(struct session *s, uint64_t upto);
 bool uplink_take_answer(struct session *s, const struct element *e); /* true: it was ours */
 void uplink_write(struct session *s, struct slice bytes);
 void uplink_repeat(struct session *s); /* on a fresh upstream leg: what the server may not have */
+/* The first of what lingers, or NULL. */
+static inline struct entry *session_lingers(const struct session *s)
+{
+    return s->lingering ? s->lingering->first : NULL;
+}
+void uplink_forget_barrier(struct session *s); /* no answer to it is awaited any more */
 void uplink_drop_lingering(struct session *s, usec confirmed_before);
 usec uplink_due_at(const struct session *s);
 bool session_confirms(const struct session *s); /* by barrier */

@@ -1,6 +1,7 @@
 /* Client to server: each stanza is counted, kept until the server has confirmed that it processed it, and passed on.
  * The server has no acks, so confirmation is got by a barrier: a ping to its domain behind a batch of stanzas. */
 #include "base/log.h"
+#include "base/mem.h"
 #include "chat_states.h"
 #include "contacts.h"
 #include "echo.h"
@@ -198,17 +199,23 @@ static void linger(struct session *s, struct entry *e)
         return;
     }
     e->confirmed = s->cx->clock->mono;
-    s->lingering.last_number = e->number - 1; /* it keeps its number */
-    queue_append(&s->lingering, e);
+    if (!s->lingering)
+        s->lingering = SLAB_NEW(SLAB_SESSION, struct queue);
+    s->lingering->last_number = e->number - 1; /* it keeps its number */
+    queue_append(s->lingering, e);
 }
 
 void uplink_drop_lingering(struct session *s, usec confirmed_before)
 {
-    while (s->lingering.first && s->lingering.first->confirmed <= confirmed_before) {
-        struct entry *e = queue_take(&s->lingering, UINT64_MAX);
+    while (session_lingers(s) && s->lingering->first->confirmed <= confirmed_before) {
+        struct entry *e = queue_take(s->lingering, UINT64_MAX);
         keeping_releasing(s, KEPT_UP, e->number);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
         entry_free(e);
+    }
+    if (s->lingering && !s->lingering->first) {
+        slab_free(s->lingering);
+        s->lingering = NULL;
     }
 }
 
@@ -239,7 +246,7 @@ static void repeat(struct session *s, const struct entry *e)
 
 void uplink_repeat(struct session *s)
 {
-    for (struct entry *e = s->lingering.first; e; e = e->next) {
+    for (struct entry *e = session_lingers(s); e; e = e->next) {
         e->confirmed = s->cx->clock->mono; /* this server has to hold it as long as any */
         repeat(s, e);
     }
@@ -323,14 +330,14 @@ static void write_id(const struct session *s, struct buf *out)
     BUF_LIT(out, BARRIER_ID);
     buf_add_str(out, s->tag);
     BUF_LIT(out, "-");
-    buf_add_number(out, s->barrier.serial);
+    buf_add_number(out, s->barriers);
 }
 
 static void barrier_send(struct session *s)
 {
     probe_order(s);
     struct buf *out = &s->cx->scratch;
-    s->barrier.serial++;
+    s->barriers++;
     buf_clear(out);
     BUF_LIT(out, "<iq type='get' id='");
     write_id(s, out);
@@ -338,12 +345,14 @@ static void barrier_send(struct session *s)
     xml_attr(out, "to", slice_str(s->domain));
     BUF_LIT(out, "><ping xmlns='" NS_PING "'/></iq>");
     uplink_write(s, buf_slice(out));
-    s->barrier.end = s->up->leg.bytes_out;
-    s->barrier.open = true;
-    s->barrier.upto = s->unconfirmed.last_number;
-    s->barrier.posted = outbox_posted(s);
+    usec now = s->cx->clock->mono;
+    s->barrier = mem_check(slab_alloc(SLAB_SESSION, sizeof *s->barrier));
+    *s->barrier = (struct barrier){.upto = s->unconfirmed.last_number,
+                                   .posted = outbox_posted(s),
+                                   .sent = now,
+                                   .end = s->up->leg.bytes_out,
+                                   .running = now};
     receipts_barrier_sent(s);
-    s->barrier.sent = s->barrier.running = s->cx->clock->mono;
     s->unconfirmed_since = 0;
 }
 
@@ -364,20 +373,21 @@ static bool is_due(const struct session *s)
 /* The stanza that the client wants to be told of; 0: none that is not confirmed yet. */
 static uint64_t asked_upto(const struct session *s)
 {
-    uint64_t upto = s->in.asked ? s->in.asked_upto : s->in.owed;
+    const struct sm_in_leg *in = s->client ? &s->client->sm.in : NULL;
+    uint64_t upto = !in ? 0 : in->asked ? in->asked_upto : in->owed;
     return s->unconfirmed.count && s->unconfirmed.first->number <= upto ? upto : 0;
 }
 
 static bool barrier_wanted(struct session *s)
 {
     usec receipts = receipts_barrier_at(s);
-    if (s->barrier.open || s->held)
+    if (s->barrier || s->held)
         return false; /* a presence that is held has not gone to the server yet: its answer would prove nothing */
-    if (s->catching_up || outbox_posted(s) != s->barrier.posted)
+    if (s->catching_up || outbox_waits(s))
         return true;
     if (receipts >= 0 && s->cx->clock->mono >= receipts)
         return true;
-    if (!s->unconfirmed.count || s->unconfirmed.last_number == s->barrier.upto)
+    if (!s->unconfirmed.count)
         return false;
     return is_due(s) || (asked_upto(s) && !echo_is_near(s, asked_upto(s)));
 }
@@ -385,7 +395,10 @@ static bool barrier_wanted(struct session *s)
 /* Echoes are put to use no sooner than that is of use: each confirmation may be a command to a store. */
 static bool is_of_use(const struct session *s, uint64_t upto)
 {
-    return is_due(s) || (s->in.asked && upto >= s->in.asked_from) || (s->in.owed && upto >= s->in.owed);
+    if (is_due(s))
+        return true;
+    const struct sm_in_leg *in = &s->client->sm.in; /* it is attached, or a barrier would be due */
+    return (in->asked && upto >= in->asked_from) || (in->owed && upto >= in->owed);
 }
 
 static void confirm_by_echo(struct session *s)
@@ -396,23 +409,30 @@ static void confirm_by_echo(struct session *s)
     if (heard < s->unconfirmed.first->number || !is_of_use(s, heard))
         return;
     uplink_confirmed(s, heard);
-    bool uncovered = s->unconfirmed.count && s->unconfirmed.last_number != s->barrier.upto;
+    bool uncovered = s->unconfirmed.count && !(s->barrier && s->unconfirmed.last_number == s->barrier->upto);
     s->unconfirmed_since = uncovered ? s->cx->clock->mono : 0;
+}
+
+void uplink_forget_barrier(struct session *s)
+{
+    slab_free(s->barrier);
+    s->barrier = NULL;
 }
 
 static void barrier_answered(struct session *s)
 {
-    s->barrier.open = false;
+    struct barrier barrier = *s->barrier;
+    uplink_forget_barrier(s);
     count(s->cx->counters, METRIC_barriers_answered);
-    count_observe(s->cx->counters, METRIC_barrier_lag, s->cx->clock->mono - s->barrier.sent);
+    count_observe(s->cx->counters, METRIC_barrier_lag, s->cx->clock->mono - barrier.sent);
     if (s->order_probe == PROBE_SENT)
         s->order_probe = PROBE_OVERTAKEN;
     else if (s->order_probe == PROBE_OVERTAKEN) {
         /* the headline never came: that says nothing about order; another session may try */
         probe_result(s, ORDER_UNTRIED);
     }
-    outbox_confirmed(s, s->barrier.posted);
-    uplink_confirmed(s, s->barrier.upto);
+    outbox_confirmed(s, barrier.posted);
+    uplink_confirmed(s, barrier.upto);
     receipts_confirmed(s);
     if (s->catching_up)
         rebuild_caught_up(s);
@@ -424,7 +444,7 @@ bool uplink_take_answer(struct session *s, const struct element *e)
     struct buf *id = &s->cx->scratch;
     if (e->kind == ELEMENT_MESSAGE)
         return take_headline(s, e);
-    if (e->kind != ELEMENT_IQ || !s->barrier.open || !slice_starts(e->id, SLICE_LIT(BARRIER_ID)))
+    if (e->kind != ELEMENT_IQ || !s->barrier || !slice_starts(e->id, SLICE_LIT(BARRIER_ID)))
         return false;
     buf_clear(id);
     write_id(s, id);
@@ -438,17 +458,18 @@ bool uplink_take_answer(struct session *s, const struct element *e)
 /* The server's silence counts only while we listen to it and it has got the ping. */
 static bool barrier_overdue(struct session *s)
 {
-    if (!s->barrier.open)
+    struct barrier *b = s->barrier;
+    if (!b)
         return false;
     if (s->up->leg.stopped || transport_buffered(s->up->leg.transport))
-        s->barrier.running = s->cx->clock->mono;
-    else if (s->barrier.running < s->up->leg.listening)
-        s->barrier.running = s->up->leg.listening;
-    if (s->cx->clock->mono - s->barrier.running < s->cx->settings->sm.confirm_timeout)
+        b->running = s->cx->clock->mono;
+    else if (b->running < s->up->leg.listening)
+        b->running = s->up->leg.listening;
+    if (s->cx->clock->mono - b->running < s->cx->settings->sm.confirm_timeout)
         return false;
-    if (transport_outstanding(s->up->leg.transport) <= s->up->leg.bytes_out - s->barrier.end)
+    if (transport_outstanding(s->up->leg.transport) <= s->up->leg.bytes_out - b->end)
         return true;
-    s->barrier.running = s->cx->clock->mono; /* still in the socket's buffer */
+    b->running = s->cx->clock->mono; /* still in the socket's buffer */
     return false;
 }
 
@@ -478,13 +499,13 @@ static void confirm_by_tcp(struct session *s)
 void uplink_request(struct session *s)
 {
     count(s->cx->counters, METRIC_ack_requests_received);
-    sm_in_request(&s->in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
+    sm_in_request(&s->in, &s->client->sm.in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
 }
 
 /* After a resumption not before the replay is written: Conversations takes the first answer for "caught up". */
 static bool replay_is_written(const struct session *s)
 {
-    return s->out.sent >= s->replay_upto;
+    return s->client->sm.out.sent >= s->client->sm.replay_upto;
 }
 
 void uplink_tell(struct session *s)
@@ -501,10 +522,10 @@ void uplink_tell(struct session *s)
 
 static void answer(struct session *s)
 {
-    if (!is_managed(s) || !sm_in_due(&s->in, s->cx->clock->mono) || !replay_is_written(s))
+    if (!is_managed(s) || !sm_in_due(&s->in, &s->client->sm.in, s->cx->clock->mono) || !replay_is_written(s))
         return;
     uplink_tell(s);
-    sm_in_told(&s->in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
+    sm_in_told(&s->in, &s->client->sm.in, s->cx->clock->mono, s->cx->settings->sm.answer_delay);
     count(s->cx->counters, METRIC_acks_sent);
 }
 
@@ -555,16 +576,16 @@ static usec upstream_due_at(const struct session *s)
 {
     const struct settings *set = s->cx->settings;
     usec at = s->up->leg.last_output + set->sm.probe;
-    if (s->barrier.open)
-        at = earlier(at, s->barrier.running + set->sm.confirm_timeout);
+    if (s->barrier)
+        at = earlier(at, s->barrier->running + set->sm.confirm_timeout);
     else if ((s->unconfirmed.count || outbox_waits(s)) && !session_confirms(s))
         at = earlier(at, s->cx->clock->mono + TCP_CHECK);
     else if (s->unconfirmed.count && s->unconfirmed_since && !s->up->leg.stopped && !s->held)
         at = earlier(at, unconfirmed_until(s));
-    if (!s->barrier.open && session_confirms(s) && !s->up->leg.stopped && !s->held)
+    if (!s->barrier && session_confirms(s) && !s->up->leg.stopped && !s->held)
         at = earlier(at, receipts_barrier_at(s));
-    if (s->lingering.first)
-        at = earlier(at, s->lingering.first->confirmed + set->sm.confirm_linger);
+    if (session_lingers(s))
+        at = earlier(at, s->lingering->first->confirmed + set->sm.confirm_linger);
     return at;
 }
 
@@ -573,7 +594,7 @@ usec uplink_due_at(const struct session *s)
     usec at = earlier(echo_due_at(s), s->up ? upstream_due_at(s) : -1);
     if (s->client && (s->client->leg.stopped & STOP_QUEUE) && context_memory_full(s->cx))
         at = earlier(at, s->cx->clock->mono + USEC_S); /* nobody tells us when the node has room again */
-    if (is_managed(s) && s->in.asked && replay_is_written(s))
-        at = earlier(at, s->in.answer_by);
+    if (is_managed(s) && s->client->sm.in.asked && replay_is_written(s))
+        at = earlier(at, s->client->sm.in.answer_by);
     return at;
 }

@@ -11,6 +11,8 @@
 #define WINDOW (USEC_S / 2) /* an <r/> of the client's waits so long */
 
 struct model {
+    struct sm_out_leg out; /* not the model's, but what it goes along with: stream management on this connection */
+    struct sm_in_leg in;
     usec now;
     uint64_t appended, written, acked, taken; /* downlink: counts */
     uint64_t cursor;                          /* the newest written on this connection */
@@ -34,12 +36,12 @@ static struct entry *entry_make(void)
 
 static void write_next(struct sm_out *out, struct model *m)
 {
-    struct entry *e = sm_out_next(out);
+    struct entry *e = sm_out_next(&m->out);
     FUZZ_CHECK(!e == (m->cursor == m->appended));
     if (!e)
         return;
     FUZZ_CHECK(e->number == m->cursor + 1);
-    sm_out_wrote(out, m->now);
+    sm_out_wrote(out, &m->out, m->now);
     m->cursor = e->number;
     if (m->written < m->cursor)
         m->written = m->cursor;
@@ -68,13 +70,13 @@ static void ack(struct sm_out *out, struct model *m, uint32_t h)
     if (answer == SM_ACK_TOO_HIGH)
         return;
     FUZZ_CHECK(count == (known ? expected : m->acked));
-    sm_out_acked(out, count);
+    sm_out_acked(out, &m->out, count);
     m->acked = count;
     if (m->cursor < count)
         m->cursor = count;
     if (m->asked < count)
         m->asked = count;
-    sm_out_answered(out, m->now, DELAY, 30 * USEC_S);
+    sm_out_answered(out, &m->out, m->now, DELAY, 30 * USEC_S);
     m->asking = false;
 }
 
@@ -87,12 +89,12 @@ static void take_all(struct sm_out *out, struct model *m)
     FUZZ_CHECK(m->taken == m->acked);
 }
 
-static void ask_if_due(struct sm_out *out, struct model *m)
+static void ask_if_due(struct model *m)
 {
-    if (!sm_out_due(out, m->now, EVERY, DELAY))
+    if (!sm_out_due(&m->out, m->now, EVERY, DELAY))
         return;
     FUZZ_CHECK(!m->asking);
-    sm_out_asked(out, m->now);
+    sm_out_asked(&m->out, m->now);
     m->asking = true;
     m->asked = m->cursor;
 }
@@ -100,25 +102,25 @@ static void ask_if_due(struct sm_out *out, struct model *m)
 /* No tail stays unacked for longer than that. */
 static void check_out(const struct sm_out *out, const struct model *m)
 {
-    usec at = sm_out_due_at(out, DELAY);
+    usec at = sm_out_due_at(&m->out, DELAY);
     FUZZ_CHECK(out->queue.last_number == m->appended && out->queue.count == m->appended - m->taken);
-    FUZZ_CHECK(out->acked == m->acked && out->written == m->written && out->sent == m->cursor);
-    FUZZ_CHECK(out->asking == m->asking && out->asked == m->asked);
+    FUZZ_CHECK(out->acked == m->acked && out->written == m->written && m->out.sent == m->cursor);
+    FUZZ_CHECK(m->out.asking == m->asking && m->out.asked == m->asked);
     if (m->asking) {
-        FUZZ_CHECK(at == -1 && !sm_out_due(out, m->now, EVERY, DELAY));
+        FUZZ_CHECK(at == -1 && !sm_out_due(&m->out, m->now, EVERY, DELAY));
         return;
     }
     FUZZ_CHECK(m->cursor == m->asked || (at >= 0 && at <= m->now + DELAY));
-    FUZZ_CHECK(m->cursor - m->asked < EVERY || sm_out_due(out, m->now, EVERY, DELAY));
-    FUZZ_CHECK(at < 0 || sm_out_due(out, at, EVERY, DELAY));
-    FUZZ_CHECK(at <= m->now || m->cursor - m->asked >= EVERY || !sm_out_due(out, at - 1, EVERY, DELAY));
+    FUZZ_CHECK(m->cursor - m->asked < EVERY || sm_out_due(&m->out, m->now, EVERY, DELAY));
+    FUZZ_CHECK(at < 0 || sm_out_due(&m->out, at, EVERY, DELAY));
+    FUZZ_CHECK(at <= m->now || m->cursor - m->asked >= EVERY || !sm_out_due(&m->out, at - 1, EVERY, DELAY));
 }
 
 /* ---- uplink ---- */
 
 static void request(struct sm_in *in, struct model *m)
 {
-    sm_in_request(in, m->now, WINDOW);
+    sm_in_request(in, &m->in, m->now, WINDOW);
     m->requested = in->received;
     if (!m->open)
         m->open_since = m->now;
@@ -127,11 +129,11 @@ static void request(struct sm_in *in, struct model *m)
 
 static void tell_if_due(struct sm_in *in, struct model *m)
 {
-    for (int answers = 0; sm_in_due(in, m->now); answers++) {
+    for (int answers = 0; sm_in_due(in, &m->in, m->now); answers++) {
         FUZZ_CHECK(answers < 2 && in->safe >= m->promised);
         m->promised = in->safe;
         m->open = false;
-        sm_in_told(in, m->now, WINDOW);
+        sm_in_told(in, &m->in, m->now, WINDOW);
         FUZZ_CHECK(in->told == m->promised);
     }
 }
@@ -148,7 +150,7 @@ static void operation(struct sm_out *out, struct sm_in *in, struct model *m, cha
 {
     switch (op) {
     case 'a': /* a stanza for the client */
-        sm_out_append(out, entry_make());
+        sm_out_append(out, &m->out, entry_make());
         m->appended++;
         break;
     case 'w':
@@ -165,8 +167,8 @@ static void operation(struct sm_out *out, struct sm_in *in, struct model *m, cha
         break;
     case 'n': /* a new connection; what was acked has been taken */
         take_all(out, m);
-        sm_out_attach(out);
-        sm_in_attach(in);
+        m->out = sm_out_attach(out);
+        m->in = (struct sm_in_leg){0};
         m->cursor = m->asked = m->acked;
         m->asking = m->open = false;
         m->requested = 0;
@@ -196,9 +198,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static const uint64_t begin[] = {0, UINT32_MAX - 3, UINT64_C(1) << 31, (UINT64_C(5) << 32) - 2};
     struct slice input = slice_of((const char *)data, n);
     uint64_t at = begin[fuzz_byte(&input) % 4];
-    struct sm_out out = {.queue = {.last_number = at}, .acked = at, .written = at, .sent = at, .asked = at};
+    struct sm_out out = {.queue = {.last_number = at}, .acked = at, .written = at};
     struct sm_in in = {.received = at, .safe = at, .told = at};
-    struct model m = {.now = 1000 * USEC_S,
+    struct model m = {.out = sm_out_attach(&out),
+                      .now = 1000 * USEC_S,
                       .appended = at,
                       .written = at,
                       .acked = at,
@@ -212,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         tell_if_due(&in, &m);
         check_in(&in, &m);
         check_out(&out, &m);
-        ask_if_due(&out, &m);
+        ask_if_due(&m);
     }
     take_all(&out, &m);
     queue_free(&out.queue);

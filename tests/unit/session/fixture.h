@@ -99,8 +99,9 @@ static inline void preset(struct fixture *f, uint64_t in, uint64_t out)
     struct session *s = f->s;
     assert_int_equal(s->unconfirmed.count, 0);
     assert_int_equal(s->out.queue.count, 0);
-    s->in.received = s->in.safe = s->in.told = s->unconfirmed.last_number = s->barrier.upto = in;
-    s->out.queue.last_number = s->out.acked = s->out.written = s->out.sent = s->out.asked = out;
+    s->in.received = s->in.safe = s->in.told = s->unconfirmed.last_number = in;
+    s->out.queue.last_number = s->out.acked = s->out.written = out;
+    s->client->sm.out = sm_out_attach(&s->out);
     f->c.h = (uint32_t)out;
 }
 

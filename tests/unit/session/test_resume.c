@@ -209,7 +209,7 @@ static void test_answer_behind_the_replay(void **state)
         char *text = heard_take(&f->c.heard, "the client", "<");
         messages += strncmp(text, "<message", 8) == 0;
         if (strncmp(text, "<a ", 3) == 0) {
-            assert_true(messages >= f->s->replay_upto);
+            assert_true(messages >= f->s->client->sm.replay_upto);
             answered = true;
         }
         free(text);

@@ -96,7 +96,7 @@ static void test_forged_answers(void **state)
     client_send(&f->c, CLIENT_R);
     world_run(&f->w);
     char id[48];
-    snprintf(id, sizeof id, "hfb-%s-%" PRIu64, f->s->tag, f->s->barrier.serial);
+    snprintf(id, sizeof id, "hfb-%s-%" PRIu64, f->s->tag, f->s->barriers);
     server_printf(f->conn, "<iq type='result' id='%s' from='juliet@example.org/x'/>", id);
     server_printf(f->conn, "<iq type='result' id='%s0' from='example.org'/>", id);
     server_printf(f->conn, "<iq type='get' id='%s' from='example.org'/>", id);
@@ -140,7 +140,7 @@ static void test_silence_while_not_listening(void **state)
     f->server.hold_pings = true;
     up(f, 1);
     world_wait(&f->w, 2 * USEC_S);
-    assert_true(f->s->barrier.open);
+    assert_non_null(f->s->barrier);
     leg_stop(&f->s->up->leg, STOP_SLOW);
     session_dirty(f->s);
     keep_client_alive(f, 55 * USEC_S);
@@ -259,7 +259,7 @@ static void test_client_stopped_first(void **state)
         up(f, i);
     world_run(&f->w);
     assert_true(f->s->client->leg.stopped & STOP_QUEUE);
-    assert_true(f->s->barrier.open);
+    assert_non_null(f->s->barrier);
     buf_clear(&f->conn->wire->in); /* the pong would come first; so many messages come instead */
     for (unsigned i = 1; i <= 30; i++)
         down(f, i);
