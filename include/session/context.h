@@ -56,6 +56,12 @@ struct login_pass {
 };
 enum login_end { LOGIN_SUCCEEDED, LOGIN_FAILED, LOGIN_UNDECIDED };
 
+/* The secret session id of <enabled/>: a tag, a dash, and the secret as hex digits. */
+struct previd_secret {
+    unsigned char byte[16];
+};
+#define PREVID_SIZE (TAG_SIZE + 2 * sizeof(struct previd_secret) + 1)
+
 struct context_ops {
     /* A transport towards the upstream of that domain (its TLS is to be for the domain) that becomes ready or closed
      * later (never before this returns). Once connected, its `server` is the struct upstream_facts of the server that
@@ -68,8 +74,9 @@ struct context_ops {
     /* TLS over a transport that lives on this worker (RFC 6120 5). */
     void (*starttls_client)(struct context *cx, struct transport *t); /* we are the server */
     void (*starttls_upstream)(struct context *cx, struct transport *t, const char *domain);
-    /* A new secret session id for <enabled/>, and the sid that stands for a previd in keys, logs and figures. */
-    void (*previd_new)(struct context *cx, struct slice account, char *out, size_t size);
+    /* What a new previd is made of: the tag of its account, and 128 random bits. And the sid that stands for a previd
+     * in keys, logs and figures; it begins with the same tag. */
+    void (*previd_new)(struct context *cx, struct slice account, char tag[TAG_SIZE], struct previd_secret *secret_r);
     void (*sid_of)(struct context *cx, struct slice previd, char sid[SID_SIZE]);
     /* A transport towards the peer port of another node, as its heartbeat tells it: both sides prove that they belong
      * to the same cluster before it becomes ready. NULL: that is no address. Only with has_peer_port. */
@@ -90,8 +97,6 @@ struct context_ops {
     /* A client leg of that peer has ended. */
     void (*client_left)(struct context *cx, const char *peer);
 };
-
-#define PREVID_SIZE 64
 
 /* One stanza of a turn in each direction, for the relay time. The worker observes it when the turn's bytes have left:
  * one look at the clock in a turn, however many stanzas passed. */

@@ -119,13 +119,10 @@ static void starttls_upstream(struct context *cx, struct transport *t, const cha
     tcp_starttls(t, self(cx)->tls_upstream, domain, HANDSHAKE_TIMEOUT);
 }
 
-/* The tag of the account, and 128 random bits. */
-static void previd_new(struct context *cx, struct slice account, char *out, size_t size)
+static void previd_new(struct context *cx, struct slice account, char tag[TAG_SIZE], struct previd_secret *secret_r)
 {
-    char tag[TAG_SIZE], random[33];
     storage_tag(self(cx)->node->storage, account, tag);
-    random_hex(random, 16);
-    snprintf(out, size, "%s-%s", tag, random);
+    random_bytes(secret_r->byte, sizeof secret_r->byte);
 }
 
 /* A previd that is none of ours gets a tag that no account has. */

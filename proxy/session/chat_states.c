@@ -111,7 +111,7 @@ static bool is_chat(const struct session *s, const struct element *e)
 {
     bool type = !e->type.p || slice_eq_str(e->type, "chat") || slice_eq_str(e->type, "normal");
     return type && e->to.n && e->to.n <= TO_MAX && e->thread.n <= THREAD_MAX &&
-           !slice_eq(jid_bare(e->to), s->account) && !contacts_is_room(s->contacts, e->to);
+           !slice_eq(jid_bare(e->to), session_account(s)) && !contacts_is_room(s->contacts, e->to);
 }
 
 /* A chat begins with a state that stands alone: one beside a text may only ask whether the other knows states, and

@@ -269,8 +269,8 @@ bool contacts_compare(struct session *s, const struct element *roster, const str
 /* RFC 6121 2.1.6: whoever else sends a push lies. */
 static bool is_own_server(const struct session *s, struct slice from)
 {
-    return !from.n || slice_eq(from, s->account) || slice_eq(from, slice_str(s->jid)) ||
-           jid_domain_eq(from, slice_str(s->domain));
+    return !from.n || slice_eq(from, session_account(s)) || slice_eq(from, slice_str(s->jid)) ||
+           jid_domain_eq(from, session_domain(s));
 }
 
 /* The client has a copy of an older login, which its server says is still good (RFC 6121 2.6): we have none, and ask

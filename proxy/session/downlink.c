@@ -95,7 +95,7 @@ static bool answer_ping(struct session *s, const struct element *e)
     bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->client->sm.out));
     if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) || !slice_eq_str(e->type, "get"))
         return false;
-    if (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain)) && !slice_eq(e->from, s->account))
+    if (e->from.n && !jid_domain_eq(e->from, session_domain(s)) && !slice_eq(e->from, session_account(s)))
         return false;
     struct buf out = {0};
     stanza_write_pong(&out, e->id, SLICE_NONE, e->from);
@@ -248,7 +248,7 @@ struct slice downlink_stamped(struct session *s, const struct entry *e)
     char stamp[CLOCK_STAMP_SIZE];
     struct stanza_bytes bytes = {entry_slice(e), e->open_end, e->close_at, e->name_end};
     buf_clear(&s->cx->scratch);
-    stanza_write_delayed(&s->cx->scratch, &bytes, slice_str(s->domain), clock_stamp(stamp, e->arrived));
+    stanza_write_delayed(&s->cx->scratch, &bytes, session_domain(s), clock_stamp(stamp, e->arrived));
     return buf_slice(&s->cx->scratch);
 }
 
@@ -292,7 +292,7 @@ static void write_request(struct session *s)
     struct client_sm *sm = &s->client->sm;
     buf_clear(r);
     BUF_LIT(r, "<r xmlns='");
-    buf_add_str(r, s->sm_ns);
+    buf_add_str(r, session_sm_ns(s));
     BUF_LIT(r, "'/>");
     leg_write(&s->client->leg, buf_slice(r));
     sm_out_asked(&sm->out, s->cx->clock->mono);

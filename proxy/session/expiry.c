@@ -129,7 +129,7 @@ static void delivered(struct session *s, struct entry *e)
 static void spill_downlink(struct session *s, enum close_reason reason)
 {
     struct fate fate = {
-        .cx = s->cx, .up = s->up, .account = s->account, .purge = reason == CLOSE_PURGED, .reason = reason};
+        .cx = s->cx, .up = s->up, .account = session_account(s), .purge = reason == CLOSE_PURGED, .reason = reason};
     if (s->kept)
         fate.mail = &s->keeping->to_mail;
     memcpy(fate.sid, s->sid, SID_SIZE);
@@ -164,11 +164,11 @@ static void spill_lingering(struct session *s)
     for (struct entry *e; !s->up && session_lingers(s);) {
         e = queue_take(s->lingering, UINT64_MAX);
         context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        if (e->class == CLASS_KEEP && s->account.n)
+        if (e->class == CLASS_KEEP && s->account_n)
             fate_tell(s, FATE_OUTBOX, e);
-        if (e->class == CLASS_KEEP && s->account.n && s->kept)
+        if (e->class == CLASS_KEEP && s->account_n && s->kept)
             collect(&s->keeping->to_out, e);
-        else if (e->class == CLASS_KEEP && s->account.n)
+        else if (e->class == CLASS_KEEP && s->account_n)
             outbox_keep(s, e);
         else
             entry_free(e); /* its fate was counted when it was confirmed */
@@ -196,7 +196,7 @@ void expiry_keep(struct session *s)
 
 void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason)
 {
-    struct fate fate = {.cx = s->cx, .account = s->account, .mail = &s->keeping->to_mail, .reason = reason};
+    struct fate fate = {.cx = s->cx, .account = session_account(s), .mail = &s->keeping->to_mail, .reason = reason};
     memcpy(fate.sid, s->sid, SID_SIZE);
     for (struct entry *e; (e = take_unacked(s));) {
         if (e->number > upto) {

@@ -35,13 +35,14 @@ bool session_freeze(struct session *s)
 static void save_identity(const struct session *s, struct buf *out)
 {
     struct owner_place place = {0};
+    char previd[PREVID_SIZE];
     owner_find(s->cx->owner, s->sid, &place);
     record_number(out, FORMAT);
-    record_text(out, slice_str(s->previd));
+    record_text(out, slice_str(session_previd(s, previd)));
     record_text(out, slice_str(s->jid));
-    record_text(out, slice_str(s->domain));
+    record_text(out, session_domain(s));
     record_text(out, slice_str(place.proof));
-    record_text(out, slice_str(s->sm_ns));
+    record_text(out, slice_str(session_sm_ns(s)));
     record_number(out, s->max);
     record_number(out, s->cx->clock->wall - (s->cx->clock->mono - s->born));
     record_number(out, s->cx->clock->wall - (s->cx->clock->mono - s->changed));
@@ -128,15 +129,11 @@ static usec mono_of(const struct context *cx, usec wall)
 static void load_identity(struct session *s, struct record_reader *in, struct slice *proof)
 {
     in->bad |= record_take_number(in) != FORMAT;
-    struct slice previd = record_take_text(in);
-    in->bad |= previd.n >= sizeof s->previd;
-    if (!in->bad)
-        memcpy(s->previd, previd.n ? previd.p : "", previd.n);
-    s->jid = mem_dup(record_take_text(in));
-    s->domain = mem_dup(record_take_text(in));
-    s->account = jid_bare(slice_str(s->jid));
+    in->bad |= !previd_read(record_take_text(in), &s->secret);
+    struct slice jid = record_take_text(in), domain = record_take_text(in);
+    session_name(s, jid, domain);
     *proof = record_take_text(in);
-    s->sm_ns = slice_eq_str(record_take_text(in), NS_SM2) ? NS_SM2 : NS_SM3;
+    s->sm2 = slice_eq_str(record_take_text(in), NS_SM2);
     s->max = record_take_number(in);
     s->born = mono_of(s->cx, record_take_number(in));
     s->changed = mono_of(s->cx, record_take_number(in));
@@ -215,7 +212,7 @@ bool thaw(struct session *s, struct slice record, void (*queues)(struct session 
     receipts_load(s, &in); /* behind its queue and its contacts */
     chat_states_load(s, &in);
     resent_load(s, &in);
-    if (in.bad || in.rest.n || s->account.n == 0 || s->account.n >= strlen(s->jid)) {
+    if (in.bad || in.rest.n || s->account_n == 0 || s->account_n >= s->jid_n) {
         LOG(LOG_ERROR, "a kept session cannot be read", LF("sid", s->sid), LF_INT("at", record.n - in.rest.n));
         return false;
     }

@@ -85,7 +85,7 @@ static bool is_judged_by_answers(const struct session *s)
 
 bool handed_wants(const struct session *s, const struct element *e)
 {
-    return confirms(s) && s->account.n && stanza_classify(e) == CLASS_KEEP;
+    return confirms(s) && s->account_n && stanza_classify(e) == CLASS_KEEP;
 }
 
 static void count_entry(struct session *s, const struct entry *e, int sign)
@@ -121,7 +121,7 @@ static void keep_copy(struct session *s, const struct entry *e)
         return;
     struct entry *copy = entry_clone(e);
     copy->origin = origin_of(s, e);
-    s->cx->store->ops->box_lend(s->cx->store, BOX_MAIL, s->account, s->sid, copy);
+    s->cx->store->ops->box_lend(s->cx->store, BOX_MAIL, session_account(s), s->sid, copy);
 }
 
 static void drop_copy(struct session *s, const struct entry *e)
@@ -129,7 +129,7 @@ static void drop_copy(struct session *s, const struct entry *e)
     if (!has_copy(s, e))
         return;
     char *origin = origin_of(s, e);
-    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(origin));
+    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, session_account(s), slice_str(origin));
     free(origin);
 }
 
@@ -205,7 +205,7 @@ static void ping(struct session *s)
     sm_out_asked(&h->leg, s->cx->clock->mono);
     h->pinged = h->leg.asked;
     BUF_LIT(&out, "<iq type='get'");
-    xml_attr(&out, "from", slice_str(s->domain));
+    xml_attr(&out, "from", session_domain(s));
     xml_attr(&out, "to", slice_str(s->jid));
     buf_printf(&out, " id='" ID_START "%s-%" PRIu64 "'><ping xmlns='" NS_PING "'/></iq>", h->tag, h->pinged);
     leg_write(&s->client->leg, buf_slice(&out));
@@ -222,7 +222,7 @@ bool handed_take_answer(struct session *s, const struct element *e)
     if (!h || e->kind != ELEMENT_IQ || !slice_starts(e->id, SLICE_LIT(ID_START)) ||
         !(slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error")) ||
         !slice_starts(slice_skip(e->id, sizeof ID_START - 1), slice_str(h->tag)) ||
-        (e->to.n && !jid_domain_eq(e->to, slice_str(s->domain))))
+        (e->to.n && !jid_domain_eq(e->to, session_domain(s))))
         return false;
     snprintf(id, sizeof id, ID_START "%s-%" PRIu64, h->tag, h->pinged);
     if (!h->leg.asking || !slice_eq_str(e->id, id))
@@ -313,7 +313,12 @@ usec handed_due_at(const struct session *s)
 static void spill(struct session *s, enum close_reason reason)
 {
     struct fate fate = {
-        .cx = s->cx, .account = s->account, .series = SERIES, .purge = reason == CLOSE_PURGED, .reason = reason};
+        .cx = s->cx,
+        .account = session_account(s),
+        .series = SERIES,
+        .purge = reason == CLOSE_PURGED,
+        .reason = reason,
+    };
     memcpy(fate.sid, s->sid, SID_SIZE);
     sm_out_acked(&s->handed->out, &s->handed->leg, s->handed->out.queue.last_number);
     for (struct entry *e; (e = take(s));) {

@@ -79,15 +79,15 @@ static void on_mail(void *ctx, struct entry *first, size_t n)
 
 void session_fetch_mail(struct session *s)
 {
-    if (s->mail_asked || !s->account.n || !s->client || !s->told.available)
+    if (s->mail_asked || !s->account_n || !s->client || !s->told.available)
         return;
     struct ask *ask = MEM_NEW(struct ask);
     ask->cx = s->cx;
     memcpy(ask->sid, s->sid, SID_SIZE);
-    ask->account = mem_dup(s->account);
+    ask->account = mem_dup(session_account(s));
     s->mail_asked = true;
     s->mail_more = s->mail_hinted = false;
-    s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, s->account, s->sid, on_mail, ask);
+    s->cx->store->ops->box_take(s->cx->store, BOX_MAIL, session_account(s), s->sid, on_mail, ask);
 }
 
 /* One that has no room for more asks by itself when it has. */
@@ -113,7 +113,7 @@ bool mail_before_presence(struct session *s, const struct element *e)
 
 void mail_delivered(struct session *s, const struct entry *e)
 {
-    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, s->account, slice_str(e->origin));
+    s->cx->store->ops->box_done(s->cx->store, BOX_MAIL, session_account(s), slice_str(e->origin));
     count_add(s->cx->counters, METRIC_mailbox_lent, -1);
 }
 

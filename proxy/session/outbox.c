@@ -56,20 +56,20 @@ static void on_messages(void *ctx, struct entry *first, size_t n)
 
 void outbox_fetch(struct session *s)
 {
-    if (!s->account.n)
+    if (!s->account_n)
         return;
     struct ask *ask = MEM_NEW(struct ask);
     ask->cx = s->cx;
     memcpy(ask->sid, s->sid, SID_SIZE);
-    ask->account = mem_dup(s->account);
-    s->cx->store->ops->box_take(s->cx->store, BOX_OUT, s->account, s->sid, on_messages, ask);
+    ask->account = mem_dup(session_account(s));
+    s->cx->store->ops->box_take(s->cx->store, BOX_OUT, session_account(s), s->sid, on_messages, ask);
 }
 
 void outbox_confirmed(struct session *s, uint64_t upto)
 {
     for (struct entry *e; (e = take_posted(s, upto));) {
         fate_tell(s, FATE_CONFIRMED, e);
-        s->cx->store->ops->box_done(s->cx->store, BOX_OUT, s->account, slice_str(e->origin));
+        s->cx->store->ops->box_done(s->cx->store, BOX_OUT, session_account(s), slice_str(e->origin));
         entry_free(e);
     }
 }
@@ -88,13 +88,13 @@ void outbox_keep(struct session *s, struct entry *e)
 {
     free(e->origin);
     e->origin = mem_printf("%s/up/%" PRIu64, s->sid, e->number);
-    put_back(s->cx, s->account, e);
+    put_back(s->cx, session_account(s), e);
 }
 
 void outbox_unsent(struct session *s)
 {
     for (struct entry *e; (e = take_posted(s, UINT64_MAX));)
-        put_back(s->cx, s->account, e);
+        put_back(s->cx, session_account(s), e);
 }
 
 void outbox_forget(struct session *s)

@@ -107,7 +107,7 @@ void parting_begin(struct session *s, struct client_leg *c, enum close_reason re
     struct parting *p = MEM_NEW(struct parting);
     p->cx = s->cx;
     p->up = s->up;
-    p->account = mem_dup(s->account);
+    p->account = mem_dup(session_account(s));
     p->fate = (struct fate){.cx = s->cx,
                             .account = slice_str(p->account),
                             .last_number = s->out.queue.last_number,

@@ -143,7 +143,8 @@ void pending_load(struct session *s, struct record_reader *in)
 
 bool session_is_self(const struct session *s, struct slice jid)
 {
-    return !jid.n || slice_eq(jid, s->account) || slice_eq_str(jid, s->jid) || jid_domain_eq(jid, slice_str(s->domain));
+    return !jid.n || slice_eq(jid, session_account(s)) || slice_eq_str(jid, s->jid) ||
+           jid_domain_eq(jid, session_domain(s));
 }
 
 /* An id alone is no proof: others can guess it. */

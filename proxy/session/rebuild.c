@@ -25,6 +25,9 @@
 #define SETTLE (10 * USEC_S)
 
 struct rebuild {
+    usec stranded;               /* since when there is no upstream leg; 0 = there is one */
+    struct upstream_facts *lost; /* of the server whose leg that was; NULL: not known */
+    struct upstream_leg *fresh;  /* that is to become the session's: the resource is being bound on it */
     usec cut_at; /* stranded: when to look whether the client is to be sent away */
     bool looked, cut_paced;
     bool wants_session_iq; /* on the fresh upstream leg */
@@ -42,7 +45,7 @@ static struct rebuild *rebuild_of(struct session *s)
 
 static struct slice resource_of(const struct session *s)
 {
-    return slice_skip(slice_str(s->jid), s->account.n + 1);
+    return slice_skip(slice_str(s->jid), s->account_n + 1);
 }
 
 /* ---- stranded ---- */
@@ -52,8 +55,19 @@ bool session_can_strand(const struct session *s)
     return s->resumable && (s->state == SESSION_ATTACHED || s->state == SESSION_DETACHED);
 }
 
-void session_needs_resource(struct session *s)
+bool rebuild_is_stranded(const struct session *s)
 {
+    return s->rebuild && s->rebuild->stranded;
+}
+
+bool rebuild_is_binding(const struct session *s)
+{
+    return s->rebuild && s->rebuild->fresh;
+}
+
+void session_await_leg(struct session *s)
+{
+    rebuild_of(s)->stranded = s->cx->clock->mono;
     owner_set_stranded(s->cx->owner, s->sid, resource_of(s));
 }
 
@@ -74,8 +88,8 @@ static void forget_leg(struct session *s)
 
 void session_note_broken(struct session *s, const char *detail)
 {
-    s->lost = s->up->facts;
-    s->cx->ops->upstream_noted(s->cx, s->lost, UPSTREAM_BROKE, detail);
+    rebuild_of(s)->lost = s->up->facts;
+    s->cx->ops->upstream_noted(s->cx, s->up->facts, UPSTREAM_BROKE, detail);
 }
 
 void session_strand(struct session *s, enum close_reason reason)
@@ -90,9 +104,8 @@ void session_strand(struct session *s, enum close_reason reason)
     rebuild_caught_up(s);
     upstream_leg_close(&s->up, reason, false);
     forget_leg(s);
-    s->stranded = now;
-    *rebuild_of(s) = (struct rebuild){.cut_at = now + LOOK_FIRST};
-    session_needs_resource(s);
+    *rebuild_of(s) = (struct rebuild){.lost = rebuild_of(s)->lost, .cut_at = now + LOOK_FIRST};
+    session_await_leg(s);
     session_dirty(s);
     if (c)
         rebuild_begin(s, c);
@@ -115,9 +128,9 @@ static void cut_client(struct session *s)
         return;
     if (!r->looked) {
         r->looked = true;
-        s->cx->ops->upstream_noted(s->cx, s->lost, UPSTREAM_BROKE, "looked at again");
+        s->cx->ops->upstream_noted(s->cx, r->lost, UPSTREAM_BROKE, "looked at again");
         r->cut_at = now + ANSWER_TIME;
-    } else if (server_is_down(s) && now < s->stranded + HOLD_AT_MOST) {
+    } else if (server_is_down(s) && now < r->stranded + HOLD_AT_MOST) {
         r->cut_at = now + LOOK_AGAIN;
         r->cut_paced = false;
     } else if (!r->cut_paced) {
@@ -138,7 +151,7 @@ static void bind_resource(struct session *s)
     buf_printf(&out, "<iq type='set' id='hfs-%s-bind'><bind xmlns='" NS_BIND "'><resource>", s->tag);
     xml_escape(&out, resource_of(s));
     BUF_LIT(&out, "</resource></bind></iq>");
-    leg_write(&s->fresh->leg, buf_slice(&out));
+    leg_write(&s->rebuild->fresh->leg, buf_slice(&out));
     buf_free(&out);
 }
 
@@ -147,13 +160,14 @@ static void bound(struct session *s);
 static void take_leg(struct session *s, struct client_leg *c)
 {
     struct upstream_leg *up = c->login->up;
-    s->fresh = up;
+    struct rebuild *r = rebuild_of(s);
     c->login->up = NULL;
-    rebuild_of(s)->wants_session_iq = c->login->offers_session;
-    rebuild_of(s)->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
+    r->fresh = up;
+    r->wants_session_iq = c->login->offers_session;
+    r->fresh_by = s->cx->clock->mono + s->cx->settings->sm.confirm_timeout;
     random_hex(s->tag, 8); /* no answer to a question on the old leg can be taken for one on this */
-    upstream_leg_set_events(s->fresh, &fresh_events, s);
-    s->fresh->sid = s->sid;
+    upstream_leg_set_events(up, &fresh_events, s);
+    up->sid = s->sid;
     LOG(LOG_INFO, "session is rebuilt", LF("sid", s->sid), LF_INT("leg", c->number),
         LF_INT("unacked", s->out.queue.count), LF_INT("unconfirmed", s->unconfirmed.count));
     session_dirty(s);
@@ -204,10 +218,10 @@ static void replay(struct session *s)
 
 static void bound(struct session *s)
 {
-    struct upstream_leg *up = s->fresh;
-    s->fresh = NULL;
+    struct upstream_leg *up = s->rebuild->fresh;
+    s->rebuild->fresh = NULL;
+    s->rebuild->stranded = 0;
     s->rebuilt = true;
-    s->stranded = 0;
     s->rebuild->settle_at = s->cx->clock->mono + SETTLE;
     s->told.away = false;
     owner_set_stranded(s->cx->owner, s->sid, SLICE_NONE);
@@ -263,9 +277,9 @@ static void let_go(struct session *s)
  * gone, and another one with its own leg waits in its place. jid: another one that was bound, or empty. */
 static void resource_refused(struct session *s, struct slice jid)
 {
-    struct upstream_leg *up = s->fresh;
+    struct upstream_leg *up = s->rebuild->fresh;
     struct client_leg *c = s->resuming;
-    s->fresh = NULL;
+    s->rebuild->fresh = NULL;
     LOG(LOG_WARN, "the server does not give the resource again", LF("sid", s->sid), LF_SLICE("bound", jid));
     if (c && !c->login->up)
         client_leg_take_back(c, up, jid);
@@ -305,7 +319,7 @@ static void on_drained(void *ctx)
 static void give_up(struct session *s, enum close_reason reason)
 {
     struct client_leg *c = s->resuming;
-    upstream_leg_close(&s->fresh, reason, false);
+    upstream_leg_close(&s->rebuild->fresh, reason, false);
     if (c) /* may have a leg of its own, if it is another client than the one whose leg this was */
         rebuild_begin(s, c);
 }
@@ -313,7 +327,7 @@ static void give_up(struct session *s, enum close_reason reason)
 static void on_ended(void *ctx, enum close_reason reason, const char *detail)
 {
     struct session *s = ctx;
-    s->fresh = NULL; /* it closes itself */
+    s->rebuild->fresh = NULL; /* it closes itself */
     LOG(LOG_INFO, "upstream leg ended", LF("sid", s->sid), LF("reason", close_reason_name(reason)),
         LF("detail", detail));
     give_up(s, reason);
@@ -350,24 +364,24 @@ static void settle(struct session *s)
 void rebuild_turn(struct session *s)
 {
     usec now = s->cx->clock->mono;
-    if (s->stranded && s->client && s->state == SESSION_ATTACHED)
+    if (rebuild_is_stranded(s) && s->client && s->state == SESSION_ATTACHED)
         cut_client(s);
-    if (s->fresh && now >= s->rebuild->fresh_by) {
+    if (rebuild_is_binding(s) && now >= s->rebuild->fresh_by) {
         LOG(LOG_WARN, "the server does not answer a bind", LF("sid", s->sid));
         give_up(s, CLOSE_CONFIRM_TIMEOUT);
     }
     if (rebuild_is_settling(s) && now >= s->rebuild->settle_at && s->state == SESSION_ATTACHED)
         settle(s);
-    if (s->rebuild && !s->stranded && !s->catching_up && !rebuild_is_settling(s))
+    if (s->rebuild && !rebuild_is_stranded(s) && !s->catching_up && !rebuild_is_settling(s))
         let_go(s);
 }
 
 usec rebuild_due_at(const struct session *s)
 {
     usec at = -1;
-    if (s->stranded && s->client && s->state == SESSION_ATTACHED)
+    if (rebuild_is_stranded(s) && s->client && s->state == SESSION_ATTACHED)
         at = s->rebuild->cut_at;
-    if (s->fresh)
+    if (rebuild_is_binding(s))
         at = earlier(at, s->rebuild->fresh_by);
     if (rebuild_is_settling(s) && s->state == SESSION_ATTACHED)
         at = earlier(at, s->rebuild->settle_at);
@@ -376,7 +390,8 @@ usec rebuild_due_at(const struct session *s)
 
 void rebuild_forget(struct session *s)
 {
-    upstream_leg_close(&s->fresh, CLOSE_SESSION_END, true);
+    if (s->rebuild)
+        upstream_leg_close(&s->rebuild->fresh, CLOSE_SESSION_END, true);
     let_go(s);
     setup_forget(s);
     rooms_forget(s);

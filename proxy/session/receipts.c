@@ -22,7 +22,7 @@ static unsigned repeated_kinds(const struct receipts *r, const struct receipt *a
  */
 static bool is_asked(const struct session *s, const struct element *e, const struct entry *entry, struct receipt *asked)
 {
-    if (receipt_judge(e, s->account, asked) != RECEIPT_DUE)
+    if (receipt_judge(e, session_account(s), asked) != RECEIPT_DUE)
         return false;
     if (!s->cx->settings->receipts.events)
         asked->kinds &= RECEIPT_RECEIVED;
@@ -95,7 +95,7 @@ static void tell_offline(struct session *s, struct request *req)
 void receipts_on_spill(struct session *s, enum close_reason reason, bool handed)
 {
     struct receipts *r = s->receipts;
-    if (!r || !s->up || !s->account.n || reason == CLOSE_SHUTDOWN || reason == CLOSE_PURGED)
+    if (!r || !s->up || !s->account_n || reason == CLOSE_SHUTDOWN || reason == CLOSE_PURGED)
         return;
     for (struct request *req = r->unacked.first; req; req = req->next)
         if (req->handed == handed && !req->entry->receipted)
@@ -170,7 +170,7 @@ static void note_own(struct session *s, const struct request *req, unsigned kind
     struct receipt receipt = request_receipt(req);
     for (unsigned kind = 1; kind < 1u << RECEIPT_KINDS; kind <<= 1)
         if (kinds & kind)
-            answered_note(s->cx->answered, s->account, s->sid, &receipt, kind);
+            answered_note(s->cx->answered, session_account(s), s->sid, &receipt, kind);
 }
 
 static bool take_own(struct session *s, const struct element *e, unsigned kinds)

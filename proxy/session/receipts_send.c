@@ -107,7 +107,7 @@ static void leave_to_others(struct session *s, struct request *req)
 {
     struct receipt receipt = request_receipt(req);
     for (unsigned kind = 1; kind < 1u << RECEIPT_KINDS; kind <<= 1)
-        if (req->kinds & kind && !answered_note(s->cx->answered, s->account, s->sid, &receipt, kind))
+        if (req->kinds & kind && !answered_note(s->cx->answered, session_account(s), s->sid, &receipt, kind))
             request_withhold(s, req, kind, METRIC_receipts_withheld_account);
 }
 

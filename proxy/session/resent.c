@@ -119,7 +119,8 @@ static struct resent *resent_of(struct session *s)
 {
     if (!s->resent) {
         s->resent = MEM_NEW(struct resent);
-        s->resent->key = resent_key(slice_str(s->previd));
+        char previd[PREVID_SIZE];
+        s->resent->key = resent_key(slice_str(session_previd(s, previd)));
         context_memory(s->cx, sizeof *s->resent);
     }
     return s->resent;

@@ -54,13 +54,13 @@ static void set_state(struct session *s, enum session_state state)
 
 void session_dirty(struct session *s)
 {
-    if (!list_is_linked(&s->dirty) && s->state != SESSION_ENDED)
-        list_append(&s->cx->dirty, &s->dirty);
+    if (!list_is_linked(&s->grave.link) && s->state != SESSION_ENDED)
+        list_append(&s->cx->dirty, &s->grave.link);
 }
 
 struct session *session_of_dirty(struct list *link)
 {
-    return CONTAINER_OF(link, struct session, dirty);
+    return CONTAINER_OF(link, struct session, grave.link);
 }
 
 static void on_timer(void *ctx)
@@ -73,7 +73,7 @@ struct session *session_blank(struct context *cx)
     struct session *s = SLAB_NEW(SLAB_SESSION, struct session);
     s->cx = cx;
     s->timer = (struct timer){.fire = on_timer, .ctx = s};
-    list_init(&s->dirty);
+    list_init(&s->grave.link);
     random_hex(s->tag, 8);
     return s;
 }
@@ -83,20 +83,19 @@ struct session *session_new(struct context *cx, struct client_leg *client, struc
 {
     struct session *s = session_blank(cx);
     s->client = client;
-    s->jid = mem_dup(origin->jid);
-    s->domain = mem_dup(origin->domain);
-    s->account = jid_bare(slice_str(s->jid));
+    session_name(s, origin->jid, origin->domain);
     s->offered = origin->offered;
-    s->may_resume = origin->resumable && s->account.n;
+    s->may_resume = origin->resumable && s->account_n;
     s->awaited = origin->awaited;
     s->born = s->changed = cx->clock->mono;
-    cx->ops->previd_new(cx, s->account, s->previd, sizeof s->previd);
-    cx->ops->sid_of(cx, slice_str(s->previd), s->sid);
+    char tag[TAG_SIZE], previd[PREVID_SIZE];
+    cx->ops->previd_new(cx, session_account(s), tag, &s->secret);
+    cx->ops->sid_of(cx, slice_str(previd_write(tag, &s->secret, previd)), s->sid);
     count_state(s, SESSION_UNMANAGED, 1);
     count(cx->counters, METRIC_sessions_started);
     count_observe(cx->counters, METRIC_login_time, cx->clock->mono - client->born);
     registry_add(cx->registry, s);
-    owner_add(cx->owner, s->sid, cx->worker, s->account, s->may_resume ? origin->proof : NULL);
+    owner_add(cx->owner, s->sid, cx->worker, session_account(s), s->may_resume ? origin->proof : NULL);
     session_take_upstream(s, up);
     LOG(LOG_INFO, "session begun", LF("sid", s->sid), LF_INT("leg", client->number), LF("jid", s->jid),
         LF("peer", transport_peer(client->leg.transport)));
@@ -131,9 +130,10 @@ static usec granted_max(const struct session *s, struct slice asked)
 static void write_enabled(struct session *s)
 {
     struct buf out = {0};
-    buf_printf(&out, "<enabled xmlns='%s'", s->sm_ns);
+    char previd[PREVID_SIZE];
+    buf_printf(&out, "<enabled xmlns='%s'", session_sm_ns(s));
     if (s->resumable) {
-        buf_printf(&out, " id='%s' resume='true' max='%lld'", s->previd, (long long)(s->max / USEC_S));
+        buf_printf(&out, " id='%s' resume='true' max='%lld'", session_previd(s, previd), (long long)(s->max / USEC_S));
         if (s->cx->settings->sm.location)
             xml_attr(&out, "location", slice_str(s->cx->settings->sm.location));
     }
@@ -145,7 +145,7 @@ static void write_enabled(struct session *s)
 /* XEP-0198 3. The counters of both directions start here: nothing is written between this and <enabled/>. */
 static void enable(struct session *s, const struct element *e)
 {
-    s->sm_ns = slice_eq_str(e->ns, NS_SM2) ? NS_SM2 : NS_SM3;
+    s->sm2 = slice_eq_str(e->ns, NS_SM2);
     s->resumable = s->may_resume && sm_parse_bool(node_attr(e->tree, "resume"));
     s->max = granted_max(s, node_attr(e->tree, "max"));
     s->may_resume = s->resumable;
@@ -172,7 +172,7 @@ static void refuse(struct session *s, const struct element *e)
 
 static void sm_element(struct session *s, const struct element *e)
 {
-    bool managed = s->state == SESSION_ATTACHED && slice_eq_str(e->ns, s->sm_ns);
+    bool managed = s->state == SESSION_ATTACHED && slice_eq_str(e->ns, session_sm_ns(s));
     if (slice_eq_str(e->name, "enable") && s->state == SESSION_UNMANAGED && s->offered)
         enable(s, e);
     else if (slice_eq_str(e->name, "r") && managed)
@@ -217,7 +217,6 @@ void session_client_ended(struct session *s)
         return;
     }
     set_state(s, SESSION_ENDING);
-    s->ending_by = s->cx->clock->mono + ENDING_TIME;
     session_dirty(s);
 }
 
@@ -313,7 +312,7 @@ bool session_resume(struct session *s, struct client_leg *c, uint32_t h)
     keeping_attaching(s);
     downlink_release(s, acked);
     session_dirty(s);
-    if (!s->up && !s->fresh)
+    if (!s->up && !rebuild_is_binding(s))
         rebuild_begin(s, c);
     return true;
 }
@@ -331,7 +330,9 @@ void session_resume_cancel(struct session *s, struct client_leg *c)
 static void write_resumed(struct session *s)
 {
     struct buf out = {0};
-    buf_printf(&out, "<resumed xmlns='%s' previd='%s' h='%" PRIu32 "'/>", s->sm_ns, s->previd, sm_wire(s->in.safe));
+    char previd[PREVID_SIZE];
+    buf_printf(&out, "<resumed xmlns='%s' previd='%s' h='%" PRIu32 "'/>", session_sm_ns(s), session_previd(s, previd),
+               sm_wire(s->in.safe));
     leg_write(&s->client->leg, buf_slice(&out));
     buf_free(&out);
 }
@@ -445,7 +446,7 @@ static const struct upstream_events upstream_events = {on_header, on_upstream_el
 static void bury(struct grave *g)
 {
     struct session *s = CONTAINER_OF(g, struct session, grave);
-    list_remove(&s->dirty);
+    list_remove(&s->grave.link);
     timers_cancel(s->cx->timers, &s->timer);
     parking_discard_all(s); /* of one that another node has taken over */
     outbox_forget(s);
@@ -458,7 +459,6 @@ static void bury(struct grave *g)
     entry_free(s->held);
     uplink_forget_barrier(s);
     free(s->jid);
-    free(s->domain);
     free(s->keeping);
     slab_free(s);
 }
@@ -545,8 +545,8 @@ static void leave(struct session *s, enum close_reason reason, enum client_goodb
     set_state(s, SESSION_ENDED);
     count(cx->counters, metric_session_end(reason));
     log_end(s, reason);
-    mail_tell_others(cx, s->account);
-    list_remove(&s->dirty);
+    mail_tell_others(cx, session_account(s));
+    list_remove(&s->grave.link);
     context_bury(cx, &s->grave, bury);
 }
 
@@ -585,11 +585,10 @@ void session_stand_by(struct session *s, const char *proof)
     struct context *cx = s->cx;
     s->offered = s->may_resume = s->resumable = true;
     s->state = SESSION_DETACHED;
-    s->stranded = cx->clock->mono;
     count_state(s, SESSION_DETACHED, 1);
     registry_add(cx->registry, s);
-    owner_add(cx->owner, s->sid, cx->worker, s->account, proof);
-    session_needs_resource(s);
+    owner_add(cx->owner, s->sid, cx->worker, session_account(s), proof);
+    session_await_leg(s);
     session_left_alone(s);
 }
 
@@ -599,7 +598,7 @@ static void check_deadlines(struct session *s)
 {
     usec now = s->cx->clock->mono;
     const struct settings *set = s->cx->settings;
-    if (s->state == SESSION_ENDING && (uplink_is_safe(s) || now >= s->ending_by))
+    if (s->state == SESSION_ENDING && (uplink_is_safe(s) || now >= s->changed + ENDING_TIME))
         session_end(s, CLOSE_CLIENT_END, GOODBYE_END);
     else if (s->state == SESSION_DETACHED && !s->resuming && now >= s->changed + s->max &&
              (uplink_is_safe(s) || now >= s->changed + s->max + ENDING_TIME)) /* the tombstone is to tell the true h */
@@ -613,7 +612,7 @@ static usec next_deadline(const struct session *s)
     usec at = earlier(earlier(uplink_due_at(s), downlink_due_at(s)), earlier(handed_due_at(s), rebuild_due_at(s)));
     at = earlier(at, earlier(earlier(receipts_due_at(s), chat_states_due_at(s)), keeping_due_at(s)));
     if (s->state == SESSION_ENDING)
-        at = earlier(at, s->ending_by);
+        at = earlier(at, s->changed + ENDING_TIME);
     if (s->freeze_by)
         at = earlier(at, s->freeze_by);
     if (s->state == SESSION_DETACHED && !s->resuming)

@@ -40,29 +40,26 @@ struct keeping {
 };
 
 struct session {
-    struct grave grave;
-    struct list dirty; /* in context.dirty */
+    struct grave grave; /* while it lives, its link is in context.dirty */
     struct context *cx;
     enum session_state state;
+    int order_probe; /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
+    uint32_t jid_n, account_n;
+    char *jid; /* behind it, its domain: identity.c */
+    struct previd_secret secret;
     char sid[SID_SIZE];
-    char previd[PREVID_SIZE];
-    char *jid, *domain;
-    struct slice account; /* bare part of jid */
     char tag[17];         /* secret part of the ids of our own stanzas on this upstream leg */
     bool rebuilt;         /* and not resumed since */
     bool catching_up;     /* rebuilt, and the server has not answered the first barrier yet */
     struct told told;
-    int order_probe; /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
 
     struct client_leg *client; /* attached, NULL while detached */
     struct upstream_leg *up;
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
 
-    struct upstream_leg *fresh; /* that is to become `up` in a rebuild: the resource is being bound on it */
-    usec stranded;              /* since when there is no upstream leg; 0 = there is one */
-    usec freeze_by;             /* to be kept over a stop: the latest time; 0 = not */
-    struct rebuild *rebuild;    /* from stranded to settled, else NULL */
-    struct setup *setup;        /* these four: NULL while there is nothing to remember */
+    usec freeze_by;          /* to be kept over a stop: the latest time; 0 = not */
+    struct rebuild *rebuild; /* from stranded to settled, else NULL */
+    struct setup *setup;     /* these four: NULL while there is nothing to remember */
     struct rooms *rooms;
     struct sightings *sightings;
     struct pending *pending;
@@ -70,7 +67,6 @@ struct session {
     struct kept *kept;       /* its copy in the store; NULL: there is none */
     struct keeping *keeping; /* NULL: there has never been one */
 
-    const char *sm_ns;
     usec max;
 
     struct sm_in in;
@@ -82,7 +78,6 @@ struct session {
     uint64_t barriers;       /* so many were sent; in their ids */
     struct echo *echo;             /* NULL until the client sends a message */
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
-    struct upstream_facts *lost;   /* of the server whose upstream leg broke last */
     struct upstream_facts *probed; /* where the result of the order probe belongs */
 
     struct parking *parking; /* what is kept beside the queue while detached; NULL: nothing */
@@ -90,7 +85,7 @@ struct session {
 
     usec born, changed;             /* bind; last attach or detach */
     usec full_since;                /* detached, and the queue full: since when; 0 = not */
-    usec ending_by;                 /* ENDING: the latest end */
+    bool sm2;                       /* it speaks the older namespace of stream management */
     bool offered;                   /* stream management was in the features */
     bool may_resume, resumable;     /* could be granted; was granted with <enabled/> */
     bool mail_more;                 /* the mailbox held more than the queue had room for */
@@ -111,6 +106,27 @@ struct session {
 static inline struct sm_out_leg *session_out_leg(const struct session *s)
 {
     return s->client ? &s->client->sm.out : NULL;
+}
+/* Bare part of its JID; empty: not known (XEP-0078). */
+static inline struct slice session_account(const struct session *s)
+{
+    return slice_of(s->jid, s->account_n);
+}
+static inline struct slice session_domain(const struct session *s)
+{
+    return slice_str(s->jid + s->jid_n + 1);
+}
+static inline const char *session_sm_ns(const struct session *s)
+{
+    return s->sm2 ? NS_SM2 : NS_SM3;
+}
+/* identity.c */
+void session_name(struct session *s, struct slice jid, struct slice domain); /* once */
+char *previd_write(const char *tag, const struct previd_secret *secret, char previd[PREVID_SIZE]);
+bool previd_read(struct slice previd, struct previd_secret *secret_r); /* false: it is none */
+static inline char *session_previd(const struct session *s, char previd[PREVID_SIZE])
+{
+    return previd_write(s->sid, &s->secret, previd);
 }
 void session_dirty(struct session *s);
 void session_take_upstream(struct session *s, struct upstream_leg *up); /* its upstream leg from now on */
@@ -155,7 +171,7 @@ void downlink_check_full(struct session *s);
 struct slice downlink_stamped(struct session *s, const struct entry *e);
 /* rebuild.c */
 bool session_can_strand(const struct session *s);
-void session_needs_resource(struct session *s); /* on the fresh upstream leg that it waits for: told to the directory */
+void session_await_leg(struct session *s); /* it has no upstream leg: the directory knows what a fresh one has to bind */
 /* The upstream leg is lost (closed here unless it has closed itself), the session goes on without. */
 void session_strand(struct session *s, enum close_reason reason);
 void session_note_broken(struct session *s, const char *detail); /* `up` is: is its server still there? */
@@ -167,6 +183,8 @@ bool rebuild_holds(struct session *s, const struct element *e);       /* true: i
 void rebuild_caught_up(struct session *s);                            /* what was held goes into the queue */
 void rebuild_turn(struct session *s);                                 /* may end the session or its client */
 usec rebuild_due_at(const struct session *s);
+bool rebuild_is_stranded(const struct session *s); /* it has no upstream leg */
+bool rebuild_is_binding(const struct session *s);  /* its resource, on the fresh one that is to become `up` */
 bool rebuild_is_settling(const struct session *s); /* who has not shown up again may still do so */
 void rebuild_forget(struct session *s);
 /* outbox.c */

@@ -342,7 +342,7 @@ static void barrier_send(struct session *s)
     BUF_LIT(out, "<iq type='get' id='");
     write_id(s, out);
     BUF_LIT(out, "'");
-    xml_attr(out, "to", slice_str(s->domain));
+    xml_attr(out, "to", session_domain(s));
     BUF_LIT(out, "><ping xmlns='" NS_PING "'/></iq>");
     uplink_write(s, buf_slice(out));
     usec now = s->cx->clock->mono;
@@ -449,7 +449,7 @@ bool uplink_take_answer(struct session *s, const struct element *e)
     buf_clear(id);
     write_id(s, id);
     bool answer = slice_eq_str(e->type, "result") || slice_eq_str(e->type, "error");
-    if (!answer || !slice_eq(e->id, buf_slice(id)) || (e->from.n && !jid_domain_eq(e->from, slice_str(s->domain))))
+    if (!answer || !slice_eq(e->id, buf_slice(id)) || (e->from.n && !jid_domain_eq(e->from, session_domain(s))))
         return false;
     barrier_answered(s);
     return true;
@@ -513,7 +513,7 @@ void uplink_tell(struct session *s)
     struct buf *a = &s->cx->scratch;
     buf_clear(a);
     BUF_LIT(a, "<a xmlns='");
-    buf_add_str(a, s->sm_ns);
+    buf_add_str(a, session_sm_ns(s));
     BUF_LIT(a, "' h='");
     buf_add_number(a, sm_wire(s->in.safe));
     BUF_LIT(a, "'/>");

@@ -350,16 +350,23 @@ static inline void world_op_starttls_upstream(struct context *cx, struct transpo
     world_op_starttls_client(cx, t);
 }
 
-static inline void world_op_previd(struct context *cx, struct slice account, char *out, size_t size)
+static inline void world_op_previd(struct context *cx, struct slice account, char tag[TAG_SIZE],
+                                   struct previd_secret *secret_r)
 {
+    unsigned number = ++world_of(cx)->ids;
     (void)account;
-    snprintf(out, size, "previd-%u", ++world_of(cx)->ids);
+    snprintf(tag, TAG_SIZE, "tag-of-every-account-000");
+    *secret_r = (struct previd_secret){{0}};
+    for (size_t i = sizeof secret_r->byte; i--; number >>= 8)
+        secret_r->byte[i] = (unsigned char)number;
 }
 
 static inline void world_op_sid(struct context *cx, struct slice previd, char sid[SID_SIZE])
 {
     (void)cx;
-    snprintf(sid, SID_SIZE, "sid-%.*s", previd.n > 24 ? 24 : (int)previd.n, previd.p);
+    bool ours = previd.n == PREVID_SIZE - 1;
+    snprintf(sid, SID_SIZE, "%.24s%.24s", ours ? previd.p : "tag-of-nobody-----------",
+             ours ? previd.p + previd.n - 24 : "------------------------");
 }
 
 static inline void world_post(struct context *to, void (*run)(struct context *cx, void *arg), void *arg)

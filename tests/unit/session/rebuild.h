@@ -11,7 +11,7 @@ static inline int64_t sum(struct fixture *f, enum metric m)
 
 static inline bool is_stranded(const struct session *s)
 {
-    return !s->up && s->state == SESSION_DETACHED && !s->fresh;
+    return !s->up && s->state == SESSION_DETACHED && !rebuild_is_binding(s);
 }
 
 /* The server restarts: the session is stranded, and its client has been cut. */

@@ -67,7 +67,7 @@ static void everything(struct fixture *f, const char *name)
         "HEADER id=stream-1-2 from=example.org version=1.0",
         "<stream:features",
         "<iq type='result' id='bind'>",
-        "<enabled xmlns='urn:xmpp:sm:3' id='previd-",
+        "<enabled xmlns='urn:xmpp:sm:3' id='tag-of-",
         "<a xmlns='urn:xmpp:sm:3' h='",
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)

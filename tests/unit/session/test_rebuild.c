@@ -16,7 +16,7 @@ static void begin_rebuild(struct fixture *f, struct client *c)
     f->server.hold_binds = true;
     resume_only(f, c);
     world_run(&f->w);
-    assert_non_null(f->s->fresh);
+    assert_true(rebuild_is_binding(f->s));
 }
 
 static void end_binds(struct fixture *f)
@@ -87,7 +87,7 @@ static void test_said_while_stranded(void **state)
     struct fixture *f = *state;
     server_die(&f->server);
     world_run(&f->w);
-    assert_true(f->s->stranded && f->s->state == SESSION_ATTACHED);
+    assert_true(rebuild_is_stranded(f->s) && f->s->state == SESSION_ATTACHED);
     up(f, 1);
     client_send(&f->c, CLIENT_R);
     world_run(&f->w);
