@@ -28,16 +28,15 @@ struct upstream_events {
 struct upstream_leg {
     struct grave grave;
     struct leg leg;
-    enum upstream_phase phase;
     const struct upstream_events *events;
     void *ctx;
     uint64_t number;              /* the client leg's number in the logs that it was opened for */
     struct upstream_facts *facts; /* of the server that it is connected to; those of the context before */
-    char *header;                 /* the stream header to send, in canonical form, until it was sent */
-    char *domain;                 /* until then */
-    const char *sid;              /* in the logs, once it has a session, whose it is; else NULL */
-    bool reached;                 /* its server has answered */
-    bool is_check;                /* opened to see whether the server lives: not among the figures of connections */
+    struct upstream_opening *opening; /* until its stream header was sent; NULL: nothing waits to be */
+    const char *sid;                  /* in the logs, once it has a session, whose it is; else NULL */
+    enum upstream_phase phase : 8;
+    bool reached;  /* its server has answered */
+    bool is_check; /* opened to see whether the server lives: not among the figures of connections */
 };
 
 /* Dials, on behalf of that client (the ends of its transport; NULL = there is none). Nothing is called up before it has

@@ -35,7 +35,7 @@ static void tcp_watch_for(struct tcp *t, int want)
 {
     ev_io_stop(loop_ev(t->loop), &t->io);
     if (want) {
-        ev_io_set(&t->io, t->fd, want);
+        ev_io_set(&t->io, t->io.fd, want);
         ev_io_start(loop_ev(t->loop), &t->io);
     }
 }
@@ -90,8 +90,11 @@ void tcp_set_deadline(struct tcp *t, usec at)
 
 static void tcp_clear_deadline(struct tcp *t)
 {
-    if (t->deadline && t->loop)
+    if (!t->deadline)
+        return;
+    if (t->loop)
         timers_cancel(loop_timers(t->loop), &t->deadline->timer);
+    tls_free(t->deadline->tls);
     free(t->deadline);
     t->deadline = NULL;
 }
@@ -223,8 +226,6 @@ static void tcp_handshake(struct tcp *t)
     case IO_OK:
         t->state = TCP_UP;
         tcp_clear_deadline(t);
-        tls_free(t->tls);
-        t->tls = NULL;
         if (t->out.n)
             loop_queue(t->loop, LOOP_FLUSH, &t->flush);
         tcp_add_due(t, TCP_DUE_READY | (t->reading ? TCP_DUE_READ : 0));
@@ -243,14 +244,14 @@ static void tcp_begin_tls(struct tcp *t, struct tls_context *tls, const char *na
                           usec deadline)
 {
     char *error;
-    t->ssl = tls_session_new(tls, t->fd, name, protocol, &error);
+    t->ssl = tls_session_new(tls, t->io.fd, name, protocol, &error);
     if (!t->ssl) {
         tcp_io_note_end(t, TRANSPORT_TLS, error);
         tcp_end(t);
         return;
     }
-    t->tls = tls_ref(tls);
     tcp_set_deadline(t, deadline);
+    t->deadline->tls = tls_ref(tls);
     t->due &= (uint8_t)~TCP_DUE_READ;
     t->state = t->clear ? TCP_STARTTLS : TCP_HANDSHAKE;
     if (t->clear)
@@ -409,7 +410,7 @@ static size_t op_outstanding(const struct transport *base)
     int queued = 0;
     if (t->write_failed || t->state == TCP_ENDED || t->state == TCP_GONE)
         return SIZE_MAX; /* what was dropped or never acknowledged will not be any more */
-    if (t->fd < 0 || ioctl(t->fd, SIOCOUTQ, &queued) < 0)
+    if (t->io.fd < 0 || ioctl(t->io.fd, SIOCOUTQ, &queued) < 0)
         queued = 0;
     return t->out.n + (size_t)queued;
 }
@@ -418,7 +419,6 @@ static void tcp_release(struct loop_task *task)
 {
     struct tcp *t = CONTAINER_OF(task, struct tcp, next);
     SSL_free(t->ssl);
-    tls_free(t->tls);
     tcp_drop_out(t);
     free(t->detail);
     slab_free(t);
@@ -429,14 +429,14 @@ void tcp_close(struct tcp *t, bool reset)
     t->state = TCP_GONE;
     t->base.events = NULL;
     t->due = 0;
-    if (t->fd >= 0) {
+    if (t->io.fd >= 0) {
         if (t->loop)
             ev_io_stop(loop_ev(t->loop), &t->io);
         const struct linger now = {.l_onoff = 1, .l_linger = 0};
         if (reset)
-            (void)setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-        close(t->fd);
-        t->fd = -1;
+            (void)setsockopt(t->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        close(t->io.fd);
+        t->io.fd = -1;
     }
     loop_unqueue(&t->next);
     loop_unqueue(&t->flush);
@@ -459,7 +459,7 @@ static void op_free(struct transport *base, bool graceful)
     base->server = NULL;
     if (t->state == TCP_STARTTLS)
         t->out.n = t->clear; /* the rest was meant for TLS */
-    if (graceful && can_talk && t->loop && t->fd >= 0)
+    if (graceful && can_talk && t->loop && t->io.fd >= 0)
         tcp_goodbye_start(t);
     else
         tcp_close(t, !graceful);
@@ -472,7 +472,7 @@ static void op_detach(struct transport *base)
     t->reading = false;
     t->due &= (uint8_t)~TCP_DUE_READ;
     ev_io_stop(loop_ev(t->loop), &t->io);
-    loop_forget_fd(t->loop, t->fd);
+    loop_forget_fd(t->loop, t->io.fd);
     if (t->deadline)
         timers_cancel(loop_timers(t->loop), &t->deadline->timer);
     loop_unqueue(&t->next);
@@ -522,13 +522,13 @@ static struct tcp *tcp_init(struct tcp *t, struct loop *l, enum tcp_state state)
     t->base.ops = &tcp_ops;
     t->base.kind = TRANSPORT_TCP;
     t->loop = l;
-    t->fd = -1;
     t->state = state;
     t->read_needs = EV_READ;
     t->write_needs = EV_WRITE;
     loop_task_init(&t->next, tcp_next);
     loop_task_init(&t->flush, tcp_flush);
     ev_init(&t->io, on_io);
+    t->io.fd = -1;
     t->io.data = t;
     return t;
 }
@@ -536,7 +536,7 @@ static struct tcp *tcp_init(struct tcp *t, struct loop *l, enum tcp_state state)
 static void tcp_begin(struct tcp *t, int fd, struct tls_context *tls, const char *name, enum tls_protocol protocol,
                       usec deadline)
 {
-    t->fd = fd;
+    t->io.fd = fd;
     if (tls) {
         tcp_begin_tls(t, tls, name, protocol, deadline);
         return;

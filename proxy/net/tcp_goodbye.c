@@ -25,7 +25,7 @@ void tcp_goodbye_step(struct tcp *t)
         enum io result = tcp_io_goodbye(t);
         t->blocked = result == IO_WAIT;
         if (result == IO_OK)
-            shutdown(t->fd, SHUT_WR);
+            shutdown(t->io.fd, SHUT_WR);
         if (result == IO_END)
             tcp_close(t, false);
         t->said_goodbye = result == IO_OK;
@@ -40,7 +40,7 @@ void tcp_goodbye_step(struct tcp *t)
  * destroy our last words on their way. */
 void tcp_goodbye_read(struct tcp *t)
 {
-    ssize_t n = recv(t->fd, loop_read_buffer(t->loop), LOOP_READ_SIZE, 0);
+    ssize_t n = recv(t->io.fd, loop_read_buffer(t->loop), LOOP_READ_SIZE, 0);
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     t->peer_finished = true;

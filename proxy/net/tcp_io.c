@@ -104,7 +104,7 @@ static enum io read_tls(struct tcp *t, char *p, size_t size, size_t *n_r)
 
 static enum io read_clear(struct tcp *t, char *p, size_t size, size_t *n_r)
 {
-    ssize_t n = recv(t->fd, p, size, 0);
+    ssize_t n = recv(t->io.fd, p, size, 0);
     if (n > 0) {
         *n_r = (size_t)n;
         t->in += (size_t)n;
@@ -134,7 +134,7 @@ static enum io write_tls(struct tcp *t, const char *p, size_t n, size_t *n_r)
 
 static enum io write_clear(struct tcp *t, const char *p, size_t n, size_t *n_r)
 {
-    ssize_t sent = send(t->fd, p, n, MSG_NOSIGNAL);
+    ssize_t sent = send(t->io.fd, p, n, MSG_NOSIGNAL);
     if (sent < 0)
         return is_wait(errno) ? IO_WAIT : end_by_errno(t, "write", errno);
     *n_r = (size_t)sent;
@@ -154,7 +154,7 @@ enum io tcp_io_write(struct tcp *t, const char *p, size_t n, size_t *n_r)
 static enum io handshake_failed(struct tcp *t, int ssl_error, int error)
 {
     char text[TLS_TEXT];
-    if (tls_is_server(t->tls) && BIO_number_read(SSL_get_rbio(t->ssl)) == 0) {
+    if (tls_is_server(t->deadline->tls) && BIO_number_read(SSL_get_rbio(t->ssl)) == 0) {
         ERR_clear_error();
         t->tls_broken = true;
         tcp_io_note_end(t, error ? TRANSPORT_RESET : TRANSPORT_FIN,
@@ -163,7 +163,7 @@ static enum io handshake_failed(struct tcp *t, int ssl_error, int error)
     }
     long verdict = SSL_get_verify_result(t->ssl);
     char *detail;
-    if (!tls_is_server(t->tls) && verdict != X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
+    if (!tls_is_server(t->deadline->tls) && verdict != X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
         detail = mem_printf("TLS handshake: certificate refused: %s", X509_verify_cert_error_string(verdict));
     else if (ssl_error == SSL_ERROR_SSL && ERR_GET_REASON(ERR_peek_error()) != SSL_R_UNEXPECTED_EOF_WHILE_READING)
         detail = mem_printf("TLS handshake: %s", tls_error_text(text));
@@ -213,5 +213,5 @@ bool tcp_io_holds(const struct tcp *t)
 bool tcp_io_has_unread(const struct tcp *t)
 {
     int n = 0;
-    return tcp_io_holds(t) || (ioctl(t->fd, FIONREAD, &n) == 0 && n > 0);
+    return tcp_io_holds(t) || (ioctl(t->io.fd, FIONREAD, &n) == 0 && n > 0);
 }

@@ -40,17 +40,17 @@ enum tcp_due {
 /* Of a handshake, or of the goodbye. */
 struct tcp_deadline {
     struct timer timer;
-    usec at; /* outlives a move between loops */
+    usec at;                 /* outlives a move between loops */
+    struct tls_context *tls; /* of the handshake */
 };
 
 struct tcp {
     struct transport base;
     struct loop *loop;            /* NULL while detached */
     struct loop_task next, flush; /* next: what is due; after free LOOP_CLOSING, then LOOP_FREE */
-    ev_io io;
+    ev_io io;                     /* its fd: -1 while dialling and after the end */
 
     SSL *ssl;
-    struct tls_context *tls; /* held until the handshake is over */
     struct buf out;
 
     struct tcp_deadline *deadline;    /* NULL: there is none */
@@ -63,7 +63,6 @@ struct tcp {
     void *gone_ctx;
 
     /* Small, as there are many of these. */
-    int fd;             /* -1 while dialling and after the end */
     uint32_t clear;     /* bytes at the front of `out` that leave before TLS */
     uint32_t read_turn; /* one read per turn */
     uint8_t due;

@@ -145,7 +145,7 @@ static void load_counts(struct session *s, struct record_reader *in)
     s->in.told = (uint64_t)record_take_number(in);
     s->out.acked = (uint64_t)record_take_number(in);
     s->out.written = (uint64_t)record_take_number(in);
-    s->resumes = (uint64_t)record_take_number(in);
+    s->resumes = (uint32_t)record_take_number(in);
     s->stanzas_up = (uint64_t)record_take_number(in);
     s->stanzas_down = (uint64_t)record_take_number(in);
     s->told.available = record_take_number(in);

@@ -42,9 +42,11 @@ struct keeping {
 struct session {
     struct grave grave; /* while it lives, its link is in context.dirty */
     struct context *cx;
-    enum session_state state;
-    int order_probe; /* 0 none, 1 headline and ping under way, 2 the ping overtook the headline */
+    enum session_state state : 8;
+    uint8_t order_probe; /* as uplink.c has it */
     uint32_t jid_n, account_n;
+    uint32_t barriers; /* so many were sent; in their ids */
+    uint32_t resumes;
     char *jid; /* behind it, its domain: identity.c */
     struct previd_secret secret;
     char sid[SID_SIZE];
@@ -75,7 +77,6 @@ struct session {
     struct queue *posted;   /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
     struct queue *lingering; /* confirmed less than sm.confirm_linger ago; NULL: nothing is */
     struct barrier *barrier; /* that is open; NULL: none is */
-    uint64_t barriers;       /* so many were sent; in their ids */
     struct echo *echo;             /* NULL until the client sends a message */
     usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
     struct upstream_facts *probed; /* where the result of the order probe belongs */
@@ -98,7 +99,6 @@ struct session {
     struct chat_states *chat_states; /* NULL until the client tells one */
     struct resent *resent;   /* what the client may send again when the session is lost; NULL until it sends some */
     struct awaited *awaited; /* what it may send again of the session before; NULL: nothing */
-    uint64_t resumes;
     uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
     struct timer timer;
 };

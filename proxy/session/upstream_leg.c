@@ -6,6 +6,11 @@
 #include "xmpp/xml.h"
 #include <stdlib.h>
 
+struct upstream_opening {
+    char *domain;
+    char *header; /* the stream header to send, in canonical form; NULL: not known yet */
+};
+
 static const char *sid_of(const struct upstream_leg *up)
 {
     return up->sid ? up->sid : "";
@@ -34,12 +39,28 @@ char *stream_header_canonical(const struct stream_header *h)
     return buf_steal(&out);
 }
 
+static struct upstream_opening *opening_of(struct upstream_leg *up)
+{
+    if (!up->opening)
+        up->opening = MEM_NEW(struct upstream_opening);
+    return up->opening;
+}
+
+static void forget_opening(struct upstream_leg *up)
+{
+    if (up->opening) {
+        free(up->opening->domain);
+        free(up->opening->header);
+    }
+    free(up->opening);
+    up->opening = NULL;
+}
+
 static void bury(struct grave *g)
 {
     struct upstream_leg *up = CONTAINER_OF(g, struct upstream_leg, grave);
     leg_clear(&up->leg);
-    free(up->header);
-    free(up->domain);
+    forget_opening(up);
     slab_free(up);
 }
 
@@ -96,14 +117,12 @@ static void unreachable_now(struct upstream_leg *up, const char *detail)
 
 static void send_header(struct upstream_leg *up)
 {
-    if (!up->header)
+    if (!up->opening || !up->opening->header)
         return;
     stream_restart(up->leg.stream);
     set_phase(up, UPSTREAM_OPENING);
-    leg_write_str(&up->leg, up->header);
-    free(up->header);
-    free(up->domain);
-    up->header = up->domain = NULL;
+    leg_write_str(&up->leg, up->opening->header);
+    forget_opening(up);
     leg_go(&up->leg, STOP_TURN);
 }
 
@@ -120,7 +139,7 @@ static void on_ready(void *ctx)
     struct upstream_leg *up = ctx;
     learn_server(up);
     if (up->phase == UPSTREAM_DIALING && up->leg.cx->settings->upstream_tls == UPSTREAM_TLS_STARTTLS) {
-        struct stream_header h = {.to = slice_str(up->domain), .version = SLICE_LIT("1.0")};
+        struct stream_header h = {.to = slice_str(up->opening->domain), .version = SLICE_LIT("1.0")};
         char *header = stream_header_canonical(&h);
         set_phase(up, UPSTREAM_STARTTLS);
         leg_write_str(&up->leg, header);
@@ -181,7 +200,7 @@ static void starttls_element(struct upstream_leg *up, const struct element *e)
         set_phase(up, UPSTREAM_HANDSHAKE);
         leg_stop(&up->leg, STOP_TURN);
         stream_restart(up->leg.stream);
-        up->leg.cx->ops->starttls_upstream(up->leg.cx, up->leg.transport, up->domain);
+        up->leg.cx->ops->starttls_upstream(up->leg.cx, up->leg.transport, up->opening->domain);
     } else {
         starttls_failed(up, "the server refused STARTTLS");
     }
@@ -241,7 +260,7 @@ struct upstream_leg *upstream_leg_open_on(struct context *cx, struct transport *
 {
     struct upstream_leg *up = SLAB_NEW(SLAB_SESSION, struct upstream_leg);
     up->number = number;
-    up->domain = mem_dup(domain);
+    opening_of(up)->domain = mem_dup(domain);
     up->facts = cx->upstream;
     upstream_leg_set_events(up, events, ctx);
     leg_init(&up->leg, SLAB_SESSION, cx, t, &cx->settings->limits.server, &stream_events, up);
@@ -259,8 +278,8 @@ void upstream_leg_set_events(struct upstream_leg *up, const struct upstream_even
 
 void upstream_leg_header(struct upstream_leg *up, char *header)
 {
-    free(up->header);
-    up->header = header;
+    free(opening_of(up)->header);
+    up->opening->header = header;
     if (up->phase >= UPSTREAM_OPENING)
         send_header(up);
 }

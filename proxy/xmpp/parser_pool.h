@@ -11,8 +11,11 @@
 #define PARSER_STANDARD_HEADER "<stream:stream xmlns='" NS_CLIENT "' xmlns:stream='" NS_STREAMS "'>"
 #define PARSER_STANDARD_END "</stream:stream>"
 
+struct header_reader;
+
 struct parser {
     XML_Parser expat;
+    struct header_reader *reader; /* of the header of its stream, while it stands in that; its stream's to free */
     struct parser *next;  /* in the pool */
     bool standard;        /* primed with the header above */
     bool deep;            /* has seen an element with a great many levels */

@@ -29,15 +29,18 @@ enum halt {
     HALT_FAILED,
 };
 
+struct primer {
+    char *header; /* that primes its parsers */
+    char *extra_ns;
+};
+
 struct stream {
     struct parser_pool *pool;
     struct stream_limits limits;
     const struct stream_events *events;
     void *ctx;
     struct parser *parser;        /* only while something is incomplete */
-    char *prime;                  /* header that primes its parsers; NULL for the standard one */
-    char *extra_ns;               /* NULL for none */
-    struct header_reader *reader; /* while the header is incomplete */
+    struct primer *primer;        /* what is not standard in its header; NULL: nothing */
     enum phase phase : 8;
     enum halt halt : 8; /* while feeding */
     bool framed;
@@ -58,21 +61,25 @@ struct stream *stream_new(enum slab_life life, struct parser_pool *pool, const s
 
 static void release_parser(struct stream *s)
 {
-    if (s->parser)
-        parser_pool_put(s->pool, s->parser);
+    if (!s->parser)
+        return;
+    if (s->parser->reader)
+        header_reader_free(s->parser->reader);
+    free(s->parser->reader);
+    s->parser->reader = NULL;
+    parser_pool_put(s->pool, s->parser);
     s->parser = NULL;
-    if (s->reader)
-        header_reader_free(s->reader);
-    free(s->reader);
-    s->reader = NULL;
 }
 
 static void forget(struct stream *s)
 {
     release_parser(s);
-    free(s->prime);
-    free(s->extra_ns);
-    s->prime = s->extra_ns = NULL;
+    if (s->primer) {
+        free(s->primer->header);
+        free(s->primer->extra_ns);
+    }
+    free(s->primer);
+    s->primer = NULL;
     s->phase = PHASE_HEADER;
     s->restarted = false;
 }
@@ -102,7 +109,7 @@ size_t stream_pending(const struct stream *s)
 
 struct slice stream_extra_ns(const struct stream *s)
 {
-    return slice_str(s->extra_ns);
+    return s->primer ? slice_str(s->primer->extra_ns) : SLICE_NONE;
 }
 
 void stream_set_pool(struct stream *s, struct parser_pool *pool)
@@ -206,7 +213,7 @@ static void header_start(struct stream *s, const char *name, const char **atts, 
     enum stream_error error;
     const char *text;
     size_t end = s->parser->event_end;
-    if (!header_reader_finish(s->reader, name, atts, &h, &error, &text)) {
+    if (!header_reader_finish(s->parser->reader, name, atts, &h, &error, &text)) {
         fail(s, error, text);
         return;
     }
@@ -216,8 +223,11 @@ static void header_start(struct stream *s, const char *name, const char **atts, 
         fail(s, STREAM_BAD_FORMAT, "the stream is empty");
         return;
     }
-    s->prime = header_reader_prime(s->reader, slice_of(tag.p + 1, strcspn(tag.p + 1, " \t\r\n>")));
-    s->extra_ns = h.extra_ns.n ? mem_dup(h.extra_ns) : NULL;
+    char *header = header_reader_prime(s->parser->reader, slice_of(tag.p + 1, strcspn(tag.p + 1, " \t\r\n>")));
+    if (header) {
+        s->primer = MEM_NEW(struct primer);
+        *s->primer = (struct primer){header, h.extra_ns.n ? mem_dup(h.extra_ns) : NULL};
+    }
     s->phase = PHASE_OPEN;
     halt_after_upcall(s, s->events->opened(s->ctx, &h), true);
 }
@@ -362,8 +372,8 @@ static void on_namespace(void *ctx, const char *prefix, const char *uri)
     s->parser->declarations++;
     if (uri && strlen(uri) > s->limits.namespace_bytes)
         fail(s, STREAM_POLICY_VIOLATION, "a namespace is too long");
-    else if (s->reader)
-        header_reader_declare(s->reader, prefix, uri);
+    else if (s->parser->reader)
+        header_reader_declare(s->parser->reader, prefix, uri);
 }
 
 #define TEXT_RESTRICTED "comments, processing instructions, DTDs and entities are not allowed in XMPP"
@@ -406,9 +416,9 @@ static void bind_parser(struct stream *s)
 {
     if (s->phase == PHASE_HEADER && !s->framed) {
         s->parser = parser_new(NULL);
-        s->reader = MEM_NEW(struct header_reader);
+        s->parser->reader = MEM_NEW(struct header_reader);
     } else {
-        s->parser = s->prime ? parser_new(s->prime) : parser_pool_get(s->pool);
+        s->parser = s->primer ? parser_new(s->primer->header) : parser_pool_get(s->pool);
     }
     XML_Parser expat = s->parser->expat;
     XML_SetUserData(expat, s);
@@ -602,7 +612,7 @@ static size_t feed_plain(struct stream *s, struct slice in)
 {
     if (s->phase == PHASE_HEADER)
         return s->framed ? 0 : feed_plain_header(s, in);
-    if (s->prime || s->has_element)
+    if (s->primer || s->has_element)
         return 0;
     size_t n = feed_plain_element(s, in);
     return n || s->framed ? n : feed_plain_end(s, in);

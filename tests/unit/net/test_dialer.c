@@ -126,7 +126,7 @@ static void assert_fails(struct fixture *f, enum transport_end why, const char *
 static void assert_connected(const struct transport *t, const char *address, int port)
 {
     char text[ENDPOINT_TEXT], *expected = mem_printf("%s:%d", address, port);
-    struct endpoints ends = address_ends(tcp_of(t)->fd);
+    struct endpoints ends = address_ends(tcp_of(t)->io.fd);
     assert_string_equal(endpoint_text(&ends.source, text), expected);
     assert_string_equal(transport_peer(t), "");
     free(expected);

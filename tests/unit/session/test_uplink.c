@@ -96,7 +96,7 @@ static void test_forged_answers(void **state)
     client_send(&f->c, CLIENT_R);
     world_run(&f->w);
     char id[48];
-    snprintf(id, sizeof id, "hfb-%s-%" PRIu64, f->s->tag, f->s->barriers);
+    snprintf(id, sizeof id, "hfb-%s-%" PRIu32, f->s->tag, f->s->barriers);
     server_printf(f->conn, "<iq type='result' id='%s' from='juliet@example.org/x'/>", id);
     server_printf(f->conn, "<iq type='result' id='%s0' from='example.org'/>", id);
     server_printf(f->conn, "<iq type='get' id='%s' from='example.org'/>", id);
