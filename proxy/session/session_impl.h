@@ -39,68 +39,72 @@ struct keeping {
     struct queue to_mail, to_out; /* at its end, what goes to the account's boxes in one step with that */
 };
 
+/* There are many: what is needed at times only has a struct of its own, NULL meanwhile, and small fields stand side by
+ * side. What belongs to a connection is its leg's (struct client_sm). */
 struct session {
     struct grave grave; /* while it lives, its link is in context.dirty */
     struct context *cx;
+
     enum session_state state : 8;
     uint8_t order_probe; /* as uplink.c has it */
-    uint32_t jid_n, account_n;
+    bool rebuilt;        /* and not resumed since */
+    bool catching_up;    /* rebuilt, and the server has not answered the first barrier yet */
+    struct told told;
+    bool mail_hinted;  /* more has come since the store was asked for mail */
     uint32_t barriers; /* so many were sent; in their ids */
     uint32_t resumes;
+
+    uint32_t jid_n, account_n;
     char *jid; /* behind it, its domain: identity.c */
     struct previd_secret secret;
     char sid[SID_SIZE];
-    char tag[17];         /* secret part of the ids of our own stanzas on this upstream leg */
-    bool rebuilt;         /* and not resumed since */
-    bool catching_up;     /* rebuilt, and the server has not answered the first barrier yet */
-    struct told told;
+    char tag[17]; /* secret part of the ids of our own stanzas on this upstream leg */
+
+    bool sm2;                   /* it speaks the older namespace of stream management */
+    bool offered;               /* stream management was in the features */
+    bool may_resume, resumable; /* could be granted; was granted with <enabled/> */
+    bool mail_more;             /* the mailbox held more than the queue had room for */
+    bool mail_asked;            /* the store was asked for mail and has not answered */
 
     struct client_leg *client; /* attached, NULL while detached */
     struct upstream_leg *up;
     struct client_leg *resuming; /* asks to be attached; waits until h is safe */
 
-    usec freeze_by;          /* to be kept over a stop: the latest time; 0 = not */
+    usec born, changed; /* bind; last attach or detach */
+    usec max;
+    usec full_since; /* detached, and the queue full: since when; 0 = not */
+    usec freeze_by;  /* to be kept over a stop: the latest time; 0 = not */
+    struct timer timer;
+
+    struct sm_in in;
+    struct sm_out out;
+    struct queue unconfirmed;
+    struct queue *posted;    /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
+    struct queue *lingering; /* confirmed less than sm.confirm_linger ago; NULL: nothing is */
+    struct barrier *barrier; /* that is open; NULL: none is */
+    usec unconfirmed_since;  /* since when something is unconfirmed and no barrier covers it */
+    uint64_t stamp_upto;     /* messages up to this number are written with a delay stamp */
+    uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
+    struct upstream_facts *probed;     /* where the result of the order probe belongs */
+
+    struct kept *kept;       /* its copy in the store; NULL: there is none */
+    struct keeping *keeping; /* NULL: there has never been one */
+
     struct rebuild *rebuild; /* from stranded to settled, else NULL */
     struct setup *setup;     /* these four: NULL while there is nothing to remember */
     struct rooms *rooms;
     struct sightings *sightings;
     struct pending *pending;
 
-    struct kept *kept;       /* its copy in the store; NULL: there is none */
-    struct keeping *keeping; /* NULL: there has never been one */
-
-    usec max;
-
-    struct sm_in in;
-    struct sm_out out;
-    struct queue unconfirmed;
-    struct queue *posted;   /* of the account's outbox, sent on this upstream leg and not confirmed; NULL: never any */
-    struct queue *lingering; /* confirmed less than sm.confirm_linger ago; NULL: nothing is */
-    struct barrier *barrier; /* that is open; NULL: none is */
-    struct echo *echo;             /* NULL until the client sends a message */
-    usec unconfirmed_since;        /* since when something is unconfirmed and no barrier covers it */
-    struct upstream_facts *probed; /* where the result of the order probe belongs */
-
-    struct parking *parking; /* what is kept beside the queue while detached; NULL: nothing */
-    uint64_t stamp_upto;     /* messages up to this number are written with a delay stamp */
-
-    usec born, changed;             /* bind; last attach or detach */
-    usec full_since;                /* detached, and the queue full: since when; 0 = not */
-    bool sm2;                       /* it speaks the older namespace of stream management */
-    bool offered;                   /* stream management was in the features */
-    bool may_resume, resumable;     /* could be granted; was granted with <enabled/> */
-    bool mail_more;                 /* the mailbox held more than the queue had room for */
-    bool mail_asked;                /* the store was asked for mail and has not answered */
-    bool mail_hinted;               /* more has come since it was asked */
-    struct entry *held;             /* a presence that waits for it */
-    struct handed *handed;     /* messages written to a client without stream management; NULL until there are any */
-    struct contacts *contacts; /* who may see that the client is there; NULL until something is known */
-    struct receipts *receipts; /* NULL until a message asks for one */
+    struct echo *echo;               /* NULL until the client sends a message */
+    struct parking *parking;         /* what is kept beside the queue while detached; NULL: nothing */
+    struct entry *held;              /* a presence that waits for mail */
+    struct handed *handed;           /* messages written to a client without stream management; NULL: never any */
+    struct contacts *contacts;       /* who may see that the client is there; NULL until something is known */
+    struct receipts *receipts;       /* NULL until a message asks for one */
     struct chat_states *chat_states; /* NULL until the client tells one */
     struct resent *resent;   /* what the client may send again when the session is lost; NULL until it sends some */
     struct awaited *awaited; /* what it may send again of the session before; NULL: nothing */
-    uint64_t stanzas_up, stanzas_down; /* in all, also without stream management */
-    struct timer timer;
 };
 
 static inline struct sm_out_leg *session_out_leg(const struct session *s)
