@@ -29,7 +29,7 @@ from targets import BINARY, KINDS, Legacy, ROOT
 
 README = ROOT / "bench" / "README.md"
 TOGETHER = {"login": sessions.login, "pairs": messages.pairs, "latency": messages.latency, "storm": sessions.storm}
-ALONE = {"stampede": sessions.stampede, "flat": messages.flat, "queue": messages.queue, "workers": messages.workers,
+ALONE = {"whole": messages.whole, "stampede": sessions.stampede, "flat": messages.flat, "queue": messages.queue, "workers": messages.workers,
          "idle": sessions.idle, "detached": memory.detached, "creep": memory.creep, "neighbours": neighbours,
          "web": messages.web, "receipts": messages.receipts, "durability": messages.durability,
          "takeover": nodes.takeover, "adoption": nodes.adoption, "instructions": instructions}

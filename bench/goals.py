@@ -70,14 +70,18 @@ def of_messages(g):
 
 
 def of_the_whole(g):
-    """The server in clear and Holdfast, added up, beside the same server with TLS and its own stream management."""
+    """The server in clear and Holdfast, added up, beside the same server with TLS and its own stream management; and
+    beside the least that could stand in Holdfast's place."""
+    group = TIME + messages.WHOLE
     for server, title, limit in (("prosody", "Prosody", 0.6), ("ejabberd", "ejabberd", 0.7)):
-        for line in g.results.group(TIME + messages.COST):
-            least = g.quotient(line.group, line.label, f"{server}+haproxy", server)
-            g.at_most(f"Holdfast and {title} in clear, {line.label}", limit,
-                      g.quotient(line.group, line.label, f"{server}+holdfast", server),
+        for line in g.results.group(group):
+            least = g.quotient(group, line.label, f"{server}+haproxy", server)
+            what = f"Holdfast and {title} in clear, {line.label}"
+            g.at_most(what, limit, g.quotient(group, line.label, f"{server}+holdfast", server),
                       f" that of {title} with TLS and stream management",
                       shown=f" (HAProxy in Holdfast's place: {number(least)} ×)" if least else "")
+            g.at_most(what, 1.15, g.quotient(group, line.label, f"{server}+holdfast", f"{server}+haproxy"),
+                      f" that of HAProxy and {title}")
 
 
 def of_memory(g):

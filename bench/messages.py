@@ -6,9 +6,10 @@ import statistics
 
 from machine import cpu_seconds
 from run import choice_of, PROXIES, start, title_of
-from targets import Fault
+from targets import Fault, KINDS
 
 COST = "µs a message"
+WHOLE = "µs a message, by a real server and what stands before it"
 BUSY = "µs a message, all sessions busy"
 FRAMED = "µs a message, over direct TLS and over WebSocket with TLS"
 KEPT = "µs a message, kept in memory and in Redis"
@@ -36,6 +37,34 @@ def pairs(run, targets, loads):
         run.costs(COST, label, answers, "messages")
         run.results.add("messages a second", label,
                         choice_of(statistics.median, answers, lambda one: one["messages"] / one["seconds"]))
+
+
+def together(answers):
+    """As if it had been one round."""
+    return {"messages": sum(one["messages"] for one in answers),
+            "cpu": {process: sum(one["cpu"][process] for one in answers) for process in answers[0]["cpu"]}}
+
+
+def whole(run):
+    """A real server with TLS and stream management of its own; and in clear, with each proxy before the same process.
+    All rounds together, as one of them is too short for what a server does now and then: to collect garbage."""
+    sizes = run.sizes
+    count = 2 * max(size for size, _, _ in sizes.whole)
+    with contextlib.ExitStack() as closing:
+        targets, loads = {}, {}
+        for kind in sizes.real:
+            native, fronted = (closing.enter_context(KINDS[name]()) for name in (kind, f"{kind}+proxies"))
+            targets |= {kind: native, f"{kind}+proxies": fronted}
+            loads[kind] = native.load(count)
+            for number, proxy in enumerate(PROXIES):
+                loads[f"{kind}+{proxy}"] = fronted.load_through(proxy, count, first=number * count)
+        for size, body, in_flight in sizes.whole:
+            for load in loads.values():
+                load.ensure(2 * size)
+            with run.watching(targets, loads):
+                answers = run.rounds("whole", loads, ("pairs", size, body, in_flight, sizes.warm, 2 * sizes.ms))
+            run.costs(WHOLE, title_of(size, body, in_flight),
+                      {name: [together(several)] for name, several in answers.items()}, "messages")
 
 
 def latency(run, targets, loads):

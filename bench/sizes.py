@@ -13,6 +13,7 @@ FULL = dict(
     most=9800,  # sessions of the proxies
     legacy=2000, legacy_idle=1000,  # and of the real servers: at most, and in the row `idle`
     pairs=((1, 100, 1), (50, 100, 1), (50, 1000, 1), (50, 100, 16), (1000, 100, 1)),  # bytes of the body, in flight
+    real=("prosody", "ejabberd"), whole=((1, 100, 1), (50, 100, 1), (50, 100, 16), (500, 100, 1)),
     flat=(5, 50, 500, 4900),
     rate=1000, open_ms=750,
     others_rate=500, others_ms=2000,
@@ -33,17 +34,18 @@ QUICK = FULL | dict(
     flat=(5, 1000), open_ms=300, others_ms=800, queue=(10, 300, 4700), counted=(50, 1500, 1),
     targets=("stub", "haproxy", "holdfast", "prosody", "prosody+holdfast"),
     idle=("haproxy", "holdfast", "prosody", "prosody+holdfast"),
-    rows=("login", "pairs", "latency", "storm", "flat", "queue", "idle", "durability", "receipts", "instructions"),
+    real=("prosody",), whole=((50, 100, 1),),
+    rows=("login", "pairs", "latency", "storm", "whole", "flat", "queue", "idle", "durability", "receipts",
+          "instructions"),
 )
 
 TINY = FULL | dict(
     rounds=1, few=1, ms=100, warm=30, gap=0.05,
     logins=10, storm=30, most=100, legacy=100, legacy_idle=40,
-    pairs=((1, 100, 1), (10, 1000, 4), (30, 100, 1)),
+    pairs=((1, 100, 1), (10, 1000, 4), (30, 100, 1)), whole=((5, 100, 1),),
     flat=(5, 30), open_ms=200, others_ms=200, quiet_ms=200, queue=(5, 50, 100), receipts=(10, 5),
     takeovers=(10, 10), orphans=40, counted=(5, 200, 1),
-    targets=("stub", "haproxy", "nginx", "holdfast", "prosody", "prosody+holdfast", "prosody+haproxy",
-             "ejabberd+holdfast"),
+    targets=("stub", "haproxy", "nginx", "holdfast", "prosody", "prosody+holdfast", "ejabberd+holdfast"),
     idle=("haproxy", "holdfast", "prosody+holdfast"),
 )
 

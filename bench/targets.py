@@ -458,18 +458,20 @@ class EjabberdAlone(Legacy):
 class ProsodyBehind(Legacy):
     name, title, make = "prosody+holdfast", "Holdfast + Prosody in clear", PatientProsody
     behind, measured = True, ("holdfast", "prosody")
+    rows = ("login", "latency", "storm")
 
 
 class EjabberdBehind(Legacy):
     name, title, make = "ejabberd+holdfast", "Holdfast + ejabberd in clear", QuietEjabberd
     behind, measured = True, ("holdfast", "ejabberd")
+    rows = ("login", "latency", "storm")
 
 
 class ProsodyUnaware(Legacy):
     """The least that a proxy with TLS can cost there: it knows nothing of XMPP, and nobody acks anything."""
 
     name, title, make = "prosody+haproxy", "HAProxy + Prosody in clear", PatientProsody
-    managed, rows, measured = False, ("pairs",), ("haproxy", "prosody")
+    managed, measured = False, ("haproxy", "prosody")
 
     def start(self):
         super().start()
@@ -479,6 +481,24 @@ class ProsodyUnaware(Legacy):
 class EjabberdUnaware(ProsodyUnaware):
     name, title, make = "ejabberd+haproxy", "HAProxy + ejabberd in clear", QuietEjabberd
     measured = ("haproxy", "ejabberd")
+
+
+class ProsodyFronted(Legacy):
+    """One process with both proxies in front of it: what two of a kind take for the same differs by up to a half."""
+
+    name, title, make = "prosody+proxies", "Prosody in clear", PatientProsody
+
+    def start(self):
+        super().start()
+        self._ports = {"haproxy": self._haproxy(self.server.port), "holdfast": self._holdfast(self.server.upstream)}
+
+    def load_through(self, proxy, count, first):
+        self.port, self.managed = self._ports[proxy], proxy == "holdfast"
+        return self.load(count, first)
+
+
+class EjabberdFronted(ProsodyFronted):
+    name, title, make = "ejabberd+proxies", "ejabberd in clear", QuietEjabberd
 
 
 class NodesBefore(Nodes):
@@ -496,8 +516,9 @@ class NodesBefore(Nodes):
 
 
 TARGETS = {one.name: one for one in (Stub, HAProxy, Nginx, Holdfast, ProsodyTls, ProsodyAlone, ProsodyBehind,
-                                     ProsodyUnaware, EjabberdTls, EjabberdAlone, EjabberdBehind, EjabberdUnaware)
+                                     EjabberdTls, EjabberdAlone, EjabberdBehind)
            if one.is_installed()}
 # Those of single rows, too.
 KINDS = TARGETS | {one.name: one for one in (HoldfastQueues, HoldfastOne, HoldfastTwo, HoldfastWeb, HoldfastRedis,
-                                             Nodes, NodesBefore)}
+                                             ProsodyUnaware, EjabberdUnaware, ProsodyFronted, EjabberdFronted, Nodes,
+                                             NodesBefore)}
