@@ -92,7 +92,8 @@ void downlink_inject(struct session *s, enum stanza_class class, struct slice by
 /* Servers kick clients that do not answer pings: while the client is away, or has a queue to read first, we answer. */
 static bool answer_ping(struct session *s, const struct element *e)
 {
-    bool away = s->state == SESSION_DETACHED || (is_managed(s) && sm_out_next(&s->client->sm.out));
+    const struct sm_out_leg *leg = session_out_leg(s);
+    bool away = s->state == SESSION_DETACHED || (is_managed(s) && leg && sm_out_next(leg));
     if (!away || e->kind != ELEMENT_IQ || !(e->facts & FACT_PING) || !slice_eq_str(e->type, "get"))
         return false;
     if (e->from.n && !jid_domain_eq(e->from, session_domain(s)) && !slice_eq(e->from, session_account(s)))

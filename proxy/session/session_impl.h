@@ -1,6 +1,5 @@
-/* The inside of a session, shared by the files of this folder that make it up: session.c (life), uplink.c, downlink.c,
- * parking.c, expiry.c, mail.c, handed.c, receipts*.c, contacts.c,
- * chat_states.c. */
+/* The inside of a session, shared by the files of this folder that make it up: session.c (its life), identity.c, uplink.c,
+ * downlink.c, rebuild.c, keeping.c, freeze.c, expiry.c, and one for each thing that it has to remember. */
 #ifndef HOLDFAST_SESSION_SESSION_IMPL_H
 #define HOLDFAST_SESSION_SESSION_IMPL_H
 
@@ -111,10 +110,10 @@ static inline struct sm_out_leg *session_out_leg(const struct session *s)
 {
     return s->client ? &s->client->sm.out : NULL;
 }
-/* Bare part of its JID; empty: not known (XEP-0078). */
+/* Bare part of its JID; empty: not known (XEP-0078, or it is blank). */
 static inline struct slice session_account(const struct session *s)
 {
-    return slice_of(s->jid, s->account_n);
+    return s->jid ? slice_of(s->jid, s->account_n) : SLICE_NONE;
 }
 static inline struct slice session_domain(const struct session *s)
 {

@@ -41,7 +41,7 @@ void uplink_write(struct session *s, struct slice bytes)
 
 static bool is_managed(const struct session *s)
 {
-    return s->state == SESSION_ATTACHED;
+    return s->client && s->state == SESSION_ATTACHED;
 }
 
 /* ---- stanzas ---- */
