@@ -1,5 +1,6 @@
 """JavaScript clients as objects that tests talk to: commands and events are lines of JSON, whatever runs the script."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -121,7 +122,8 @@ class NodeClient(Client):
             self._child.kill()
             self._child.wait()
         self._reader.join()
-        self._child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # what one that was killed could not be told is still to be flushed
+            self._child.stdin.close()
         self._child.stdout.close()
 
     def _tell(self, **command):
