@@ -384,11 +384,13 @@ def test_a_message_that_crosses_the_clean_end_on_its_way_is_not_lost(scene, sm):
     for number in range(6):
         client.send("</stream:stream>")
         s.say(contact, s.jid(), [number])
-        client.wait_closed()
+        _, last = client.wait_closed()
+        # The proxy may read the end late, and have passed the message on: without acks that is all there is to know.
+        had = not sm and any(s.is_ours(element) and s.number(element) == number for element in last)
         # A login before the server has closed the old stream might miss what it stores for it just then.
         s.wait_figure(number + 1, "legs_closed_total", leg="upstream")
         client = s.login(resource=f"r{number}", sm=sm, presence=0)
-        assert s.hear(client, 1) == [number]
+        assert had or s.hear(client, 1) == [number]
         if sm:
             client.ack()
         client.ping()
