@@ -181,7 +181,7 @@ static bool hear_here(struct context *cx, uint64_t key)
 
 void echo_hear(struct context *cx, const struct element *e, uint64_t id)
 {
-    if (!id || e->kind != ELEMENT_MESSAGE || !e->from.n)
+    if (!id || e->kind != ELEMENT_MESSAGE || !e->from.n || (e->facts & FACT_DELAY))
         return;
     uint64_t key = id ^ hash_of(&cx->echoes->secret, e->from);
     if (!hear_here(cx, key))

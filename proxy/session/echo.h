@@ -17,7 +17,8 @@ struct entry;
 
 /* The client's message e went to the server, kept as that entry. */
 void echo_expect(struct session *s, const struct element *e, const struct entry *kept);
-/* A message from the server, whoever it is for; id: its hash. */
+/* A message from the server, whoever it is for; id: its hash. One that the server had stored is no echo: what it has
+ * from before a crash does not prove that it has the rest of that time. */
 void echo_hear(struct context *cx, const struct element *e, uint64_t id);
 uint64_t echo_heard(struct session *s); /* all up to this number is processed */
 /* An echo that proves that much will come at once, by all that is known: the last one was its recipient's. From then on

@@ -245,6 +245,26 @@ static void test_rooms_do_not_count(void **state)
     assert_null(f->s->echo);
 }
 
+/* The server may have crashed since. */
+static void test_what_was_stored_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+    char *jid = server_jid(f->conn);
+    say(f, "m1");
+    world_run(&f->w);
+    server_printf(server_newest(&f->server),
+                  "<message from='%s' to='juliet@example.org/x' type='chat' id='m1'><body>b</body>"
+                  "<delay xmlns='urn:xmpp:delay' stamp='2020-01-01T00:00:00Z'/></message>",
+                  jid);
+    world_run(&f->w);
+    client_send(&f->c, CLIENT_R);
+    client_hears_nothing(&f->c);
+    assert_int_equal(world_sum(&f->w, METRIC_echoes_heard), 0);
+    server_answer_pings(&f->server);
+    client_hears(&f->c, A("2"));
+    free(jid);
+}
+
 /* Another session's message is expected in the same place. */
 static void test_place_is_taken(void **state)
 {
@@ -296,6 +316,7 @@ int main(void)
         ECHO(test_without_a_request),
         ECHO(test_leaves_no_delay_behind),
         ECHO(test_rooms_do_not_count),
+        ECHO(test_what_was_stored_does_not_count),
         ECHO(test_place_is_taken),
         ECHO(test_session_is_gone),
         APART(test_no_ping),
@@ -304,6 +325,7 @@ int main(void)
         APART(test_the_same_id_again),
         APART(test_others_are_expected_later),
         APART(test_without_a_request),
+        APART(test_what_was_stored_does_not_count),
         APART(test_place_is_taken),
         APART(test_session_is_gone),
     };
