@@ -34,6 +34,7 @@ struct upstream_facts {
     _Atomic int order;     /* enum order_probe: does an answer to a ping prove that all before it was processed */
     _Atomic bool reported; /* a configuration fault of the server was logged */
     _Atomic bool down;     /* it cannot be reached; kept by who is told by upstream_noted */
+    _Atomic usec broke;    /* monotonic time at which it failed last, or a connection of it broke; 0: never */
 };
 
 /* What a leg has learnt of the server that it is connected to. */
@@ -141,6 +142,8 @@ struct context {
     struct list clients;   /* all client legs */
     struct list takeovers; /* of sessions of other nodes, under way */
     struct list partings;  /* upstream legs of ended sessions, until the server has ended them too */
+    struct list leftovers; /* what lingered in sessions that have ended (sm.confirm_linger) */
+    struct timer leftover_timer;
     uint64_t last_leg;     /* legs begun here, for their numbers in logs */
     struct buf scratch;    /* for one stanza that must be changed on its way */
     struct list deferred;  /* client legs with something to do when no callback is on the stack */

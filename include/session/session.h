@@ -72,6 +72,9 @@ void session_end(struct session *s, enum close_reason reason, enum client_goodby
 void parting_without_client(struct parting *p);
 /* Cuts short what upstream legs of ended sessions still have to say (design: 10 s at most). */
 void partings_end(struct context *cx);
+/* Messages of ended sessions that wait whether the server survives them (sm.confirm_linger): forgotten. */
+void leftovers_end(struct context *cx);
+void leftovers_fire(void *ctx); /* context.leftover_timer; ctx: the context */
 /* Mail for its account may be waiting. */
 void session_fetch_mail(struct session *s);
 /* Another node says that it has let this session go: clients that wait for it need not look for it by the clock. */

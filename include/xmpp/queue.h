@@ -86,6 +86,8 @@ bool stanza_is_secret(const struct element *e);
 
 /* Numbers the entry and takes it over. */
 void queue_append(struct queue *q, struct entry *e);
+/* The same with the number that it has. */
+void queue_move(struct queue *q, struct entry *e);
 /* Unlinks and returns the first entry if its number is <= upto, else NULL; the caller owns it. */
 struct entry *queue_take(struct queue *q, uint64_t upto);
 void queue_free(struct queue *q);

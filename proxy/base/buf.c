@@ -1,6 +1,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@ char *buf_reserve(struct buf *b, size_t n)
             memmove(b->data, b->data + b->off, b->n);
         } else {
             size_t cap = b->cap ? b->cap : 256;
+            if (n > SIZE_MAX / 4) /* a length gone below 0: better an end than a search without one */
+                abort();
             while (cap < b->n + n)
                 cap *= 2;
             char *data = mem_alloc(cap);

@@ -320,6 +320,8 @@ size_t upstreams_routes(struct upstreams *u, struct dial_route routes[UPSTREAM_R
 static void told(struct upstream *one, bool good, const char *detail)
 {
     struct upstreams *u = one->all;
+    if (!good)
+        atomic_store(&one->facts.broke, mono_now());
     if (good) {
         free(one->fault);
         one->fault = NULL;
@@ -343,6 +345,7 @@ void upstreams_note(struct upstreams *u, struct upstream_facts *facts, enum upst
     struct upstream *one = upstream_of(facts);
     pthread_mutex_lock(&u->lock);
     if (note == UPSTREAM_BROKE) {
+        atomic_store(&one->facts.broke, mono_now());
         health_suspect(&one->health, mono_now());
     } else {
         atomic_fetch_add(note == UPSTREAM_REACHED ? &one->dials_ok : &one->dials_failed, 1);

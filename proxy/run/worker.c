@@ -612,6 +612,7 @@ static void on_beat(void *ctx)
     if (w->stop_by && (now >= w->stop_by || quiet)) {
         registry_each(w->cx.registry, end_now, NULL); /* none, unless time was short */
         partings_end(&w->cx);
+        leftovers_end(&w->cx);
         loop_stop(w->loop);
         return;
     }

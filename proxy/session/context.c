@@ -11,6 +11,8 @@ void context_init(struct context *cx)
     list_init(&cx->deferred);
     list_init(&cx->partings);
     list_init(&cx->takeovers);
+    list_init(&cx->leftovers);
+    cx->leftover_timer = (struct timer){.fire = leftovers_fire, .ctx = cx};
 }
 
 /* 20 lines a second, and 200 at once. */

@@ -10,13 +10,6 @@
 #include "xmpp/xml.h"
 #include <inttypes.h>
 
-/* It keeps its number: the store knows it by that. */
-static void collect(struct queue *q, struct entry *e)
-{
-    q->last_number = e->number - 1;
-    queue_append(q, e);
-}
-
 static void tell(struct fate *f, enum fate_step step, const struct entry *e)
 {
     if (e->id && f->cx->fates)
@@ -35,7 +28,7 @@ static void to_mailbox(struct fate *f, struct entry *e)
     e->stamp = false;
     tell(f, FATE_MAILBOX, e);
     if (f->mail)
-        collect(f->mail, e);
+        queue_move(f->mail, e);
     else
         f->cx->store->ops->box_put(f->cx->store, BOX_MAIL, f->account, e); /* takes it over */
 }
@@ -152,28 +145,10 @@ static void drop_uplink(struct session *s)
         if (!promised && !s->up)
             resent_drop(s, e->number);
         if (promised)
-            collect(&s->keeping->to_out, e);
+            queue_move(&s->keeping->to_out, e);
         else
             entry_free(e);
     }
-}
-
-/* Acked to the client, and perhaps lost with the server: messages go out again some day. */
-static void spill_lingering(struct session *s)
-{
-    for (struct entry *e; !s->up && session_lingers(s);) {
-        e = queue_take(s->lingering, UINT64_MAX);
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        if (e->class == CLASS_KEEP && s->account_n)
-            fate_tell(s, FATE_OUTBOX, e);
-        if (e->class == CLASS_KEEP && s->account_n && s->kept)
-            collect(&s->keeping->to_out, e);
-        else if (e->class == CLASS_KEEP && s->account_n)
-            outbox_keep(s, e);
-        else
-            entry_free(e); /* its fate was counted when it was confirmed */
-    }
-    uplink_drop_lingering(s, INT64_MAX);
 }
 
 void expiry_keep(struct session *s)
@@ -191,7 +166,7 @@ void expiry_keep(struct session *s)
         fate_tell(s, FATE_UP_KEPT, e);
         entry_free(e);
     }
-    uplink_drop_lingering(s, INT64_MAX);
+    linger_drop(s, INT64_MAX);
 }
 
 void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason)
@@ -216,7 +191,7 @@ void expiry_keep_upto(struct session *s, uint64_t upto, enum close_reason reason
         fate_tell(s, there ? FATE_UP_KEPT : FATE_RETURNED, e);
         entry_free(e);
     }
-    uplink_drop_lingering(s, INT64_MAX);
+    linger_drop(s, INT64_MAX);
 }
 
 void expiry_forget(struct session *s)
@@ -224,7 +199,7 @@ void expiry_forget(struct session *s)
     context_memory(s->cx, -(int64_t)(s->out.queue.bytes + s->unconfirmed.bytes));
     queue_free(&s->out.queue);
     queue_free(&s->unconfirmed);
-    uplink_drop_lingering(s, INT64_MAX);
+    linger_drop(s, INT64_MAX);
 }
 
 void expiry_spill(struct session *s, enum close_reason reason)
@@ -241,7 +216,7 @@ void expiry_spill(struct session *s, enum close_reason reason)
     chat_states_end(s, reason);
     spill_downlink(s, reason);
     parking_discard_all(s);
-    spill_lingering(s);
+    linger_end(s);
     drop_uplink(s);
     outbox_unsent(s);
 }

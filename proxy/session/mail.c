@@ -93,6 +93,7 @@ void session_fetch_mail(struct session *s)
 /* One that has no room for more asks by itself when it has. */
 void session_hint_mail(struct session *s)
 {
+    outbox_fetch(s);
     if (s->mail_asked)
         s->mail_hinted = true;
     else if (!s->mail_more)

@@ -1,6 +1,6 @@
 /* The account's outbox: messages that were acked to a client of it, and that the server may have lost when it died.
- * They are sent on the account's next upstream leg, ahead of the client's own, and leave the box when a barrier behind
- * them is answered. */
+ * They are sent on the account's next upstream leg, ahead of the client's own, or at once where the account is online;
+ * and leave the box when a barrier behind them is answered. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "session_impl.h"
@@ -58,6 +58,7 @@ void outbox_fetch(struct session *s)
 {
     if (!s->account_n)
         return;
+    leftovers_look(s->cx);
     struct ask *ask = MEM_NEW(struct ask);
     ask->cx = s->cx;
     memcpy(ask->sid, s->sid, SID_SIZE);
@@ -67,10 +68,11 @@ void outbox_fetch(struct session *s)
 
 void outbox_confirmed(struct session *s, uint64_t upto)
 {
+    struct leftover *left = NULL;
     for (struct entry *e; (e = take_posted(s, upto));) {
         fate_tell(s, FATE_CONFIRMED, e);
         s->cx->store->ops->box_done(s->cx->store, BOX_OUT, session_account(s), slice_str(e->origin));
-        entry_free(e);
+        linger_posted(s, &left, e);
     }
 }
 
@@ -84,11 +86,11 @@ uint64_t outbox_posted(const struct session *s)
     return s->posted ? s->posted->last_number : 0;
 }
 
-void outbox_keep(struct session *s, struct entry *e)
+void outbox_keep(struct context *cx, const char *sid, struct slice account, struct entry *e)
 {
-    free(e->origin);
-    e->origin = mem_printf("%s/up/%" PRIu64, s->sid, e->number);
-    put_back(s->cx, session_account(s), e);
+    if (!e->origin) /* else it comes from the box, and has another's number */
+        e->origin = mem_printf("%s/up/%" PRIu64, sid, e->number);
+    put_back(cx, account, e);
 }
 
 void outbox_unsent(struct session *s)

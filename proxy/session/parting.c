@@ -94,8 +94,9 @@ static void on_drained(void *ctx)
 static void on_ended(void *ctx, enum close_reason reason, const char *detail)
 {
     struct parting *p = ctx;
-    (void)reason;
     (void)detail;
+    if (reason != CLOSE_SERVER_END) /* perhaps it has not even heard all */
+        atomic_store(&p->up->facts->broke, p->cx->clock->mono);
     p->up = NULL; /* closes itself */
     finish(p, CLOSE_SESSION_END);
 }

@@ -361,6 +361,8 @@ static void complete_resume(struct session *s)
     owner_set_available(s->cx->owner, s->sid, s->told.available);
     LOG(LOG_INFO, "session resumed", LF("sid", s->sid), LF_INT("leg", c->number), LF("peer", transport_peer(c->leg.transport)),
         LF_INT("away_ms", away / USEC_MS), LF_INT("replayed", s->out.queue.count));
+    if (!s->rebuilt)
+        outbox_fetch(s); /* other sessions may have ended meanwhile */
     client_leg_resumed(c, s, s->rebuilt);
     s->rebuilt = false;
     if (s->told.available)

@@ -148,12 +148,19 @@ static inline struct entry *session_lingers(const struct session *s)
     return s->lingering ? s->lingering->first : NULL;
 }
 void uplink_forget_barrier(struct session *s); /* no answer to it is awaited any more */
-void uplink_drop_lingering(struct session *s, usec confirmed_before);
 usec uplink_due_at(const struct session *s);
 bool session_confirms(const struct session *s); /* by barrier */
 void uplink_request(struct session *s);         /* <r/> */
 void uplink_tell(struct session *s);            /* writes <a/> with what is safe */
 void uplink_give_up_probe(struct session *s);   /* the session ends: another one may try the server's order */
+/* linger.c */
+void linger_keep(struct session *s, struct entry *e); /* it is confirmed now; takes it over */
+void linger_drop(struct session *s, usec confirmed_before);
+void linger_end(struct session *s);           /* what lingers stays behind, or goes to the outbox */
+void leftovers_look(struct context *cx);      /* what lingers beside sessions: has its server died? */
+/* An entry of the outbox is confirmed; takes it over. left: NULL before the first of those that are together. */
+struct leftover;
+void linger_posted(struct session *s, struct leftover **left, struct entry *e);
 /* downlink.c */
 void session_from_upstream(struct session *s, const struct element *e);
 void downlink_turn(struct session *s); /* writes what waits, asks for acks; may drop the client */
@@ -191,12 +198,13 @@ bool rebuild_is_binding(const struct session *s);  /* its resource, on the fresh
 bool rebuild_is_settling(const struct session *s); /* who has not shown up again may still do so */
 void rebuild_forget(struct session *s);
 /* outbox.c */
-void outbox_fetch(struct session *s); /* onto a fresh upstream leg */
+void outbox_fetch(struct session *s); /* onto its upstream leg */
 void outbox_confirmed(struct session *s, uint64_t upto);
 bool outbox_waits(const struct session *s);      /* for a confirmation */
 uint64_t outbox_posted(const struct session *s); /* the last number of all that was ever sent */
 void outbox_forget(struct session *s);
-void outbox_keep(struct session *s, struct entry *e); /* takes it over */
+/* Takes it over, with its number in that session unless it was in the box before. */
+void outbox_keep(struct context *cx, const char *sid, struct slice account, struct entry *e);
 void outbox_unsent(struct session *s);                /* what was not confirmed on this upstream leg */
 /* keeping.c: the session's copy in a store that outlives the node. All of it is nothing to do where the store has none.
  */

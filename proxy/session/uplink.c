@@ -98,7 +98,7 @@ static void break_deadlock(struct session *s)
 }
 
 /* One that is not for the server counts like any other and is confirmed with those before it; nothing is kept of it
- * that could be sent again. */
+ * that could be sent again, some day from an outbox least of all. */
 static const struct entry *keep(struct session *s, const struct element *e, bool swallowed)
 {
     struct entry *entry = swallowed
@@ -106,6 +106,8 @@ static const struct entry *keep(struct session *s, const struct element *e, bool
                               : entry_take(&s->cx->entries, e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
     entry->secret = !swallowed && stanza_is_secret(e);
     entry->id = fate_id(s->cx, e->id);
+    if (swallowed)
+        entry->class = CLASS_MESSAGE;
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);
@@ -189,35 +191,7 @@ void session_from_client(struct session *s, const struct element *e)
         check_full(s);
 }
 
-/* ---- sm.confirm_linger: a server may lose what it has confirmed, when it dies soon ---- */
-
-static void linger(struct session *s, struct entry *e)
-{
-    if (!s->cx->settings->sm.confirm_linger) {
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        entry_give(&s->cx->entries, e);
-        return;
-    }
-    e->confirmed = s->cx->clock->mono;
-    if (!s->lingering)
-        s->lingering = SLAB_NEW(SLAB_SESSION, struct queue);
-    s->lingering->last_number = e->number - 1; /* it keeps its number */
-    queue_append(s->lingering, e);
-}
-
-void uplink_drop_lingering(struct session *s, usec confirmed_before)
-{
-    while (session_lingers(s) && s->lingering->first->confirmed <= confirmed_before) {
-        struct entry *e = queue_take(s->lingering, UINT64_MAX);
-        keeping_releasing(s, KEPT_UP, e->number);
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        entry_free(e);
-    }
-    if (s->lingering && !s->lingering->first) {
-        slab_free(s->lingering);
-        s->lingering = NULL;
-    }
-}
+/* ---- again, on a fresh upstream leg ---- */
 
 /* A request that was answered is done with, though a barrier has not confirmed it yet. But what it has set up for the
  * resource is to be set up again. */
@@ -265,7 +239,7 @@ void uplink_confirmed(struct session *s, uint64_t upto)
             fate_tell(s, FATE_CONFIRMED, e);
         count_add(s->cx->counters, METRIC_unconfirmed_stanzas, -1);
         count_add(s->cx->counters, METRIC_unconfirmed_bytes, -(int64_t)entry_cost(e->n));
-        linger(s, e);
+        linger_keep(s, e);
     }
     if (!s->kept && s->in.safe < upto)
         s->in.safe = upto;
@@ -569,7 +543,7 @@ void uplink_turn(struct session *s)
     if (!asked_upto(s))
         echo_rest(s);
     if (s->up) /* without, what is left of it is sent again some day */
-        uplink_drop_lingering(s, s->cx->clock->mono - s->cx->settings->sm.confirm_linger);
+        linger_drop(s, s->cx->clock->mono - s->cx->settings->sm.confirm_linger);
 }
 
 static usec upstream_due_at(const struct session *s)

@@ -121,8 +121,14 @@ void entry_free(struct entry *e)
 
 void queue_append(struct queue *q, struct entry *e)
 {
+    e->number = q->last_number + 1;
+    queue_move(q, e);
+}
+
+void queue_move(struct queue *q, struct entry *e)
+{
     e->next = NULL;
-    e->number = ++q->last_number;
+    q->last_number = e->number;
     if (q->last)
         q->last->next = e;
     else

@@ -176,6 +176,26 @@ def direct_member(s, crowd, name, resource="direct"):
 
 
 @pytest.mark.servers("prosody", "ejabberd", "jabberd2")
+def test_what_was_said_before_leaving_survives_a_kill(own_scene, own_legacy):
+    """Its sender has logged out, its recipient is away, and the server may not have written it yet (ejabberd)."""
+    s = own_scene(sm_confirm_linger=f"{LINGERS}s")
+    witness, speaker = s.login("witness"), s.login()
+    s.say(speaker, s.jid("b"), range(3))
+    assert speaker.request() == speaker.sent
+    speaker.close()
+    own_legacy.kill()
+    own_legacy.start()
+    s.wait_figure(3, "outbox_messages")
+    witness.wait_closed()
+    s.login(presence=0)
+    eventually(lambda: s.figure("outbox_messages") == 0, "all is said again")
+    reader = s.login("b", presence=0)
+    heard = set()
+    while heard != set(range(3)):
+        heard |= set(s.hear(reader, 1))
+
+
+@pytest.mark.servers("prosody", "ejabberd", "jabberd2")
 @RESTARTS
 def test_a_rebuilt_session_is_equal_to_the_old_one(own_scene, own_legacy, crowd_of, how):
     """Roster pushes, carbons, presence in both directions, directed presence, blocking, and requests whose answer is

@@ -406,7 +406,7 @@ static inline void world_mail(struct context *cx, void *sid)
     struct session *s = registry_find(cx->registry, sid);
     free(sid);
     if (s)
-        session_fetch_mail(s);
+        session_hint_mail(s);
 }
 
 static inline void world_op_evict(struct context *cx, const char *sid, int worker)
@@ -460,6 +460,8 @@ static inline void world_op_noted(struct context *cx, struct upstream_facts *fac
                                   const char *detail)
 {
     (void)detail;
+    if (note != UPSTREAM_REACHED)
+        facts->broke = cx->clock->mono;
     facts->down = note == UPSTREAM_BROKE ? world_of(cx)->refuse_dial : note == UPSTREAM_FAILED;
 }
 
@@ -651,6 +653,7 @@ static inline void world_stop(struct world *w)
         LIST_FOREACH_SAFE(it, next, &w->worker[i].clients)
         client_leg_close(CONTAINER_OF(it, struct client_leg, in_clients), CLOSE_SHUTDOWN, GOODBYE_CUT);
         partings_end(&w->worker[i]);
+        leftovers_end(&w->worker[i]);
     }
     world_run(w);
 }

@@ -22,6 +22,7 @@ static unsigned restart(struct fixture *f)
     for (int i = 0; i < WORLD_WORKERS; i++) {
         assert_int_equal(registry_count(w->worker[i].registry), 0);
         partings_end(&w->worker[i]);
+        leftovers_end(&w->worker[i]);
     }
     world_run(w);
     struct store *store = w->worker[0].store;
@@ -399,6 +400,28 @@ static void test_swallowed_stanzas_count_after_a_stop(void **state)
     server_hears_nothing(f);
 }
 
+/* Nor is it something for the outbox, should the server die. */
+static void test_swallowed_stanzas_are_not_said_again(void **state)
+{
+    struct fixture *f = *state;
+    befriend_juliet(f);
+    f->w.settings.sm.confirm_linger = 6 * USEC_S;
+    f->w.settings.receipts.grace = 0;
+    ask(f, 1);
+    ack_all(f);
+    world_wait(&f->w, 10 * USEC_S);
+    client_send(&f->c, "<message to='juliet@example.org/x'><received xmlns='urn:xmpp:receipts' id='d1'/></message>");
+    client_send(&f->c, CLIENT_R);
+    world_run(&f->w);
+    assert_int_equal(world_sum(&f->w, METRIC_up_swallowed), 1);
+    assert_non_null(session_lingers(f->s));
+    client_cut(&f->c);
+    server_die(&f->server);
+    world_wait(&f->w, 601 * USEC_S);
+    assert_null(client_session(&f->c));
+    assert_int_equal(memory_store_figures(f->w.memory_store).outbox, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +440,7 @@ int main(void)
         TEST(test_receipts_come_back),
         TEST(test_what_is_due_goes_out_before_the_stop),
         TEST(test_swallowed_stanzas_count_after_a_stop),
+        TEST(test_swallowed_stanzas_are_not_said_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
