@@ -190,6 +190,7 @@ static void other_element(struct session *s, const struct element *e)
     if (slice_eq_str(e->ns, NS_CSI))
         s->told.csi_inactive = slice_eq_str(e->name, "inactive");
     uplink_write(s, leg_outside(&s->client->leg, e, &s->cx->scratch));
+    uplink_check_slow(s);
 }
 
 void session_nonza(struct session *s, const struct element *e)

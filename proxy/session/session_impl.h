@@ -141,6 +141,7 @@ bool uplink_is_safe(const struct session *s);
 void uplink_confirmed(struct session *s, uint64_t upto);
 bool uplink_take_answer(struct session *s, const struct element *e); /* true: it was ours */
 void uplink_write(struct session *s, struct slice bytes);
+void uplink_check_slow(struct session *s); /* behind a write on the client's behalf: it waits for a server that is slow */
 void uplink_repeat(struct session *s); /* on a fresh upstream leg: what the server may not have */
 /* The first of what lingers, or NULL. */
 static inline struct entry *session_lingers(const struct session *s)

@@ -140,6 +140,16 @@ static void note_forwarded(struct session *s, const struct element *e, const str
         fate_tell_element(s, step, e);
 }
 
+/* While the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do. */
+void uplink_check_slow(struct session *s)
+{
+    bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
+    if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
+        count(s->cx->counters, METRIC_backpressure_client);
+        leg_stop(&s->client->leg, STOP_SLOW);
+    }
+}
+
 void session_from_client(struct session *s, const struct element *e)
 {
     if (s->state == SESSION_ENDED || s->state == SESSION_ENDING)
@@ -181,12 +191,7 @@ void session_from_client(struct session *s, const struct element *e)
         fate_tell_element(s, known ? FATE_KNOWN : FATE_UP_SWALLOWED, e);
     else
         note_forwarded(s, e, kept);
-    /* while the server waits for us to read, the client's acks free what we wait for: the queue's limit has to do */
-    bool acks_needed = s->up && (s->up->leg.stopped & STOP_QUEUE);
-    if (s->up && !acks_needed && transport_buffered(s->up->leg.transport) > TRANSPORT_HIGH_WATER) {
-        count(s->cx->counters, METRIC_backpressure_client);
-        leg_stop(&s->client->leg, STOP_SLOW);
-    }
+    uplink_check_slow(s);
     if (is_managed(s))
         check_full(s);
 }

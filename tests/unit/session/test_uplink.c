@@ -301,6 +301,23 @@ static void test_hard_limit(void **state)
     assert_true(f->s->in.safe == taken);
 }
 
+/* What is no stanza waits for it, too. */
+static void test_slow_server_and_nonzas(void **state)
+{
+    struct fixture *f = *state;
+    f->conn->wire->stuck = true;
+    f->conn->wire->window = 1000;
+    for (unsigned i = 1; i <= 20000; i++)
+        client_send(&f->c, "<x xmlns='urn:example:x'/>");
+    world_run(&f->w);
+    assert_true(f->s->client->leg.stopped & STOP_SLOW);
+    assert_true(f->conn->wire->out.n < 2 * TRANSPORT_HIGH_WATER);
+    f->conn->wire->stuck = false;
+    f->conn->wire->window = 0;
+    world_run(&f->w);
+    assert_false(f->s->client->leg.stopped);
+}
+
 static void test_slow_server(void **state)
 {
     struct fixture *f = *state;
@@ -623,6 +640,7 @@ int main(void)
         TEST(test_client_stopped_first),
         TEST(test_hard_limit),
         TEST(test_slow_server),
+        TEST(test_slow_server_and_nonzas),
         TEST(test_full_node),
         UNTRIED(test_order_good),
         UNTRIED(test_order_bad),
