@@ -79,7 +79,7 @@ void leftovers_fire(void *ctx); /* context.leftover_timer; ctx: the context */
 void session_fetch_mail(struct session *s);
 /* Another node says that it has let this session go: clients that wait for it need not look for it by the clock. */
 void takeovers_released(struct context *cx, const char *sid);
-/* Some mail has come just now, by what others say: a hint. */
+/* Some mail has come just now, or something for the outbox, by what others say: a hint. */
 void session_hint_mail(struct session *s);
 /* Of the account with that tag, whose session is on whatever worker of this node. */
 void sessions_hint_mail(struct context *cx, const char *tag);

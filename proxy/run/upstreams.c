@@ -320,16 +320,14 @@ size_t upstreams_routes(struct upstreams *u, struct dial_route routes[UPSTREAM_R
 static void told(struct upstream *one, bool good, const char *detail)
 {
     struct upstreams *u = one->all;
+    usec now = mono_now();
     if (!good)
-        atomic_store(&one->facts.broke, mono_now());
-    if (good) {
+        atomic_store(&one->facts.broke, now);
+    if (good || detail) {
         free(one->fault);
-        one->fault = NULL;
-    } else if (detail) {
-        free(one->fault);
-        one->fault = mem_strdup(detail);
+        one->fault = good ? NULL : mem_strdup(detail);
     }
-    if (!health_note(&one->health, good, mono_now(), chance()))
+    if (!health_note(&one->health, good, now, chance()))
         return;
     settle(u);
     if (!good)
@@ -345,8 +343,9 @@ void upstreams_note(struct upstreams *u, struct upstream_facts *facts, enum upst
     struct upstream *one = upstream_of(facts);
     pthread_mutex_lock(&u->lock);
     if (note == UPSTREAM_BROKE) {
-        atomic_store(&one->facts.broke, mono_now());
-        health_suspect(&one->health, mono_now());
+        usec now = mono_now();
+        atomic_store(&one->facts.broke, now);
+        health_suspect(&one->health, now);
     } else {
         atomic_fetch_add(note == UPSTREAM_REACHED ? &one->dials_ok : &one->dials_failed, 1);
         told(one, note == UPSTREAM_REACHED, detail);

@@ -225,8 +225,7 @@ static void adopt_queue(struct session *s, struct queue *q, enum kept_queue whic
     struct kept_claim *c = s->keeping->claimed;
     for (struct entry *e = c->first[which], *next; e; e = next) {
         next = e->next;
-        q->last_number = e->number - 1;
-        queue_append(q, e);
+        queue_move(q, e);
         context_memory(s->cx, (int64_t)entry_cost(e->n));
         count_add(s->cx->counters, METRIC_mailbox_lent, e->origin != NULL);
     }

@@ -105,8 +105,9 @@ static void finish(struct context *cx, struct leftover *left, bool lost)
     free(left);
 }
 
-void leftovers_look(struct context *cx)
+void leftovers_fire(void *ctx)
 {
+    struct context *cx = ctx;
     LIST_FOREACH_SAFE(it, next, &cx->leftovers)
     {
         struct leftover *left = CONTAINER_OF(it, struct leftover, link);
@@ -115,12 +116,6 @@ void leftovers_look(struct context *cx)
         if (lost || cx->clock->mono >= left->until)
             finish(cx, left, lost);
     }
-}
-
-void leftovers_fire(void *ctx)
-{
-    struct context *cx = ctx;
-    leftovers_look(cx);
     if (!list_is_empty(&cx->leftovers))
         timers_arm(cx->timers, &cx->leftover_timer, cx->clock->mono + LOOK);
 }
@@ -145,46 +140,28 @@ void linger_posted(struct session *s, struct leftover **left, struct entry *e)
 
 /* ---- of sessions that end ---- */
 
-static bool is_kept(const struct session *s, const struct entry *e)
-{
-    return e->class == CLASS_KEEP && s->account_n;
-}
-
 /* Its server has died, as far as it knows. */
-static void to_outbox(struct session *s)
+static void to_outbox(struct session *s, struct entry *e)
 {
-    while (session_lingers(s)) {
-        struct entry *e = queue_take(s->lingering, UINT64_MAX);
-        if (!is_kept(s, e)) {
-            drop(s->cx, e); /* its fate was counted when it was confirmed */
-            continue;
-        }
-        fate_tell(s, FATE_OUTBOX, e);
-        context_memory(s->cx, -(int64_t)entry_cost(e->n));
-        if (s->kept)
-            queue_move(&s->keeping->to_out, e);
-        else
-            outbox_keep(s->cx, s->sid, session_account(s), e);
-    }
-}
-
-static void leave(struct session *s)
-{
-    struct leftover *left = NULL;
-    while (session_lingers(s)) {
-        struct entry *e = take(s);
-        if (is_kept(s, e))
-            leftover_add(s, &left, e);
-        else
-            drop(s->cx, e);
-    }
+    fate_tell(s, FATE_OUTBOX, e);
+    context_memory(s->cx, -(int64_t)entry_cost(e->n));
+    if (s->kept)
+        queue_move(&s->keeping->to_out, e);
+    else
+        outbox_keep(s->cx, s->sid, session_account(s), e);
 }
 
 void linger_end(struct session *s)
 {
-    if (s->up)
-        leave(s);
-    else
-        to_outbox(s);
+    struct leftover *left = NULL;
+    while (session_lingers(s)) {
+        struct entry *e = s->up ? take(s) : queue_take(s->lingering, UINT64_MAX);
+        if (e->class != CLASS_KEEP || !s->account_n)
+            drop(s->cx, e); /* its fate was counted when it was confirmed */
+        else if (s->up)
+            leftover_add(s, &left, e);
+        else
+            to_outbox(s, e);
+    }
     forget_queue(s);
 }

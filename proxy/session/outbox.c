@@ -58,7 +58,6 @@ void outbox_fetch(struct session *s)
 {
     if (!s->account_n)
         return;
-    leftovers_look(s->cx);
     struct ask *ask = MEM_NEW(struct ask);
     ask->cx = s->cx;
     memcpy(ask->sid, s->sid, SID_SIZE);

@@ -157,8 +157,7 @@ void uplink_give_up_probe(struct session *s);   /* the session ends: another one
 /* linger.c */
 void linger_keep(struct session *s, struct entry *e); /* it is confirmed now; takes it over */
 void linger_drop(struct session *s, usec confirmed_before);
-void linger_end(struct session *s);           /* what lingers stays behind, or goes to the outbox */
-void leftovers_look(struct context *cx);      /* what lingers beside sessions: has its server died? */
+void linger_end(struct session *s); /* what lingers stays behind with the worker, or goes to the outbox */
 /* An entry of the outbox is confirmed; takes it over. left: NULL before the first of those that are together. */
 struct leftover;
 void linger_posted(struct session *s, struct leftover **left, struct entry *e);
@@ -206,7 +205,7 @@ uint64_t outbox_posted(const struct session *s); /* the last number of all that 
 void outbox_forget(struct session *s);
 /* Takes it over, with its number in that session unless it was in the box before. */
 void outbox_keep(struct context *cx, const char *sid, struct slice account, struct entry *e);
-void outbox_unsent(struct session *s);                /* what was not confirmed on this upstream leg */
+void outbox_unsent(struct session *s); /* what was not confirmed on this upstream leg */
 /* keeping.c: the session's copy in a store that outlives the node. All of it is nothing to do where the store has none.
  */
 void keeping_begin(struct session *s);

@@ -239,8 +239,7 @@ static void take_told(struct claim *c, const struct redisReply *page)
         const struct redisReply *one = page->element[i];
         if (is_mere_number(one) || entry_read(c->job.s, c->sid, one, &e) != OPENED || !e)
             continue;
-        c->told.last_number = e->number - 1;
-        queue_append(&c->told, e);
+        queue_move(&c->told, e);
     }
 }
 

@@ -28,9 +28,7 @@ from servers import KINDS, Prosody  # noqa: E402
 GONE = (Closed, TimedOut, OSError)
 GAUGES = ("connections", "sessions", "unacked_stanzas", "unacked_bytes", "unconfirmed_stanzas", "unconfirmed_bytes",
           "parked_stanzas", "mailbox_lent", "mailbox_messages", "outbox_messages", "memory_bytes")
-
-
-LINGER = 6    # sm.confirm_linger for ejabberd, in seconds
+LINGER = 6  # sm.confirm_linger for ejabberd, in seconds
 RECOVERY = 20  # until all are back and what lingers was said again, after a restart of the server
 
 

@@ -1,4 +1,4 @@
-/* Sessions over a clean stop of the node, and the outbox. */
+/* Sessions over a clean stop of the node. */
 #include "fixture.h"
 
 static bool freeze(void *ctx, struct session *s)
@@ -208,81 +208,6 @@ static void test_damaged_records(void **state)
     expect_resumed(&f->c, 5);
 }
 
-/* ---- the outbox ---- */
-
-static void lose_what_was_confirmed(struct fixture *f)
-{
-    f->w.settings.sm.confirm_linger = 6 * USEC_S;
-    up(f, 1);
-    client_send(&f->c, CLIENT_R);
-    client_hears(&f->c, "<a xmlns='urn:xmpp:sm:3' h='2'/>");
-    client_cut(&f->c);
-    server_die(&f->server);
-    world_wait(&f->w, 601 * USEC_S);
-    assert_null(client_session(&f->c));
-    assert_int_equal(memory_store_figures(f->w.memory_store).outbox, 1);
-}
-
-static void test_the_outbox_goes_first(void **state)
-{
-    struct fixture *f = *state;
-    lose_what_was_confirmed(f);
-    client_login(&f->c, 1, "romeo");
-    f->conn = server_newest(&f->server);
-    client_send(&f->c, CLIENT_BIND CLIENT_PRESENCE);
-    world_run(&f->w);
-    char *first = heard_take(&f->conn->heard, "the server", "<message to='juliet@example.org' type='chat' id='u1'>");
-    assert_non_null(strstr(first, "<delay xmlns='urn:xmpp:delay'"));
-    free(first);
-    server_hears(f, "<presence/>");
-    assert_int_equal(memory_store_figures(f->w.memory_store).outbox, 0); /* a barrier was behind it */
-    assert_int_equal(memory_store_figures(f->w.memory_store).box[BOX_OUT].done, 1);
-}
-
-static void test_the_outbox_waits_for_its_confirmation(void **state)
-{
-    struct fixture *f = *state;
-    lose_what_was_confirmed(f);
-    f->server.silent = true;
-    client_login(&f->c, 1, "romeo");
-    client_send(&f->c, CLIENT_BIND);
-    world_run(&f->w);
-    assert_int_equal(memory_store_figures(f->w.memory_store).outbox, 1);
-    server_die(&f->server);
-    client_forget_heard(&f->c);
-    f->server.silent = false;
-    if (f->c.wire)
-        client_cut(&f->c);
-    client_login(&f->c, 0, "romeo");
-    f->conn = server_newest(&f->server);
-    client_send(&f->c, CLIENT_BIND);
-    world_run(&f->w);
-    heard_expect(&f->conn->heard, "the server", "<message to='juliet@example.org' type='chat' id='u1'>");
-    assert_int_equal(memory_store_figures(f->w.memory_store).outbox, 0);
-}
-
-static void test_lingering_is_sent_again_on_a_rebuild(void **state)
-{
-    struct fixture *f = *state;
-    f->w.settings.sm.confirm_linger = 6 * USEC_S;
-    up(f, 1);
-    client_send(&f->c, CLIENT_R);
-    client_hears(&f->c, "<a xmlns='urn:xmpp:sm:3' h='2'/>");
-    world_wait(&f->w, 7 * USEC_S); /* long enough */
-    up(f, 2);
-    client_send(&f->c, CLIENT_R);
-    client_hears(&f->c, "<a xmlns='urn:xmpp:sm:3' h='3'/>");
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
-    heard_clear(&f->c.heard);
-    come_back(f, 0);
-    expect_resumed(&f->c, 3);
-    server_hears(f, "<iq type='set' id='hfs-");
-    server_hears(f, "<presence/>");
-    server_hears(f, "<message to='juliet@example.org' type='chat' id='u2'>");
-    server_hears_nothing(f);
-}
-
 /* ---- receipts ---- */
 
 static void befriend_juliet(struct fixture *f)
@@ -434,9 +359,6 @@ int main(void)
         TEST(test_lent_mail_comes_once),
         TEST(test_a_session_that_cannot_be_resumed_ends),
         TEST(test_damaged_records),
-        TEST(test_the_outbox_goes_first),
-        TEST(test_the_outbox_waits_for_its_confirmation),
-        TEST(test_lingering_is_sent_again_on_a_rebuild),
         TEST(test_receipts_come_back),
         TEST(test_what_is_due_goes_out_before_the_stop),
         TEST(test_swallowed_stanzas_count_after_a_stop),

@@ -1,5 +1,5 @@
 /* sm.confirm_linger: what a server has confirmed, it may lose if it dies soon; and the outbox, where that goes. */
-#include "fixture.h"
+#include "rebuild.h"
 
 #define CONFIRMED(h) "<a xmlns='urn:xmpp:sm:3' h='" h "'/>"
 
@@ -32,9 +32,9 @@ static void leave(struct fixture *f)
 }
 
 /* It comes back as another session, which says from the outbox what was lost. */
-static void enter_and_say(struct fixture *f)
+static void enter_and_say(struct fixture *f, int worker)
 {
-    client_login(&f->c, 0, "romeo");
+    client_login(&f->c, worker, "romeo");
     f->conn = server_newest(&f->server);
     client_send(&f->c, CLIENT_BIND CLIENT_PRESENCE);
     world_run(&f->w);
@@ -44,6 +44,8 @@ static void enter_and_say(struct fixture *f)
     server_hears(f, "<presence/>");
     assert_int_equal(in_outbox(f), 0); /* a barrier was behind it */
 }
+
+/* ---- of sessions that have ended ---- */
 
 static void test_outlives_its_session(void **state)
 {
@@ -57,7 +59,7 @@ static void test_outlives_its_session(void **state)
     server_die(&f->server);
     world_wait(&f->w, USEC_S);
     assert_int_equal(in_outbox(f), 1);
-    enter_and_say(f);
+    enter_and_say(f, 0);
 }
 
 static void test_not_for_ever(void **state)
@@ -83,7 +85,7 @@ static void test_dies_at_the_end(void **state)
     server_die(&f->server);
     world_wait(&f->w, USEC_S);
     assert_int_equal(in_outbox(f), 1);
-    enter_and_say(f);
+    enter_and_say(f, 0);
 }
 
 /* Who has come back before it is known that the server has died gets it said all the same. */
@@ -116,7 +118,7 @@ static void test_twice(void **state)
             client_cut(&f->c);
         client_forget_heard(&f->c);
         world_wait(&f->w, USEC_S);
-        enter_and_say(f);
+        enter_and_say(f, 0);
     }
     world_wait(&f->w, 7 * USEC_S);
     server_die(&f->server);
@@ -124,13 +126,80 @@ static void test_twice(void **state)
     assert_int_equal(in_outbox(f), 0);
 }
 
+/* ---- of sessions that expire without a server ---- */
+
+static void lose_what_was_confirmed(struct fixture *f)
+{
+    say_confirmed(f);
+    client_cut(&f->c);
+    server_die(&f->server);
+    world_wait(&f->w, 601 * USEC_S);
+    assert_null(client_session(&f->c));
+    assert_int_equal(in_outbox(f), 1);
+}
+
+static void test_the_outbox_goes_first(void **state)
+{
+    struct fixture *f = *state;
+    lose_what_was_confirmed(f);
+    enter_and_say(f, 1);
+    assert_int_equal(memory_store_figures(f->w.memory_store).box[BOX_OUT].done, 1);
+}
+
+static void test_the_outbox_waits_for_its_confirmation(void **state)
+{
+    struct fixture *f = *state;
+    lose_what_was_confirmed(f);
+    f->server.silent = true;
+    client_login(&f->c, 1, "romeo");
+    client_send(&f->c, CLIENT_BIND);
+    world_run(&f->w);
+    assert_int_equal(in_outbox(f), 1);
+    server_die(&f->server);
+    client_forget_heard(&f->c);
+    f->server.silent = false;
+    if (f->c.wire)
+        client_cut(&f->c);
+    client_login(&f->c, 0, "romeo");
+    f->conn = server_newest(&f->server);
+    client_send(&f->c, CLIENT_BIND);
+    world_run(&f->w);
+    heard_expect(&f->conn->heard, "the server", "<message to='juliet@example.org' type='chat' id='u1'>");
+    assert_int_equal(in_outbox(f), 0);
+}
+
+/* ---- of sessions that are rebuilt ---- */
+
+static void test_is_sent_again_on_a_rebuild(void **state)
+{
+    struct fixture *f = *state;
+    say_confirmed(f);
+    world_wait(&f->w, 7 * USEC_S); /* long enough */
+    up(f, 2);
+    client_send(&f->c, CLIENT_R);
+    client_hears(&f->c, CONFIRMED("3"));
+    server_die(&f->server);
+    world_wait(&f->w, USEC_S);
+    heard_clear(&f->c.heard);
+    come_back(f, 3);
+    server_hears(f, "<presence/>");
+    server_hears(f, "<message to='juliet@example.org' type='chat' id='u2'>");
+    server_hears_nothing(f);
+}
+
 #define LINGER(name) cmocka_unit_test_setup_teardown(name, setup_linger, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LINGER(test_outlives_its_session), LINGER(test_not_for_ever), LINGER(test_dies_at_the_end),
-        LINGER(test_the_account_is_here),  LINGER(test_twice),
+        LINGER(test_outlives_its_session),
+        LINGER(test_not_for_ever),
+        LINGER(test_dies_at_the_end),
+        LINGER(test_the_account_is_here),
+        LINGER(test_twice),
+        LINGER(test_the_outbox_goes_first),
+        LINGER(test_the_outbox_waits_for_its_confirmation),
+        LINGER(test_is_sent_again_on_a_rebuild),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
