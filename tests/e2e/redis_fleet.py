@@ -108,12 +108,21 @@ class RedisCluster:
                     return False
         return True
 
-    def slots_of(self, server, pattern):
-        """The slots in which that server has such keys."""
-        return sorted({server.ask("CLUSTER", "KEYSLOT", key) for key in server.keys(pattern)})
+    def reshard(self, source, target, pattern):
+        """As redis-cli --cluster reshard does it, while clients go on: the slots in which source has such keys. Gives
+        their number. A server that has not heard yet who gave a slot to whom would take one that it will lose again."""
+        eventually(lambda: len({self._owners(each) for each in self.servers}) == 1, "the servers agree on the slots")
+        slots = {source.ask("CLUSTER", "KEYSLOT", key) for key in source.keys(pattern)}
+        for slot in slots:
+            self._move(slot, source, target)
+        return len(slots)
 
-    def move(self, slot, source, target):
-        """As redis-cli --cluster reshard does it, while clients go on."""
+    @staticmethod
+    def _owners(server):
+        """Who has which slots, as that server sees it."""
+        return frozenset((first, last, owner[2]) for first, last, owner, *_ in server.ask("CLUSTER", "SLOTS"))
+
+    def _move(self, slot, source, target):
         here, there = self.servers.index(source), self.servers.index(target)
         with source.asking() as ask_source, target.asking() as ask_target:
             ask_target("CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[here])
