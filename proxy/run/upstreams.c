@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Legs keep pointers to the facts of their server: what is no longer listed stays for so long behind its last session.
- */
-#define FORGOTTEN_AFTER (3600 * USEC_S)
+/* Legs keep pointers to the facts of their server, and so does what lingers of ended sessions, for an hour at most
+ * (sm.confirm_linger): what is no longer listed stays for so long behind its last session. */
+#define FORGOTTEN_AFTER (2 * 3600 * USEC_S)
 
 struct upstream {
     struct upstream_facts facts; /* first: all that others see of it */
