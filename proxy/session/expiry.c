@@ -12,8 +12,7 @@
 
 static void tell(struct fate *f, enum fate_step step, const struct entry *e)
 {
-    if (e->id && f->cx->fates)
-        fate_note_of(f->cx, f->sid, 0, step, f->reason, e);
+    fate_tell_of(f->cx, f->sid, step, f->reason, e);
 }
 
 static void to_mailbox(struct fate *f, struct entry *e)

@@ -93,8 +93,7 @@ static void finish(struct context *cx, struct leftover *left, bool lost)
             drop(cx, e);
             continue;
         }
-        if (e->id)
-            fate_note_of(cx, left->sid, 0, FATE_OUTBOX, CLOSE_UPSTREAM_LOST, e);
+        fate_tell_of(cx, left->sid, FATE_OUTBOX, CLOSE_UPSTREAM_LOST, e);
         context_memory(cx, -(int64_t)entry_cost(e->n));
         outbox_keep(cx, left->sid, slice_str(left->account), e);
     }

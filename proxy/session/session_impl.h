@@ -313,6 +313,13 @@ void fate_mark_queue(const struct context *cx, const struct queue *q);
 void fate_note_step(struct session *s, enum fate_step step, const struct entry *e);
 void fate_note_of(struct context *cx, const char *sid, uint64_t leg, enum fate_step step, enum close_reason reason,
                   const struct entry *e);
+/* Of a session that has ended, for that reason. */
+static inline void fate_tell_of(struct context *cx, const char *sid, enum fate_step step, enum close_reason reason,
+                                const struct entry *e)
+{
+    if (e->id && cx->fates)
+        fate_note_of(cx, sid, 0, step, reason, e);
+}
 static inline void fate_tell(struct session *s, enum fate_step step, const struct entry *e)
 {
     if (e->id && s->cx->fates)

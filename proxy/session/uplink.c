@@ -101,13 +101,15 @@ static void break_deadlock(struct session *s)
  * that could be sent again, some day from an outbox least of all. */
 static const struct entry *keep(struct session *s, const struct element *e, bool swallowed)
 {
-    struct entry *entry = swallowed
-                              ? entry_copy(SLICE_NONE, s->cx->clock->wall)
-                              : entry_take(&s->cx->entries, e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
-    entry->secret = !swallowed && stanza_is_secret(e);
-    entry->id = fate_id(s->cx, e->id);
-    if (swallowed)
+    struct entry *entry;
+    if (swallowed) {
+        entry = entry_copy(SLICE_NONE, s->cx->clock->wall);
         entry->class = CLASS_MESSAGE;
+    } else {
+        entry = entry_take(&s->cx->entries, e, leg_extra_ns(&s->client->leg, e), s->cx->clock->wall);
+        entry->secret = stanza_is_secret(e);
+    }
+    entry->id = fate_id(s->cx, e->id);
     if (!s->unconfirmed_since)
         s->unconfirmed_since = s->cx->clock->mono;
     queue_append(&s->unconfirmed, entry);

@@ -31,6 +31,20 @@ static void leave(struct fixture *f)
     client_forget_heard(&f->c);
 }
 
+/* Juliet's connection will be there to notice that the server dies. */
+static void say_and_leave(struct fixture *f)
+{
+    client_enter(&f->other, 1, "juliet");
+    say_confirmed(f);
+    leave(f);
+}
+
+static void lose_server(struct fixture *f)
+{
+    server_die(&f->server);
+    world_wait(&f->w, USEC_S);
+}
+
 /* It comes back as another session, which says from the outbox what was lost. */
 static void enter_and_say(struct fixture *f, int worker)
 {
@@ -50,14 +64,11 @@ static void enter_and_say(struct fixture *f, int worker)
 static void test_outlives_its_session(void **state)
 {
     struct fixture *f = *state;
-    client_enter(&f->other, 1, "juliet");
-    say_confirmed(f);
-    leave(f);
+    say_and_leave(f);
     world_wait(&f->w, 2 * USEC_S);
     assert_int_equal(in_outbox(f), 0);
     assert_true(f->w.memory > 0);
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
+    lose_server(f);
     assert_int_equal(in_outbox(f), 1);
     enter_and_say(f, 0);
 }
@@ -65,13 +76,10 @@ static void test_outlives_its_session(void **state)
 static void test_not_for_ever(void **state)
 {
     struct fixture *f = *state;
-    client_enter(&f->other, 1, "juliet");
-    say_confirmed(f);
-    leave(f);
+    say_and_leave(f);
     world_wait(&f->w, 7 * USEC_S);
     assert_true(list_is_empty(&f->w.worker[0].leftovers));
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
+    lose_server(f);
     assert_int_equal(in_outbox(f), 0);
 }
 
@@ -82,8 +90,7 @@ static void test_dies_at_the_end(void **state)
     say_confirmed(f);
     f->conn->wire->stuck = true;
     leave(f);
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
+    lose_server(f);
     assert_int_equal(in_outbox(f), 1);
     enter_and_say(f, 0);
 }
@@ -92,9 +99,7 @@ static void test_dies_at_the_end(void **state)
 static void test_the_account_is_here(void **state)
 {
     struct fixture *f = *state;
-    client_enter(&f->other, 1, "juliet");
-    say_confirmed(f);
-    leave(f);
+    say_and_leave(f);
     server_die(&f->server);
     client_enter(&f->c, 1, "romeo");
     f->conn = server_newest(&f->server);
@@ -108,12 +113,9 @@ static void test_the_account_is_here(void **state)
 static void test_twice(void **state)
 {
     struct fixture *f = *state;
-    client_enter(&f->other, 1, "juliet");
-    say_confirmed(f);
-    leave(f);
+    say_and_leave(f);
     for (int i = 0; i < 3; i++) {
-        server_die(&f->server);
-        world_wait(&f->w, USEC_S);
+        lose_server(f);
         if (f->c.wire)
             client_cut(&f->c);
         client_forget_heard(&f->c);
@@ -121,8 +123,7 @@ static void test_twice(void **state)
         enter_and_say(f, 0);
     }
     world_wait(&f->w, 7 * USEC_S);
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
+    lose_server(f);
     assert_int_equal(in_outbox(f), 0);
 }
 
@@ -178,8 +179,7 @@ static void test_is_sent_again_on_a_rebuild(void **state)
     up(f, 2);
     client_send(&f->c, CLIENT_R);
     client_hears(&f->c, CONFIRMED("3"));
-    server_die(&f->server);
-    world_wait(&f->w, USEC_S);
+    lose_server(f);
     heard_clear(&f->c.heard);
     come_back(f, 3);
     server_hears(f, "<presence/>");
